@@ -1,0 +1,240 @@
+//! Batches of rows, owned or shared, and the streams they come in.
+//!
+//! Owned batches are passed on and reused by whoever holds them; shared ones are a window into rows that somebody else
+//! keeps (a cached partition, a map output, a parallelised collection), and are only looked at or cloned from.
+
+use std::{any::Any, mem, ops::Range, sync::Arc};
+
+use crate::{data::Data, error::TaskError};
+
+/// Rows that move together: about a thousand, or 64 KiB.
+#[derive(Debug, Clone)]
+pub enum Batch<T> {
+    /// Rows that belong to the receiver.
+    Owned(Vec<T>),
+    /// Rows that belong to somebody else.
+    Shared(SharedRows<T>),
+}
+
+/// A window into rows behind an `Arc`.
+#[derive(Debug)]
+pub struct SharedRows<T> {
+    rows: Arc<Vec<T>>,
+    window: Range<usize>,
+}
+
+impl<T> Clone for SharedRows<T> {
+    fn clone(&self) -> Self {
+        Self { rows: Arc::clone(&self.rows), window: self.window.clone() }
+    }
+}
+
+impl<T> SharedRows<T> {
+    /// The rows in `window`.
+    ///
+    /// # Panics
+    /// If the window does not lie within the rows.
+    pub fn new(rows: Arc<Vec<T>>, window: Range<usize>) -> Self {
+        assert!(window.start <= window.end && window.end <= rows.len(), "window {window:?} of {} rows", rows.len());
+        Self { rows, window }
+    }
+
+    /// The rows themselves.
+    pub fn as_slice(&self) -> &[T] {
+        &self.rows[self.window.clone()]
+    }
+}
+
+impl<T> Batch<T> {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rows, to look at.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::Owned(rows) => rows,
+            Self::Shared(rows) => rows.as_slice(),
+        }
+    }
+}
+
+impl<T: Clone> Batch<T> {
+    /// The rows, to keep: moved if they are owned, cloned if they are shared.
+    pub fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::Owned(rows) => rows,
+            Self::Shared(rows) => rows.as_slice().to_vec(),
+        }
+    }
+
+    /// Calls `visit` with each row by value: moved if the batch is owned, cloned if it is shared.
+    pub fn for_each(self, visit: impl FnMut(T)) {
+        match self {
+            Self::Owned(rows) => rows.into_iter().for_each(visit),
+            Self::Shared(rows) => rows.as_slice().iter().cloned().for_each(visit),
+        }
+    }
+}
+
+/// The rows of one partition, batch by batch. A batch may be empty; `None` is the end.
+pub trait Stream<T> {
+    /// The next batch, or `None` at the end.
+    ///
+    /// # Errors
+    /// Whatever ends the task; the stream is not asked again.
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError>;
+}
+
+/// A stream behind a pointer: one dynamic call a batch.
+pub type BoxStream<T> = Box<dyn Stream<T>>;
+
+/// A stream whose row type is known to its two ends only.
+pub struct AnyStream {
+    stream: Box<dyn Any>,
+    rows_of: &'static str,
+}
+
+impl AnyStream {
+    /// Forgets the row type.
+    pub fn new<T: Data>(stream: impl Stream<T> + 'static) -> Self {
+        let stream: BoxStream<T> = Box::new(stream);
+        Self { stream: Box::new(stream), rows_of: std::any::type_name::<T>() }
+    }
+
+    /// Remembers the row type.
+    ///
+    /// # Errors
+    /// [`TaskError::PlanMismatch`] if the rows are of another type.
+    pub fn downcast<T: Data>(self) -> Result<BoxStream<T>, TaskError> {
+        self.stream
+            .downcast::<BoxStream<T>>()
+            .map(|stream| *stream)
+            .map_err(|_| TaskError::PlanMismatch { wanted: std::any::type_name::<T>(), found: self.rows_of })
+    }
+}
+
+/// Rows a batch should hold: `rows`, but no more than 64 KiB of shallow row size, and at least one.
+pub fn batch_rows_of<T>(rows: usize) -> usize {
+    const BATCH_BYTES: usize = 64 << 10;
+    rows.min(BATCH_BYTES / mem::size_of::<T>().max(1)).max(1)
+}
+
+/// A stream over an iterator of rows, cut into batches of `batch_rows`.
+pub struct IterStream<I> {
+    rows: I,
+    batch_rows: usize,
+}
+
+impl<I> IterStream<I> {
+    /// Streams `rows` in batches of `batch_rows`.
+    pub fn new(rows: I, batch_rows: usize) -> Self {
+        Self { rows, batch_rows }
+    }
+}
+
+impl<T, I: Iterator<Item = T>> Stream<T> for IterStream<I> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        let rows: Vec<T> = self.rows.by_ref().take(self.batch_rows).collect();
+        Ok((!rows.is_empty()).then_some(Batch::Owned(rows)))
+    }
+}
+
+/// A stream of windows into shared rows.
+pub struct SharedStream<T> {
+    chunks: std::vec::IntoIter<SharedRows<T>>,
+    open: Option<SharedRows<T>>,
+    batch_rows: usize,
+}
+
+impl<T> SharedStream<T> {
+    /// Streams the rows of `chunks`, in windows of `batch_rows`.
+    pub fn new(chunks: Vec<SharedRows<T>>, batch_rows: usize) -> Self {
+        Self { chunks: chunks.into_iter(), open: None, batch_rows }
+    }
+}
+
+impl<T> Stream<T> for SharedStream<T> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        loop {
+            let Some(chunk) = &mut self.open else {
+                self.open = self.chunks.next();
+                if self.open.is_none() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let Range { start, end } = chunk.window;
+            let cut = end.min(start + self.batch_rows);
+            if start == end {
+                self.open = None;
+                continue;
+            }
+            chunk.window.start = cut;
+            return Ok(Some(Batch::Shared(SharedRows { rows: Arc::clone(&chunk.rows), window: start..cut })));
+        }
+    }
+}
+
+/// A stream that reads one stream after the other.
+pub struct ChainStream<T> {
+    parts: std::vec::IntoIter<BoxStream<T>>,
+    open: Option<BoxStream<T>>,
+}
+
+impl<T> ChainStream<T> {
+    /// Streams all of `parts` in their order.
+    pub fn new(parts: Vec<BoxStream<T>>) -> Self {
+        Self { parts: parts.into_iter(), open: None }
+    }
+}
+
+impl<T> Stream<T> for ChainStream<T> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        loop {
+            let Some(stream) = &mut self.open else {
+                self.open = self.parts.next();
+                if self.open.is_none() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            match stream.next()? {
+                Some(batch) => return Ok(Some(batch)),
+                None => self.open = None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain<T: Clone>(mut stream: impl Stream<T>) -> Vec<Vec<T>> {
+        let mut batches = Vec::new();
+        while let Some(batch) = stream.next().unwrap() {
+            batches.push(batch.into_vec());
+        }
+        batches
+    }
+
+    #[test]
+    fn shared_rows_come_in_windows_and_keep_their_order() {
+        let rows = Arc::new((0..10).collect::<Vec<u32>>());
+        let chunks = vec![SharedRows::new(Arc::clone(&rows), 2..5), SharedRows::new(rows, 7..7)];
+        assert_eq!(drain(SharedStream::new(chunks, 2)), vec![vec![2, 3], vec![4]]);
+    }
+
+    #[test]
+    fn a_stream_of_another_row_type_is_refused_by_name() {
+        let error = AnyStream::new(IterStream::new(0..3_u64, 2)).downcast::<String>().err().unwrap();
+        assert_eq!(error.to_string(), "operator wants rows of alloc::string::String, got u64");
+    }
+}

@@ -1,0 +1,38 @@
+//! The bounds on row types. After Timely's and Renoir's `Data` and `ExchangeData`.
+
+use std::hash::Hash;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A row that stays within its task: cheap to clone or at least clonable, and free to move between threads.
+///
+/// Implemented for every type that fits.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a row: rows are `Clone + Send + Sync + 'static`",
+    note = "own the data (`String` rather than `&str`, `Arc` rather than `Rc`)"
+)]
+pub trait Data: Clone + Send + Sync + 'static {}
+
+impl<T: Clone + Send + Sync + 'static> Data for T {}
+
+/// A row that may leave its task: through a shuffle, into a cache, to the caller of an action.
+///
+/// It must be a serde type, since rows that leave memory are serialised. Implemented for every type that fits.
+#[diagnostic::on_unimplemented(
+    message = "rows of `{Self}` cannot leave their task: shuffled, cached and collected rows are serde types",
+    note = "derive `serde::Serialize` and `serde::Deserialize` (and `Clone`); use `String` rather than `&'static str`"
+)]
+pub trait ExchangeData: Data + Serialize + DeserializeOwned {}
+
+impl<T: Data + Serialize + DeserializeOwned> ExchangeData for T {}
+
+/// A key: rows of equal keys meet in one partition.
+///
+/// `Eq` and `Hash` must agree, as for `std::collections::HashMap`. Implemented for every type that fits.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key: keys are serde types with `Eq` and `Hash`",
+    note = "floating-point numbers have no `Eq`; use `.to_bits()`, an integer, or an ordered-float type"
+)]
+pub trait Key: ExchangeData + Eq + Hash {}
+
+impl<K: ExchangeData + Eq + Hash> Key for K {}

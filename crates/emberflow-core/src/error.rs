@@ -1,0 +1,258 @@
+//! What can go wrong: [`TaskError`] within one attempt of one task, [`Error`] for the caller of an action.
+//!
+//! A task's error stays typed until the coordinator has judged it: a loss is repaired, a panic is tried again, a
+//! failure that would only repeat itself ends the job at once.
+
+use std::{error::Error as StdError, fmt, io, path::PathBuf, sync::Arc};
+
+use crate::{
+    codec::CodecError,
+    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+};
+
+/// The result of everything that a user calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Any error, shared: the cause of a failed task is kept in every report of it.
+pub type Cause = Arc<dyn StdError + Send + Sync>;
+
+/// Why one attempt at a task ended without its rows.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The user's code panicked.
+    #[error("panicked: {message}")]
+    Panicked {
+        /// What the panic said, cut at 4 KiB.
+        message: String,
+    },
+    /// The user's code returned an error. Not tried again: the same rows would give the same error.
+    #[error("{cause}")]
+    Rejected {
+        /// The error that was returned.
+        cause: Cause,
+    },
+    /// Rows could not be read or written. Tried again unless `permanent`.
+    #[error("{cause}")]
+    Io {
+        /// What the source or sink said.
+        cause: Cause,
+        /// Whether trying again is known to be useless.
+        permanent: bool,
+    },
+    /// A partition that the task reads is no longer there. Repaired from lineage, not charged to the task.
+    #[error("{store}, partition {partition} was lost")]
+    InputLost {
+        /// Where the partition lived.
+        store: StoreId,
+        /// Which one.
+        partition: PartitionIndex,
+        /// The attempt that had made it; `None` if it was missing from the start.
+        generation: Option<TaskId>,
+    },
+    /// The actor that should own the rows died before it could take them. Not charged to the task.
+    #[error("the partition's actor died before it could take the rows")]
+    OutputLost,
+    /// The job was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The plan's operators do not fit together: a bug in an operator.
+    #[error("operator wants rows of {wanted}, got {found}")]
+    PlanMismatch {
+        /// The row type that was asked for.
+        wanted: &'static str,
+        /// The row type that came.
+        found: &'static str,
+    },
+}
+
+impl TaskError {
+    /// An error of the user's code that is not to be tried again.
+    pub fn rejected(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Rejected { cause: Arc::from(cause.into()) }
+    }
+
+    /// A failed read or write that may succeed next time.
+    pub fn io(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Io { cause: Arc::from(cause.into()), permanent: false }
+    }
+
+    /// A failed read or write that will fail again.
+    pub fn io_permanent(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Io { cause: Arc::from(cause.into()), permanent: true }
+    }
+
+    /// Whether another attempt may succeed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Panicked { .. } | Self::InputLost { .. } | Self::OutputLost => true,
+            Self::Io { permanent, .. } => !permanent,
+            Self::Rejected { .. } | Self::Cancelled | Self::PlanMismatch { .. } => false,
+        }
+    }
+}
+
+/// One failed attempt, as the final error tells it.
+#[derive(Debug, Clone)]
+pub struct FailedAttempt {
+    /// The attempt's number, from one.
+    pub attempt: u32,
+    /// The RDD whose operator was running.
+    pub rdd: RddId,
+    /// That operator and where it was written, such as `map at src/main.rs:7:10`.
+    pub operator: String,
+    /// What happened.
+    pub error: TaskError,
+}
+
+impl fmt::Display for FailedAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {} in {} ({}): {}", self.attempt, self.operator, self.rdd, self.error)
+    }
+}
+
+/// What an action, or the context itself, reports to the user.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A task failed as often as it may, or in a way that would only repeat itself.
+    #[error(
+        "{operator} ({rdd}), {stage}, partition {partition}: failed after {} attempt{}; {}",
+        causes.len(), if causes.len() == 1 { "" } else { "s" }, first_and_last(causes)
+    )]
+    TaskFailed {
+        /// The RDD whose operator failed first.
+        rdd: RddId,
+        /// That operator and where it was written.
+        operator: String,
+        /// The stage that was running.
+        stage: StageId,
+        /// The partition of that stage.
+        partition: PartitionIndex,
+        /// Every attempt, the first one first.
+        causes: Vec<FailedAttempt>,
+    },
+    /// Partitions that a task reads were lost again and again.
+    #[error(
+        "{operator} ({rdd}), {stage}, partition {partition}: what it reads was lost {losses} times in a row; \
+         last: {last}"
+    )]
+    LostTooOften {
+        /// The RDD that the task computes.
+        rdd: RddId,
+        /// Its operator and where it was written.
+        operator: String,
+        /// The stage that was running.
+        stage: StageId,
+        /// The partition of that stage.
+        partition: PartitionIndex,
+        /// How often.
+        losses: u32,
+        /// The last loss.
+        last: TaskError,
+    },
+    /// The job was cancelled: by its handle, by dropping its future, or through the context.
+    #[error("{job} was cancelled")]
+    Cancelled {
+        /// Which job.
+        job: JobId,
+    },
+    /// The context was stopped or dropped; make a new one.
+    #[error("the context is closed; make a new one")]
+    ContextClosed,
+    /// An actor that the context cannot work without has died. This is a bug of emberflow.
+    #[error("the context's {actor} died; make a new context, and report this as a bug")]
+    ContextDead {
+        /// Which one.
+        actor: &'static str,
+    },
+    /// An action was called, or a context made, inside a closure that a task runs.
+    #[error(
+        "{what} inside a task: a closure that runs on a worker cannot wait for other tasks; run the action first and \
+         move its result into the closure, or join the two RDDs"
+    )]
+    NestedAction {
+        /// What was called.
+        what: &'static str,
+    },
+    /// An RDD of one context was used with another one.
+    #[error("{rdd} ({operator}) belongs to another context; an RDD can only be used with the context that made it")]
+    ForeignRdd {
+        /// Which RDD.
+        rdd: RddId,
+        /// Its operator and where it was written.
+        operator: String,
+    },
+    /// A setting has a value that cannot be used.
+    #[error("{setting} = {value:?}: {reason}")]
+    InvalidSetting {
+        /// The setting, as the builder or the environment names it.
+        setting: &'static str,
+        /// The value that was given.
+        value: String,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// A file or directory could not be used.
+    #[error("{what} {}: {source}", path.display())]
+    File {
+        /// What was tried, such as "cannot read".
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A path or glob names nothing.
+    #[error("{pattern:?} matches no file; give a file, a directory, or a glob such as \"data/*.txt\"")]
+    NoSuchInput {
+        /// What was given.
+        pattern: String,
+    },
+    /// A glob could not be understood.
+    #[error("{pattern:?} is not a glob: {reason}")]
+    BadGlob {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A sink's path is taken, and nothing is overwritten unasked.
+    #[error("{} exists; choose another path, or remove it first", path.display())]
+    OutputExists {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A value could not be serialised.
+    #[error("{operator}: {source}")]
+    Codec {
+        /// The operator whose value it was.
+        operator: String,
+        /// What the codec said.
+        source: Arc<CodecError>,
+    },
+    /// A stage captures what cannot be sent to another process.
+    #[error(
+        "{operator}: its closure ({code}) captures {bytes} bytes of its surroundings, which cannot be sent to another \
+         process; pass them as a value: {name}_with(env, |env, x| ...)"
+    )]
+    NotShippable {
+        /// The operator and where it was written.
+        operator: String,
+        /// The operator's name alone.
+        name: &'static str,
+        /// The closure's type.
+        code: &'static str,
+        /// How many bytes it captures.
+        bytes: usize,
+    },
+}
+
+fn first_and_last(causes: &[FailedAttempt]) -> String {
+    match causes {
+        [] => "no attempt was made".to_owned(),
+        [only] => only.to_string(),
+        [first, .., last] if first.error.to_string() == last.error.to_string() => format!("every time: {first}"),
+        [first, .., last] => format!("first: {first}; last: {last}"),
+    }
+}

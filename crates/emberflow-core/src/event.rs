@@ -1,0 +1,139 @@
+//! What happens, in the order in which the coordinator saw it: one stream for progress bars, tests, logs and pages.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub enum Event {
+    /// An action was submitted.
+    JobStarted {
+        /// The job.
+        job: JobId,
+        /// The action and where it was called.
+        action: String,
+        /// Partitions of the result that are wanted.
+        partitions: usize,
+    },
+    /// A job ended.
+    JobFinished {
+        /// The job.
+        job: JobId,
+        /// `None` if it succeeded, else the error in words.
+        error: Option<String>,
+    },
+    /// The first partitions of a stage are wanted.
+    StageStarted {
+        /// The stage.
+        stage: StageId,
+        /// The job that wants them.
+        job: JobId,
+        /// Where its output lives.
+        store: StoreId,
+        /// The RDD that it computes.
+        rdd: RddId,
+        /// The operator by which people know the stage.
+        name: String,
+        /// Tasks that are wanted so far.
+        tasks: usize,
+    },
+    /// No partition of the stage is wanted any more.
+    StageFinished {
+        /// The stage.
+        stage: StageId,
+    },
+    /// A job wants a stage whose output is all there.
+    StageSkipped {
+        /// The job.
+        job: JobId,
+        /// Where the output lives.
+        store: StoreId,
+        /// The operator by which people know the stage.
+        name: String,
+    },
+    /// A task was handed to the workers.
+    TaskStarted {
+        /// The attempt.
+        task: TaskId,
+        /// Its stage.
+        stage: StageId,
+        /// The partition that it computes.
+        partition: PartitionIndex,
+        /// The attempt's number, from one.
+        attempt: u32,
+    },
+    /// A task gave its rows.
+    TaskFinished {
+        /// The attempt.
+        task: TaskId,
+        /// Its stage.
+        stage: StageId,
+        /// The partition that it computed.
+        partition: PartitionIndex,
+        /// Rows that it wrote, or read for a result.
+        rows: u64,
+        /// Bytes that it stored.
+        bytes: u64,
+        /// How long it ran on its worker.
+        duration: Duration,
+    },
+    /// A task ended without its rows.
+    TaskFailed {
+        /// The attempt.
+        task: TaskId,
+        /// Its stage.
+        stage: StageId,
+        /// The partition that it was to compute.
+        partition: PartitionIndex,
+        /// The attempt's number, from one.
+        attempt: u32,
+        /// Why.
+        error: String,
+        /// Whether it will be tried again.
+        retried: bool,
+    },
+    /// A partition is in the hands of its actor.
+    PartitionStored {
+        /// Where.
+        store: StoreId,
+        /// The RDD that it belongs to.
+        rdd: RddId,
+        /// Which one.
+        partition: PartitionIndex,
+        /// The attempt that made it.
+        task: TaskId,
+        /// Rows in it.
+        rows: u64,
+        /// Bytes they take, by estimate.
+        bytes: u64,
+    },
+    /// A stored partition is gone, unasked: it will be rebuilt when it is needed.
+    PartitionLost {
+        /// Where.
+        store: StoreId,
+        /// The RDD that it belongs to.
+        rdd: RddId,
+        /// Which one.
+        partition: PartitionIndex,
+        /// The attempt that had made it.
+        task: TaskId,
+    },
+    /// A whole store was released: unpersisted, or no lineage can reach it any more.
+    StoreDropped {
+        /// Where.
+        store: StoreId,
+        /// The RDD that it belonged to.
+        rdd: RddId,
+        /// Partitions that were there.
+        partitions: usize,
+    },
+    /// This subscriber was too slow: events are missing here.
+    Gap {
+        /// How many.
+        missed: u64,
+    },
+}

@@ -1,0 +1,30 @@
+//! The vocabulary of emberflow: what a lineage graph, a stage and an event *are*.
+//!
+//! The principal type is [`lineage::RddNode`], one node of the lineage graph: an [`operator::Operator`] and the
+//! [`lineage::Dependency`]s it reads. [`plan::compile`] cuts the graph at wide dependencies and at persisted RDDs
+//! into [`plan::StagePlan`]s, which are values: they hold operators and places, and no context, actor or global.
+//! Rows move as [`batch::Batch`]es, owned or shared, through [`batch::Stream`]s.
+//!
+//! The boundary: this crate starts no thread, sends no message, opens no file and reads no clock. The runtime crate
+//! executes what is described here; the facade crate writes the operators.
+//!
+//! The one surprising decision: types are erased between operators ([`batch::AnyStream`]) and checked again when a
+//! stage is opened, once a task. So `Rdd<T>` stays one plain type, and a row never pays a dynamic call.
+
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod blocks;
+pub mod codec;
+pub mod data;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod lineage;
+pub mod operator;
+pub mod partitioner;
+pub mod place;
+pub mod plan;
+pub mod size;
+pub mod store;
+pub mod task;

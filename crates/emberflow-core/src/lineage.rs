@@ -1,0 +1,184 @@
+//! The lineage graph: how each RDD is made from others. Built by the facade, read by the stage compiler, never run.
+
+use std::{
+    any::Any,
+    collections::HashSet,
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    ids::{RddId, StoreId},
+    operator::{Operator, StoreWriter},
+    partitioner::Placement,
+    place::OpInfo,
+};
+
+/// Dropped with what it guards; the runtime hangs the release of a store on it.
+pub type Guard = Box<dyn Any + Send + Sync>;
+
+/// One RDD: an operator over its dependencies.
+pub struct RddNode {
+    /// Its id; larger than those of the RDDs that it is made from.
+    pub id: RddId,
+    /// Which context made it.
+    pub context: u64,
+    /// Operator name, place and closures.
+    pub info: OpInfo,
+    /// Number of partitions.
+    pub partitions: usize,
+    /// What it does.
+    pub op: Arc<dyn Operator>,
+    /// What it reads.
+    pub dependencies: Vec<Dependency>,
+    /// How its rows are placed by key, if they are.
+    pub placement: Option<Placement>,
+    /// Where its rows are kept, if they are.
+    pub persisted: Mutex<Option<Persisted>>,
+    /// A name that the user gave it.
+    pub name: Mutex<Option<String>>,
+}
+
+/// How an RDD depends on another one.
+#[derive(Clone)]
+pub enum Dependency {
+    /// A partition of the parent feeds at most one partition of this RDD, in the same task.
+    Narrow(Arc<RddNode>),
+    /// Every partition of the parent may feed every partition of this RDD.
+    Wide(Arc<ShuffleDependency>),
+}
+
+/// A wide dependency: the parent, and how its partitions are written for the reducers.
+pub struct ShuffleDependency {
+    /// Where the map outputs live.
+    pub store: StoreId,
+    /// Whose rows are shuffled.
+    pub parent: Arc<RddNode>,
+    /// Writes one partition of the parent as blocks.
+    pub writer: Arc<dyn StoreWriter>,
+    /// The operator that asked for the shuffle.
+    pub info: OpInfo,
+    /// Releases the map outputs.
+    pub guard: Guard,
+}
+
+/// That, and where, an RDD's partitions are kept.
+pub struct Persisted {
+    /// Where.
+    pub store: StoreId,
+    /// Keeps one partition.
+    pub writer: Arc<dyn StoreWriter>,
+    /// Releases the partitions.
+    pub guard: Guard,
+}
+
+impl Dependency {
+    /// The RDD that is depended upon.
+    pub fn parent(&self) -> &Arc<RddNode> {
+        match self {
+            Self::Narrow(parent) => parent,
+            Self::Wide(shuffle) => &shuffle.parent,
+        }
+    }
+}
+
+impl RddNode {
+    /// The store of the persisted rows, with its writer, if the RDD is persisted.
+    pub fn persisted(&self) -> Option<(StoreId, Arc<dyn StoreWriter>)> {
+        let persisted = self.persisted.lock().unwrap_or_else(PoisonError::into_inner);
+        persisted.as_ref().map(|persisted| (persisted.store, Arc::clone(&persisted.writer)))
+    }
+
+    /// All the RDDs that this one is made from, itself included, parents first.
+    pub fn ancestors(self: &Arc<Self>) -> Vec<Arc<RddNode>> {
+        let mut seen = HashSet::from([self.id]);
+        let mut found = vec![Arc::clone(self)];
+        let mut next = 0;
+        while next < found.len() {
+            let node = Arc::clone(&found[next]);
+            next += 1;
+            for dependency in &node.dependencies {
+                let parent = dependency.parent();
+                if seen.insert(parent.id) {
+                    found.push(Arc::clone(parent));
+                }
+            }
+        }
+        found.sort_unstable_by_key(|node| node.id);
+        found
+    }
+
+    /// The lineage as Spark's `toDebugString` draws it: one line an RDD, indented by one step for each shuffle, with
+    /// the number of partitions at the head of each stage. `kept` says what is stored of a store: partitions, bytes.
+    pub fn debug_string(self: &Arc<Self>, kept: &dyn Fn(StoreId) -> (usize, u64)) -> String {
+        let mut drawing = Drawing { text: String::new(), kept, drawn: HashSet::new(), stages: 0 };
+        drawing.stage(self, "", "");
+        drawing.text
+    }
+}
+
+/// A chain of a hundred thousand RDDs must not overflow the stack when it is dropped.
+impl Drop for RddNode {
+    fn drop(&mut self) {
+        let mut orphans = std::mem::take(&mut self.dependencies);
+        while let Some(orphan) = orphans.pop() {
+            let parent = match orphan {
+                Dependency::Narrow(parent) => Some(parent),
+                Dependency::Wide(shuffle) => Arc::into_inner(shuffle).map(|shuffle| shuffle.parent),
+            };
+            if let Some(mut node) = parent.and_then(Arc::into_inner) {
+                orphans.append(&mut node.dependencies);
+            }
+        }
+    }
+}
+
+struct Drawing<'a> {
+    text: String,
+    kept: &'a dyn Fn(StoreId) -> (usize, u64),
+    drawn: HashSet<RddId>,
+    stages: usize,
+}
+
+impl Drawing<'_> {
+    /// Draws the RDDs of one stage, from `top` down to its inputs, and then the stages that it reads. `first` stands
+    /// before the stage's first line, `rest` before all others.
+    fn stage(&mut self, top: &Arc<RddNode>, first: &str, rest: &str) {
+        let stage = self.stages;
+        self.stages += 1;
+        let head = format!("({})", top.partitions);
+        let left = " ".repeat((head.len() - 1) / 2);
+        let right = " ".repeat(head.len() - left.len());
+        let mut shuffles: Vec<Arc<ShuffleDependency>> = Vec::new();
+        let mut open = vec![Arc::clone(top)];
+        let mut lead = format!("{first}{head} ");
+        while let Some(node) = open.pop() {
+            let again = !self.drawn.insert(node.id);
+            let name = node.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let name = name.map(|name| format!("{name} ")).unwrap_or_default();
+            let stage = if node.id == top.id { format!(" [stage {stage}]") } else { String::new() };
+            let above = if again { " (drawn above)" } else { "" };
+            // Writing to a string cannot fail.
+            let _ = writeln!(self.text, "{lead}{name}{} [{}]{stage}{above}", node.info, node.id.get());
+            lead = format!("{rest}{left}|{right}");
+            if again {
+                continue;
+            }
+            if let Some((store, _)) = node.persisted() {
+                let (partitions, bytes) = (self.kept)(store);
+                let all = node.partitions;
+                let _ = writeln!(self.text, "{lead}    cached partitions: {partitions} of {all}; memory: {bytes} B");
+            }
+            for dependency in node.dependencies.iter().rev() {
+                match dependency {
+                    Dependency::Narrow(parent) => open.push(Arc::clone(parent)),
+                    Dependency::Wide(shuffle) => shuffles.push(Arc::clone(shuffle)),
+                }
+            }
+        }
+        while let Some(shuffle) = shuffles.pop() {
+            let bar = if shuffles.is_empty() { "  " } else { "| " };
+            self.stage(&shuffle.parent, &format!("{rest}{left}+-"), &format!("{rest}{left}{bar}"));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The three things a stage is made of: operators that open streams, writers that fill stores, actions that give
+//! results. All of them are values without a thread: the runtime calls them on its workers.
+
+use std::{any::Any, ops::Range, sync::Arc};
+
+use crate::{
+    batch::{AnyStream, BoxStream},
+    data::Data,
+    error::TaskError,
+    ids::{PartitionIndex, StoreId, TaskId},
+    plan::{OpNode, PlanInput},
+    store::{Stored, StoredData},
+    task::{Marker, TaskContext},
+};
+
+/// One node's work: opens the stream of one partition over the streams of its inputs.
+pub trait Operator: Send + Sync + 'static {
+    /// Opens `partition`.
+    ///
+    /// # Errors
+    /// Whatever ends the task.
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError>;
+
+    /// Which partitions of the narrow input number `input` the given partition reads: by default the one of the same
+    /// number.
+    fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {
+        let _ = input;
+        partition..partition + 1
+    }
+
+    /// Whether the given partition reads the shuffle that is input number `input`.
+    fn reads_shuffle(&self, input: usize, partition: PartitionIndex) -> bool {
+        let _ = (input, partition);
+        true
+    }
+}
+
+/// Fills one partition of a store: a shuffle's map side, or a persisted RDD.
+pub trait StoreWriter: Send + Sync + 'static {
+    /// Reads the stream to its end.
+    ///
+    /// # Errors
+    /// Whatever ends the task.
+    fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError>;
+}
+
+/// What one task of an action's last stage gives to the caller.
+pub struct ActionOutput {
+    /// The partition's share of the result.
+    pub value: Box<dyn Any + Send>,
+    /// Rows that were read for it.
+    pub rows: u64,
+}
+
+/// The last stage's work: one value for each partition.
+pub trait Action: Send + Sync + 'static {
+    /// Reads as much of the stream as it needs.
+    ///
+    /// # Errors
+    /// Whatever ends the task.
+    fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError>;
+}
+
+/// Where a task finds the partitions that other tasks have stored. Never waits: what is not there is lost.
+pub trait Fetch {
+    /// The stored partition with the attempt that made it.
+    ///
+    /// # Errors
+    /// [`TaskError::InputLost`] if it is not there.
+    fn fetch(&self, store: StoreId, partition: PartitionIndex) -> Result<(Arc<dyn StoredData>, TaskId), TaskError>;
+
+    /// How many partitions a store has.
+    fn partitions(&self, store: StoreId) -> usize;
+}
+
+/// The inputs of the operator that is being opened.
+pub struct Inputs<'a> {
+    pub(crate) node: &'a OpNode,
+    pub(crate) fetch: &'a dyn Fetch,
+    pub(crate) cx: &'a TaskContext,
+}
+
+impl Inputs<'_> {
+    /// The task.
+    pub fn task(&self) -> &TaskContext {
+        self.cx
+    }
+
+    /// Marks the operator's own code.
+    pub fn marker(&self) -> Marker {
+        self.cx.marker(self.node.rdd)
+    }
+
+    /// Opens one partition of the narrow input number `input`.
+    ///
+    /// # Errors
+    /// If it is lost, cannot be opened, or has rows of another type.
+    pub fn narrow<T: Data>(&self, input: usize, partition: PartitionIndex) -> Result<BoxStream<T>, TaskError> {
+        self.node.inputs[input].open(partition, self.fetch, self.cx)?.downcast()
+    }
+
+    /// What each map task stored for the shuffle that is input number `input`, in map order. Fetched one by one as the
+    /// iterator is advanced.
+    pub fn map_outputs<B: Any + Send + Sync>(
+        &self,
+        input: usize,
+    ) -> impl Iterator<Item = Result<Arc<B>, TaskError>> + '_ {
+        let store = match &self.node.inputs[input] {
+            PlanInput::Shuffle { store } => Some(*store),
+            PlanInput::Narrow(_) | PlanInput::Persisted { .. } => None,
+        };
+        let maps = store.map_or(0, |store| self.fetch.partitions(store));
+        (0..maps).filter_map(move |map| store.map(|store| (store, map))).map(|(store, map)| {
+            let (data, _) = self.fetch.fetch(store, map)?;
+            data.into_any().downcast::<B>().map_err(|_| TaskError::PlanMismatch {
+                wanted: std::any::type_name::<B>(),
+                found: "blocks of another type",
+            })
+        })
+    }
+
+    /// Whether input number `input` is a shuffle.
+    pub fn is_shuffle(&self, input: usize) -> bool {
+        matches!(self.node.inputs[input], PlanInput::Shuffle { .. })
+    }
+}

@@ -1,0 +1,103 @@
+//! Where in the user's program an operator was written, and what its closure is.
+
+use std::{fmt, mem, panic::Location};
+
+use serde::Serialize;
+
+/// File, line and column of the call that made an RDD or started an action.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Place {
+    /// The source file, as the compiler names it.
+    pub file: &'static str,
+    /// The line, from one.
+    pub line: u32,
+    /// The column, from one.
+    pub column: u32,
+}
+
+impl Place {
+    /// The place of the caller of the function that calls this, if that function is `#[track_caller]`.
+    #[track_caller]
+    pub fn caller() -> Self {
+        let at = Location::caller();
+        Self { file: at.file(), line: at.line(), column: at.column() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What can be said of a closure without running it: enough to decide whether another process of the same build could
+/// make it again out of nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Code {
+    /// The closure's type, which names the function it stands in.
+    pub type_name: &'static str,
+    /// How many bytes it captures of its surroundings; zero if it can be remade from its type alone.
+    pub captured_bytes: usize,
+    /// Whether dropping it runs code.
+    pub needs_drop: bool,
+}
+
+impl Code {
+    /// The description of the closure type `F`.
+    pub fn of<F>() -> Self {
+        Self {
+            type_name: std::any::type_name::<F>(),
+            captured_bytes: mem::size_of::<F>(),
+            needs_drop: mem::needs_drop::<F>(),
+        }
+    }
+
+    /// Whether the closure captures nothing, so that its type says all there is to say.
+    pub fn is_capture_free(&self) -> bool {
+        self.captured_bytes == 0 && !self.needs_drop
+    }
+}
+
+/// An operator as people and other processes see it: name, place, closures, environment.
+#[derive(Clone, Debug, Serialize)]
+pub struct OpInfo {
+    /// The method that made it, such as `map`.
+    pub name: &'static str,
+    /// Where it was called.
+    pub place: Place,
+    /// The closures it runs.
+    pub code: Vec<Code>,
+    /// The explicit environment of `map_with` and its siblings, serialised when the operator was made.
+    pub env: Option<Vec<u8>>,
+}
+
+impl OpInfo {
+    /// The operator `name`, made at `place`, that runs no closure of the user's.
+    pub fn new(name: &'static str, place: Place) -> Self {
+        Self { name, place, code: Vec::new(), env: None }
+    }
+
+    /// The same, running a closure of type `F`.
+    pub fn with_code<F>(mut self) -> Self {
+        self.code.push(Code::of::<F>());
+        self
+    }
+
+    /// The same, with a serialised environment.
+    pub fn with_env(mut self, env: Vec<u8>) -> Self {
+        self.env = Some(env);
+        self
+    }
+}
+
+impl fmt::Display for OpInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, self.place)
+    }
+}

@@ -1,0 +1,360 @@
+//! Stages as values: [`compile`] cuts the lineage graph at wide dependencies and at persisted RDDs.
+//!
+//! A [`StagePlan`] can be described to another process: what it reads (splits, shuffles, persisted RDDs), its
+//! operators (code, environment, name, the caller's file and line), its sink. It holds no context, actor or global, and
+//! the local actors run exactly this plan.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde::Serialize;
+
+use crate::{
+    batch::AnyStream,
+    error::{Error, TaskError},
+    ids::{PartitionIndex, RddId, StoreId},
+    lineage::{Dependency, RddNode},
+    operator::{Action, ActionOutput, Fetch, Inputs, Operator, StoreWriter},
+    place::OpInfo,
+    store::Stored,
+    task::TaskContext,
+};
+
+/// An operator of a stage with its inputs: the plan's form of an [`RddNode`], without what only the driver needs.
+pub struct OpNode {
+    /// The RDD.
+    pub rdd: RddId,
+    /// Name, place, closures, environment.
+    pub info: OpInfo,
+    /// What it does.
+    pub op: Arc<dyn Operator>,
+    /// What it reads.
+    pub inputs: Vec<PlanInput>,
+}
+
+/// What an operator, or a sink, reads.
+#[derive(Clone)]
+pub enum PlanInput {
+    /// Another operator, in the same task.
+    Narrow(Arc<OpNode>),
+    /// A persisted RDD, partition by partition.
+    Persisted {
+        /// Where it is kept.
+        store: StoreId,
+        /// Which RDD.
+        rdd: RddId,
+    },
+    /// A shuffle: the outputs of all its map tasks.
+    Shuffle {
+        /// Where they are kept.
+        store: StoreId,
+    },
+}
+
+impl PlanInput {
+    pub(crate) fn open(
+        &self,
+        partition: PartitionIndex,
+        fetch: &dyn Fetch,
+        cx: &TaskContext,
+    ) -> Result<AnyStream, TaskError> {
+        match self {
+            Self::Narrow(node) => {
+                let stream = node.op.open(partition, &Inputs { node, fetch, cx })?;
+                cx.marker(node.rdd).enter();
+                Ok(stream)
+            }
+            Self::Persisted { store, .. } => {
+                let (data, _) = fetch.fetch(*store, partition)?;
+                data.open(cx.batch_rows())
+                    .ok_or(TaskError::PlanMismatch { wanted: "rows of a persisted rdd", found: "blocks" })
+            }
+            Self::Shuffle { .. } => Err(TaskError::PlanMismatch { wanted: "a narrow input", found: "a shuffle" }),
+        }
+    }
+}
+
+/// Where a stage's rows go.
+#[derive(Clone)]
+pub enum Sink {
+    /// Into a store: a shuffle's map outputs, or a persisted RDD.
+    Store(Arc<dyn StoreWriter>),
+    /// To the caller of the action.
+    Result(Arc<dyn Action>),
+}
+
+/// What a stage makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum StageKind {
+    /// Map outputs of a shuffle.
+    ShuffleMap,
+    /// Partitions of a persisted RDD.
+    Persist,
+    /// The result of an action.
+    Result,
+}
+
+/// What a task made.
+pub enum TaskOutput {
+    /// A partition for the store.
+    Stored(Stored),
+    /// A partition's share of the result.
+    Result(ActionOutput),
+}
+
+/// The partitions that one task reads.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TaskInputs {
+    /// Shuffles, of which it needs every map output.
+    pub shuffles: Vec<StoreId>,
+    /// Single partitions of persisted RDDs.
+    pub persisted: Vec<(StoreId, PartitionIndex)>,
+}
+
+/// One stage: the same narrow work on each of its partitions, and where the rows go.
+pub struct StagePlan {
+    /// Where its output lives.
+    pub store: StoreId,
+    /// What it makes.
+    pub kind: StageKind,
+    /// The RDD that it computes.
+    pub rdd: RddId,
+    /// The operator by which people know the stage: the shuffle, the persisted RDD or the action.
+    pub info: OpInfo,
+    /// Number of partitions.
+    pub partitions: usize,
+    /// What the sink reads.
+    pub root: PlanInput,
+    /// Where the rows go.
+    pub sink: Sink,
+}
+
+impl StagePlan {
+    /// Computes one partition. This is the whole of a task: the first time and every time after a loss.
+    ///
+    /// # Errors
+    /// Whatever ended the task. Panics of the user's code pass through.
+    pub fn run(&self, partition: PartitionIndex, fetch: &dyn Fetch, cx: &TaskContext) -> Result<TaskOutput, TaskError> {
+        let input = self.root.open(partition, fetch, cx)?;
+        match &self.sink {
+            Sink::Store(writer) => writer.write(partition, input, cx).map(TaskOutput::Stored),
+            Sink::Result(action) => action.run(partition, input, cx).map(TaskOutput::Result),
+        }
+    }
+
+    /// The stored partitions that the task of `partition` reads.
+    pub fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs {
+        let mut inputs = TaskInputs::default();
+        let mut seen: HashSet<(RddId, PartitionIndex)> = HashSet::new();
+        let mut open: Vec<(&PlanInput, PartitionIndex)> = vec![(&self.root, partition)];
+        while let Some((input, partition)) = open.pop() {
+            match input {
+                PlanInput::Persisted { store, .. } => {
+                    if !inputs.persisted.contains(&(*store, partition)) {
+                        inputs.persisted.push((*store, partition));
+                    }
+                }
+                PlanInput::Shuffle { store } => {
+                    if !inputs.shuffles.contains(store) {
+                        inputs.shuffles.push(*store);
+                    }
+                }
+                PlanInput::Narrow(node) => {
+                    // Only where paths can meet again is it worth remembering the way.
+                    if node.inputs.len() > 1 && !seen.insert((node.rdd, partition)) {
+                        continue;
+                    }
+                    for (at, input) in node.inputs.iter().enumerate() {
+                        match input {
+                            PlanInput::Shuffle { .. } if node.op.reads_shuffle(at, partition) => open.push((input, 0)),
+                            PlanInput::Shuffle { .. } => {}
+                            _ => open.extend(node.op.narrow_partitions(at, partition).map(|parent| (input, parent))),
+                        }
+                    }
+                }
+            }
+        }
+        inputs
+    }
+
+    /// The stage's operators, inputs first.
+    pub fn operators(&self) -> Vec<&OpNode> {
+        let mut found: BTreeMap<RddId, &OpNode> = BTreeMap::new();
+        let mut open = vec![&self.root];
+        while let Some(input) = open.pop() {
+            if let PlanInput::Narrow(node) = input
+                && found.insert(node.rdd, node).is_none()
+            {
+                open.extend(&node.inputs);
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// The operator of `rdd`, or the stage's own if it is not among them.
+    pub fn operator(&self, rdd: RddId) -> &OpInfo {
+        self.operators().into_iter().find(|node| node.rdd == rdd).map_or(&self.info, |node| &node.info)
+    }
+
+    /// The stage as a value for another process, or for a person.
+    pub fn describe(&self) -> StageDescription {
+        let operators = self.operators().into_iter().map(|node| OperatorDescription {
+            rdd: node.rdd,
+            info: node.info.clone(),
+            inputs: node.inputs.iter().map(InputDescription::of).collect(),
+        });
+        StageDescription {
+            store: self.store,
+            kind: self.kind,
+            partitions: self.partitions,
+            operators: operators.collect(),
+            root: InputDescription::of(&self.root),
+            sink: self.info.clone(),
+        }
+    }
+
+    /// Whether another process of the same build could run this stage: no closure captures its surroundings.
+    ///
+    /// # Errors
+    /// [`Error::NotShippable`] naming the first operator that does.
+    pub fn check_shippable(&self) -> Result<(), Error> {
+        let operators = self.operators();
+        for info in operators.iter().map(|node| &node.info).chain([&self.info]) {
+            if let Some(code) = info.code.iter().find(|code| !code.is_capture_free()) {
+                return Err(Error::NotShippable {
+                    operator: info.to_string(),
+                    name: info.name,
+                    code: code.type_name,
+                    bytes: code.captured_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A stage in words and numbers. Serialisable.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageDescription {
+    /// Where its output lives.
+    pub store: StoreId,
+    /// What it makes.
+    pub kind: StageKind,
+    /// Number of partitions.
+    pub partitions: usize,
+    /// Its operators, inputs first.
+    pub operators: Vec<OperatorDescription>,
+    /// What the sink reads.
+    pub root: InputDescription,
+    /// The operator that the sink belongs to.
+    pub sink: OpInfo,
+}
+
+/// An operator of a described stage.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperatorDescription {
+    /// The RDD.
+    pub rdd: RddId,
+    /// Name, place, closures, environment.
+    pub info: OpInfo,
+    /// What it reads.
+    pub inputs: Vec<InputDescription>,
+}
+
+/// An input of a described operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum InputDescription {
+    /// An operator of the same stage.
+    Operator(RddId),
+    /// A persisted RDD.
+    Persisted(StoreId),
+    /// A shuffle.
+    Shuffle(StoreId),
+}
+
+impl InputDescription {
+    fn of(input: &PlanInput) -> Self {
+        match input {
+            PlanInput::Narrow(node) => Self::Operator(node.rdd),
+            PlanInput::Persisted { store, .. } => Self::Persisted(*store),
+            PlanInput::Shuffle { store } => Self::Shuffle(*store),
+        }
+    }
+}
+
+/// The action at the end of a job.
+pub struct ActionSpec {
+    /// Name, place, closures.
+    pub info: OpInfo,
+    /// What it does with each partition.
+    pub action: Arc<dyn Action>,
+    /// Where its results go while the job runs.
+    pub store: StoreId,
+}
+
+/// Cuts the lineage of `target` into stages: one for each shuffle and each persisted RDD among its ancestors, and the
+/// action's own, which comes last. Parents come before children.
+///
+/// # Errors
+/// [`Error::ForeignRdd`] if an ancestor belongs to another context than `context`.
+pub fn compile(target: &Arc<RddNode>, context: u64, action: ActionSpec) -> Result<Vec<Arc<StagePlan>>, Error> {
+    let mut nodes: HashMap<RddId, PlanInput> = HashMap::new();
+    let mut stages: Vec<Arc<StagePlan>> = Vec::new();
+    let mut cut: HashSet<StoreId> = HashSet::new();
+    for rdd in target.ancestors() {
+        if rdd.context != context {
+            return Err(Error::ForeignRdd { rdd: rdd.id, operator: rdd.info.to_string() });
+        }
+        let mut inputs = Vec::with_capacity(rdd.dependencies.len());
+        for dependency in &rdd.dependencies {
+            match dependency {
+                Dependency::Narrow(parent) => inputs.push(nodes[&parent.id].clone()),
+                Dependency::Wide(shuffle) => {
+                    inputs.push(PlanInput::Shuffle { store: shuffle.store });
+                    if cut.insert(shuffle.store) {
+                        stages.push(Arc::new(StagePlan {
+                            store: shuffle.store,
+                            kind: StageKind::ShuffleMap,
+                            rdd: shuffle.parent.id,
+                            info: shuffle.info.clone(),
+                            partitions: shuffle.parent.partitions,
+                            root: nodes[&shuffle.parent.id].clone(),
+                            sink: Sink::Store(Arc::clone(&shuffle.writer)),
+                        }));
+                    }
+                }
+            }
+        }
+        let node = OpNode { rdd: rdd.id, info: rdd.info.clone(), op: Arc::clone(&rdd.op), inputs };
+        let root = PlanInput::Narrow(Arc::new(node));
+        let input = match rdd.persisted() {
+            None => root,
+            Some((store, writer)) => {
+                stages.push(Arc::new(StagePlan {
+                    store,
+                    kind: StageKind::Persist,
+                    rdd: rdd.id,
+                    info: rdd.info.clone(),
+                    partitions: rdd.partitions,
+                    root,
+                    sink: Sink::Store(writer),
+                }));
+                PlanInput::Persisted { store, rdd: rdd.id }
+            }
+        };
+        nodes.insert(rdd.id, input);
+    }
+    stages.push(Arc::new(StagePlan {
+        store: action.store,
+        kind: StageKind::Result,
+        rdd: target.id,
+        info: action.info,
+        partitions: target.partitions,
+        root: nodes[&target.id].clone(),
+        sink: Sink::Result(action.action),
+    }));
+    Ok(stages)
+}
