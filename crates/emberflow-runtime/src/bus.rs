@@ -1,0 +1,132 @@
+//! The event bus: hands every event to every subscriber, and waits for none of them.
+//!
+//! A subscriber that does not keep up misses events and is told so by [`Event::Gap`]; no job is slowed down by it.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use crossbeam::channel::{self, Receiver, Sender, TrySendError};
+use emberflow_core::event::Event;
+
+/// An event with the time at which it was published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRecord {
+    /// When.
+    pub at: SystemTime,
+    /// What.
+    pub event: Event,
+}
+
+/// A subscription. Dropping it ends it.
+#[derive(Debug)]
+pub struct EventStream {
+    records: Receiver<EventRecord>,
+}
+
+impl EventStream {
+    /// The next event, if one has come.
+    pub fn try_next(&mut self) -> Option<EventRecord> {
+        self.records.try_recv().ok()
+    }
+
+    /// The next event, if one comes in time and the context lives.
+    pub fn next_within(&mut self, time: Duration) -> Option<EventRecord> {
+        self.records.recv_timeout(time).ok()
+    }
+}
+
+/// Waits for each event; ends when the context does.
+impl Iterator for EventStream {
+    type Item = EventRecord;
+
+    fn next(&mut self) -> Option<EventRecord> {
+        self.records.recv().ok()
+    }
+}
+
+struct Subscriber {
+    records: Sender<EventRecord>,
+    missed: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Bus {
+    subscribers: Mutex<Option<Vec<Subscriber>>>,
+}
+
+impl Bus {
+    pub(crate) fn new() -> Self {
+        Self { subscribers: Mutex::new(Some(Vec::new())) }
+    }
+
+    pub(crate) fn subscribe(&self, capacity: usize) -> EventStream {
+        let (send, records) = channel::bounded(capacity);
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(subscribers) = subscribers.as_mut() {
+            subscribers.push(Subscriber { records: send, missed: 0 });
+        }
+        EventStream { records }
+    }
+
+    pub(crate) fn publish(&self, event: &Event) {
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(subscribers) = subscribers.as_mut().filter(|subscribers| !subscribers.is_empty()) else { return };
+        let at = SystemTime::now();
+        subscribers.retain_mut(|subscriber| subscriber.offer(at, event));
+    }
+
+    /// Ends all subscriptions: nothing happens after this.
+    pub(crate) fn close(&self) {
+        *self.subscribers.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Subscriber {
+    /// Whether the subscriber is still there.
+    fn offer(&mut self, at: SystemTime, event: &Event) -> bool {
+        if self.missed > 0 {
+            match self.records.try_send(EventRecord { at, event: Event::Gap { missed: self.missed } }) {
+                Ok(()) => self.missed = 0,
+                Err(TrySendError::Full(_)) => {
+                    self.missed += 1;
+                    return true;
+                }
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+        }
+        match self.records.try_send(EventRecord { at, event: event.clone() }) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.missed += 1;
+                true
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberflow_core::ids::StageId;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_subscriber_is_told_how_much_it_missed_and_nobody_waits_for_it() {
+        let bus = Bus::new();
+        let mut slow = bus.subscribe(2);
+        let event = |stage| Event::StageFinished { stage: StageId::new(stage) };
+        for stage in 0..5 {
+            bus.publish(&event(stage));
+        }
+        assert_eq!(slow.try_next().unwrap().event, event(0));
+        assert_eq!(slow.try_next().unwrap().event, event(1));
+        bus.publish(&event(5));
+        assert_eq!(slow.try_next().unwrap().event, Event::Gap { missed: 3 });
+        assert_eq!(slow.try_next().unwrap().event, event(5));
+        bus.close();
+        assert!(slow.next().is_none());
+    }
+}

@@ -1,0 +1,35 @@
+//! The settings an engine runs with, all of them decided. Defaults and the environment are the facade's business.
+
+use std::path::PathBuf;
+
+/// Whether a progress bar is drawn on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Progress {
+    /// If standard error is a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What an engine runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names the context's threads.
+    pub app_name: String,
+    /// Worker threads.
+    pub workers: usize,
+    /// Bytes that rows may take in memory.
+    pub memory_budget_bytes: u64,
+    /// Where partitions are to be spilled.
+    pub spill_dir: PathBuf,
+    /// Failures of one task after which its job fails.
+    pub task_failure_limit: usize,
+    /// Rows that a batch holds at most.
+    pub batch_rows: usize,
+    /// The progress bar.
+    pub progress: Progress,
+}

@@ -1,0 +1,434 @@
+//! The coordinator's actor: a thin shell around the machine.
+//! Told by: callers (`Submit`, `CancelJob`, `Forget`, …), workers (`TaskReport`), partition actors (`PartitionGone`).
+//! Owns: the plans, the addresses and slots of all partition actors, the results of jobs under way.
+//! Never: decides anything, computes over rows, or waits.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
+use emberflow_core::{
+    error::{Error, Result},
+    event::Event,
+    ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
+    plan::{Sink, StagePlan},
+    task::Io,
+};
+use tokio::sync::oneshot;
+
+use super::machine::{Command, Input, Key, Limits, Machine, StageSpec, TaskEnd};
+use crate::{
+    bus::Bus,
+    governor::Governor,
+    job::JobOutput,
+    mail::post,
+    partition::{Dismiss, Kill, PartitionActor},
+    pool::PoolHandle,
+    slot::{Slot, StoreSlots, TaskSlots},
+    task_run::TaskRun,
+};
+
+/// What the shell needs to carry out commands.
+pub(crate) struct Start {
+    pub(crate) limits: Limits,
+    pub(crate) batch_rows: usize,
+    pub(crate) pool: PoolHandle,
+    pub(crate) io: Arc<dyn Io>,
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) governor: Addr<Governor>,
+    /// Where partition actors live.
+    pub(crate) partitions: ArbiterHandle,
+}
+
+pub(crate) struct Coordinator {
+    machine: Machine,
+    with: Start,
+    stores: HashMap<StoreId, StoreShell>,
+    actors: HashMap<TaskId, (Key, Addr<PartitionActor>)>,
+    running: HashMap<TaskId, Arc<AtomicBool>>,
+    jobs: HashMap<JobId, JobShell>,
+    stopped: bool,
+}
+
+struct StoreShell {
+    plan: Arc<StagePlan>,
+    slots: Vec<Option<Arc<Slot>>>,
+    /// The same, for the tasks that read all of them; made when asked for, and again after a change.
+    shared: Option<StoreSlots>,
+}
+
+struct JobShell {
+    outcome: oneshot::Sender<Result<JobOutput>>,
+    results: JobOutput,
+}
+
+impl Coordinator {
+    pub(crate) fn new(with: Start) -> Self {
+        Self {
+            machine: Machine::new(with.limits),
+            with,
+            stores: HashMap::new(),
+            actors: HashMap::new(),
+            running: HashMap::new(),
+            jobs: HashMap::new(),
+            stopped: false,
+        }
+    }
+
+    fn step(&mut self, input: Input, result: Option<Box<dyn Any + Send>>, me: &Addr<Self>) {
+        if self.stopped {
+            return;
+        }
+        let mut result = result;
+        for command in self.machine.step(input) {
+            match command {
+                Command::Emit(event) => self.with.bus.publish(&event),
+                Command::Launch { task, stage, key, attempt } => self.launch(task, stage, key, attempt, me),
+                Command::Cancel { task } => {
+                    if let Some(cancelled) = self.running.remove(&task) {
+                        cancelled.store(true, Ordering::Relaxed);
+                    }
+                }
+                Command::Discard { task } => {
+                    if let Some((_, actor)) = self.actors.remove(&task) {
+                        // A dead one has nothing left to discard.
+                        let _ = post(&actor, Dismiss);
+                    }
+                }
+                Command::Accept { job, partition } => {
+                    if let (Some(job), Some(value)) = (self.jobs.get_mut(&job), result.take()) {
+                        job.results.push((partition, value));
+                    }
+                }
+                Command::DropStore { store } => {
+                    self.stores.remove(&store);
+                    self.actors.retain(|_, (key, actor)| {
+                        let kept = key.0 != store;
+                        if !kept {
+                            let _ = post(actor, Dismiss);
+                        }
+                        kept
+                    });
+                }
+                Command::FinishJob { job, outcome } => {
+                    if let Some(JobShell { outcome: send, mut results }) = self.jobs.remove(&job) {
+                        results.sort_unstable_by_key(|(partition, _)| *partition);
+                        // Whoever dropped the handle does not want to know.
+                        let _ = send.send(outcome.map(|()| results));
+                    }
+                }
+            }
+        }
+    }
+
+    fn launch(&mut self, task: TaskId, stage: StageId, key: Key, attempt: u32, me: &Addr<Self>) {
+        let Some(plan) = self.stores.get(&key.0).map(|store| Arc::clone(&store.plan)) else { return };
+        let slots = self.slots_of(&plan, key.1);
+        let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, &plan, me));
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.running.insert(task, Arc::clone(&cancelled));
+        let run = TaskRun {
+            task,
+            stage,
+            partition: key.1,
+            attempt,
+            plan,
+            slots,
+            cancelled,
+            batch_rows: self.with.batch_rows,
+            io: Arc::clone(&self.with.io),
+            owner,
+            coordinator: me.clone(),
+        };
+        self.with.pool.submit(Box::new(move || run.run()));
+    }
+
+    fn start_partition(&mut self, task: TaskId, key: Key, plan: &StagePlan, me: &Addr<Self>) -> Addr<PartitionActor> {
+        let slot = Arc::new(Slot::new(task));
+        if let Some(store) = self.stores.get_mut(&key.0) {
+            store.slots[key.1] = Some(Arc::clone(&slot));
+            store.shared = None;
+        }
+        let actor = PartitionActor {
+            key,
+            kind: plan.kind,
+            slot,
+            coordinator: me.clone(),
+            governor: self.with.governor.clone(),
+            pool: self.with.pool.clone(),
+            charged: None,
+            dismissed: false,
+        };
+        let addr = PartitionActor::start_in_arbiter(&self.with.partitions, move |_| actor);
+        self.actors.insert(task, (key, addr.clone()));
+        addr
+    }
+
+    fn slots_of(&mut self, plan: &StagePlan, partition: PartitionIndex) -> TaskSlots {
+        let inputs = plan.inputs_of(partition);
+        let mut slots = TaskSlots::default();
+        for store in inputs.shuffles {
+            if let Some(shell) = self.stores.get_mut(&store) {
+                let shared = shell.shared.get_or_insert_with(|| shell.slots.as_slice().into());
+                slots.shuffles.push((store, Arc::clone(shared)));
+            }
+        }
+        for key in inputs.persisted {
+            let slot = self.stores.get(&key.0).and_then(|shell| shell.slots[key.1].clone());
+            slots.persisted.push((key, slot));
+        }
+        slots
+    }
+}
+
+impl Actor for Coordinator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1 << 20);
+    }
+}
+
+/// From a caller: run these stages, parents first and the action's last, and give what it makes of `wanted`.
+pub(crate) struct Submit {
+    pub(crate) job: JobId,
+    pub(crate) stages: Vec<Arc<StagePlan>>,
+    pub(crate) wanted: Vec<PartitionIndex>,
+    pub(crate) outcome: oneshot::Sender<Result<JobOutput>>,
+}
+
+impl Message for Submit {
+    type Result = ();
+}
+
+impl Handler<Submit> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, submit: Submit, ctx: &mut Self::Context) {
+        let Submit { job, stages, wanted, outcome } = submit;
+        if self.stopped {
+            // Whoever dropped the handle does not want to know.
+            let _ = outcome.send(Err(Error::ContextClosed));
+            return;
+        }
+        let action = stages.last().map(|plan| plan.info.to_string()).unwrap_or_default();
+        let specs = stages.iter().map(|plan| StageSpec {
+            store: plan.store,
+            kind: plan.kind,
+            rdd: plan.rdd,
+            name: plan.info.to_string(),
+            partitions: plan.partitions,
+            inputs: Arc::clone(plan) as _,
+        });
+        let input = Input::Submit { job, action, stages: specs.collect(), wanted };
+        for plan in stages {
+            self.stores.entry(plan.store).or_insert_with(|| StoreShell {
+                slots: vec![None; plan.partitions],
+                plan,
+                shared: None,
+            });
+        }
+        self.jobs.insert(job, JobShell { outcome, results: Vec::new() });
+        self.step(input, None, &ctx.address());
+    }
+}
+
+/// From a worker, or from the partition actor that took its rows: a task ended.
+pub(crate) struct TaskReport {
+    pub(crate) task: TaskId,
+    pub(crate) end: TaskEnd,
+    /// The result, if it was the action's stage.
+    pub(crate) output: Option<Box<dyn Any + Send>>,
+    pub(crate) duration: Duration,
+}
+
+impl Message for TaskReport {
+    type Result = ();
+}
+
+impl Handler<TaskReport> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, report: TaskReport, ctx: &mut Self::Context) {
+        let TaskReport { task, end, output, duration } = report;
+        self.running.remove(&task);
+        self.step(Input::TaskEnded { task, end, duration }, output, &ctx.address());
+    }
+}
+
+/// From a partition actor that died unasked.
+pub(crate) struct PartitionGone {
+    pub(crate) key: Key,
+    pub(crate) generation: TaskId,
+}
+
+impl Message for PartitionGone {
+    type Result = ();
+}
+
+impl Handler<PartitionGone> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, PartitionGone { key, generation }: PartitionGone, ctx: &mut Self::Context) {
+        let (store, partition) = key;
+        self.step(Input::PartitionLost { store, partition, generation }, None, &ctx.address());
+    }
+}
+
+/// From a job's handle: its result is not wanted any more.
+pub(crate) struct CancelJob {
+    pub(crate) job: JobId,
+}
+
+impl Message for CancelJob {
+    type Result = ();
+}
+
+impl Handler<CancelJob> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, CancelJob { job }: CancelJob, ctx: &mut Self::Context) {
+        self.step(Input::Cancel { job }, None, &ctx.address());
+    }
+}
+
+/// From the context: end every job. Answers with their ids.
+pub(crate) struct CancelAll;
+
+impl Message for CancelAll {
+    type Result = Vec<JobId>;
+}
+
+impl Handler<CancelAll> for Coordinator {
+    type Result = MessageResult<CancelAll>;
+
+    fn handle(&mut self, _: CancelAll, ctx: &mut Self::Context) -> Self::Result {
+        let jobs = self.machine.jobs();
+        for job in &jobs {
+            self.step(Input::Cancel { job: *job }, None, &ctx.address());
+        }
+        MessageResult(jobs)
+    }
+}
+
+/// From a lineage node that was dropped, or unpersisted: the store is not needed any more.
+pub(crate) struct Forget {
+    pub(crate) store: StoreId,
+}
+
+impl Message for Forget {
+    type Result = ();
+}
+
+impl Handler<Forget> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, Forget { store }: Forget, ctx: &mut Self::Context) {
+        self.step(Input::Forget { store }, None, &ctx.address());
+    }
+}
+
+/// From a test: kill the actor of a stored partition, as a fault would. Answers whether there was one; by then it is
+/// dead or has the order to die in its mailbox, before any later order.
+pub(crate) struct KillPartition {
+    pub(crate) store: StoreId,
+    pub(crate) partition: PartitionIndex,
+}
+
+impl Message for KillPartition {
+    type Result = bool;
+}
+
+impl Handler<KillPartition> for Coordinator {
+    type Result = bool;
+
+    fn handle(&mut self, kill: KillPartition, _: &mut Self::Context) -> bool {
+        let slot = self.stores.get(&kill.store).and_then(|store| store.slots.get(kill.partition)?.as_ref());
+        let actor = slot.and_then(|slot| self.actors.get(&slot.generation));
+        actor.is_some_and(|(_, actor)| post(actor, Kill).is_ok())
+    }
+}
+
+/// One stored partition, as [`StoreState`] tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedPartition {
+    /// Which one.
+    pub partition: PartitionIndex,
+    /// The attempt that made it.
+    pub task: TaskId,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes they take in memory, by estimate.
+    pub bytes: u64,
+}
+
+/// What is stored of a shuffle or a persisted RDD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreState {
+    /// Partitions that are there.
+    pub stored: Vec<CachedPartition>,
+    /// Partitions in all.
+    pub partitions: usize,
+    /// Bytes they take in memory, by estimate.
+    pub bytes: u64,
+}
+
+/// From anybody: what is there of a store? `None` if no job has needed it yet, or it was released.
+pub(crate) struct DescribeStore {
+    pub(crate) store: StoreId,
+}
+
+impl Message for DescribeStore {
+    type Result = Option<StoreState>;
+}
+
+impl Handler<DescribeStore> for Coordinator {
+    type Result = MessageResult<DescribeStore>;
+
+    fn handle(&mut self, DescribeStore { store }: DescribeStore, _: &mut Self::Context) -> Self::Result {
+        let state = self.stores.get(&store).map(|shell| {
+            let stored = shell.slots.iter().enumerate().filter_map(|(partition, slot)| {
+                let slot = slot.as_ref()?;
+                let (rows, bytes) = slot.size()?;
+                Some(CachedPartition { partition, task: slot.generation, rows, bytes })
+            });
+            let stored: Vec<CachedPartition> = stored.collect();
+            let bytes = stored.iter().map(|partition| partition.bytes).sum();
+            StoreState { stored, partitions: shell.slots.len(), bytes }
+        });
+        MessageResult(state)
+    }
+}
+
+/// From the engine: the context ends. All jobs end with [`Error::ContextClosed`], all tasks are told to stop.
+pub(crate) struct Stop;
+
+impl Message for Stop {
+    type Result = ();
+}
+
+impl Handler<Stop> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) {
+        self.stopped = true;
+        for (_, cancelled) in self.running.drain() {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+        for (job, shell) in self.jobs.drain() {
+            self.with.bus.publish(&Event::JobFinished { job, error: Some(Error::ContextClosed.to_string()) });
+            // Whoever dropped the handle does not want to know.
+            let _ = shell.outcome.send(Err(Error::ContextClosed));
+        }
+        for (_, (_, actor)) in self.actors.drain() {
+            let _ = post(&actor, Dismiss);
+        }
+    }
+}

@@ -1,0 +1,771 @@
+//! The coordinator's logic as a pure state machine: `step(input)` gives commands. No thread, clock, actor or row.
+//!
+//! Owns the truth about every partition of every store: is it wanted, running, there? Told what happened by its shell
+//! (`super::actor`), which carries out the commands. Never trusts an answer that it no longer waits for.
+//!
+//! The one idea: **demand**. A job demands partitions of its result; a partition that is not there demands what it
+//! reads. Computing for the first time, computing what a second job needs, and rebuilding what was lost are the same
+//! walk from the demanded partitions to those that are there.
+//!
+//! ```text
+//!            demand                inputs there            launch               Done
+//!   Idle ───────────▶ Waiting(n) ──────────────▶ Ready ───────────▶ Running ───────────▶ Done(generation)
+//!    ▲                    │                        │                    │                     │
+//!    └────────────────────┴── no job wants it ─────┴── or it failed ────┴── or it was lost ───┘
+//! ```
+//!
+//! Invariants, checked after every step in the tests:
+//! 1. A result partition is accepted once; an answer of an attempt that is no longer running changes nothing.
+//! 2. No task is launched while something that it reads is missing, as far as the machine has been told.
+//! 3. Only partitions that a living job demands are running, ready or waiting.
+//! 4. A job ends exactly once, and with the last job the tables are empty.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    ops::Bound,
+    sync::Arc,
+    time::Duration,
+};
+
+use emberflow_core::{
+    error::{Error, FailedAttempt, TaskError},
+    event::Event,
+    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+    plan::{StageKind, StagePlan, TaskInputs},
+};
+
+/// A partition of a store: the unit of all bookkeeping.
+pub(crate) type Key = (StoreId, PartitionIndex);
+
+/// Which stored partitions a task reads; the only thing about a plan that the machine needs to ask.
+pub(crate) trait StageInputs: Send + Sync {
+    fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs;
+}
+
+impl StageInputs for StagePlan {
+    fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs {
+        StagePlan::inputs_of(self, partition)
+    }
+}
+
+/// A stage, as far as the machine cares.
+#[derive(Clone)]
+pub(crate) struct StageSpec {
+    pub(crate) store: StoreId,
+    pub(crate) kind: StageKind,
+    pub(crate) rdd: RddId,
+    pub(crate) name: String,
+    pub(crate) partitions: usize,
+    pub(crate) inputs: Arc<dyn StageInputs>,
+}
+
+impl std::fmt::Debug for StageSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}, {:?}, {} partitions)", self.name, self.store, self.kind, self.partitions)
+    }
+}
+
+/// How often things may go wrong, and how many tasks may be out at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Failures of one task that are the user's, after which its jobs fail.
+    pub(crate) task_failures: usize,
+    /// Losses in a row of what one task reads, after which its jobs fail.
+    pub(crate) losses: u32,
+    /// Worker threads.
+    pub(crate) workers: usize,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// An action: its stages, parents first and its own last, and which of its partitions are wanted.
+    Submit { job: JobId, action: String, stages: Vec<StageSpec>, wanted: Vec<PartitionIndex> },
+    /// A task ended.
+    TaskEnded { task: TaskId, end: TaskEnd, duration: Duration },
+    /// A stored partition is gone.
+    PartitionLost { store: StoreId, partition: PartitionIndex, generation: TaskId },
+    /// A job is not wanted any more.
+    Cancel { job: JobId },
+    /// No lineage can reach the store any more.
+    Forget { store: StoreId },
+}
+
+/// How a task ended.
+#[derive(Clone, Debug)]
+pub(crate) enum TaskEnd {
+    /// Its rows are stored, or its result is at hand.
+    Done { rows: u64, bytes: u64 },
+    /// It failed while the operator of `rdd` ran.
+    Failed { error: TaskError, rdd: RddId, operator: String },
+    /// Partitions that it reads were not there: which, and the generation that was expected.
+    InputsLost { lost: Vec<(Key, TaskId)> },
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Run a task.
+    Launch { task: TaskId, stage: StageId, key: Key, attempt: u32 },
+    /// A running task is not wanted any more.
+    Cancel { task: TaskId },
+    /// What this attempt made, or was to make, is not wanted: stop its actor.
+    Discard { task: TaskId },
+    /// The result that came with this report is the partition's result.
+    Accept { job: JobId, partition: PartitionIndex },
+    /// Stop all the actors of a store and forget its plan.
+    DropStore { store: StoreId },
+    /// A job ended.
+    FinishJob { job: JobId, outcome: Result<(), Error> },
+    /// Tell the world.
+    Emit(Event),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Waiting { missing: u32 },
+    Ready,
+    Running { task: TaskId },
+    Done { generation: TaskId },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    state: State,
+    attempts: u32,
+    losses: u32,
+}
+
+/// The partitions of one store that are being computed, as people see it: one stage.
+#[derive(Clone, Debug)]
+struct StageRun {
+    stage: StageId,
+    job: JobId,
+    pending: usize,
+    announced: bool,
+}
+
+#[derive(Clone)]
+struct Store {
+    spec: StageSpec,
+    nodes: Vec<Node>,
+    done: usize,
+    /// Tasks that need all of this store.
+    waiting_for_all: Vec<Key>,
+    /// Whether every partition has been demanded and none lost since: saves a walk for each reducer.
+    all_wanted: bool,
+    run: Option<StageRun>,
+    forgotten: bool,
+}
+
+#[derive(Clone)]
+struct Job {
+    result: StoreId,
+    stores: BTreeSet<StoreId>,
+    unfinished: BTreeSet<PartitionIndex>,
+    skipped: BTreeSet<StoreId>,
+}
+
+#[derive(Clone, Debug)]
+struct Running {
+    key: Key,
+    stage: StageId,
+    attempt: u32,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    limits: Limits,
+    stores: BTreeMap<StoreId, Store>,
+    jobs: BTreeMap<JobId, Job>,
+    waiters: HashMap<Key, Vec<Key>>,
+    ready: BTreeMap<JobId, VecDeque<Key>>,
+    running: HashMap<TaskId, Running>,
+    causes: HashMap<Key, Vec<FailedAttempt>>,
+    started: Vec<StoreId>,
+    last_job: JobId,
+    next_task: u64,
+    next_stage: u64,
+    /// Whether anything was ever lost: until then, what is ready stays ready.
+    lossy: bool,
+    mean_task: Duration,
+    out: Vec<Command>,
+}
+
+impl Machine {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            stores: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            waiters: HashMap::new(),
+            ready: BTreeMap::new(),
+            running: HashMap::new(),
+            causes: HashMap::new(),
+            started: Vec::new(),
+            last_job: JobId::new(0),
+            next_task: 0,
+            next_stage: 0,
+            lossy: false,
+            mean_task: Duration::from_millis(2),
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes in what happened and says what is to be done, in this order.
+    pub(crate) fn step(&mut self, input: Input) -> Vec<Command> {
+        match input {
+            Input::Submit { job, action, stages, wanted } => self.submit(job, action, stages, &wanted),
+            Input::TaskEnded { task, end, duration } => self.task_ended(task, end, duration),
+            Input::PartitionLost { store, partition, generation } => {
+                self.lost((store, partition), generation);
+            }
+            Input::Cancel { job } => {
+                if self.jobs.contains_key(&job) {
+                    self.end_jobs(&[job], Err(&|job| Error::Cancelled { job }));
+                }
+            }
+            Input::Forget { store } => self.forget(store),
+        }
+        self.announce();
+        self.launch();
+        std::mem::take(&mut self.out)
+    }
+
+    /// Jobs that have not ended.
+    pub(crate) fn jobs(&self) -> Vec<JobId> {
+        self.jobs.keys().copied().collect()
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.out.push(Command::Emit(event));
+    }
+
+    fn node(&mut self, key: Key) -> Option<&mut Node> {
+        self.stores.get_mut(&key.0).and_then(|store| store.nodes.get_mut(key.1))
+    }
+
+    fn state(&self, key: Key) -> Option<State> {
+        self.stores.get(&key.0).and_then(|store| store.nodes.get(key.1)).map(|node| node.state)
+    }
+
+    fn is_done(&self, key: Key) -> bool {
+        matches!(self.state(key), Some(State::Done { .. }))
+    }
+
+    fn is_complete(&self, store: StoreId) -> bool {
+        self.stores.get(&store).is_some_and(|store| store.done == store.nodes.len())
+    }
+
+    fn submit(&mut self, job: JobId, action: String, stages: Vec<StageSpec>, wanted: &[PartitionIndex]) {
+        self.emit(Event::JobStarted { job, action, partitions: wanted.len() });
+        let stores = stages.iter().map(|spec| spec.store).collect();
+        let Some(result) = stages.last().map(|spec| spec.store) else {
+            self.out.push(Command::FinishJob { job, outcome: Ok(()) });
+            return;
+        };
+        for spec in stages {
+            let idle = Node { state: State::Idle, attempts: 0, losses: 0 };
+            self.stores.entry(spec.store).or_insert_with(|| Store {
+                nodes: vec![idle; spec.partitions],
+                spec,
+                done: 0,
+                waiting_for_all: Vec::new(),
+                all_wanted: false,
+                run: None,
+                forgotten: false,
+            });
+        }
+        let unfinished: BTreeSet<PartitionIndex> = wanted.iter().copied().collect();
+        self.jobs.insert(job, Job { result, stores, unfinished: unfinished.clone(), skipped: BTreeSet::new() });
+        if unfinished.is_empty() {
+            self.end_jobs(&[job], Ok(()));
+        }
+        for partition in unfinished {
+            self.demand(job, (result, partition));
+        }
+    }
+
+    /// Wants a partition: walks from it to what is there, and makes ready what can run.
+    fn demand(&mut self, job: JobId, key: Key) {
+        let mut open = vec![key];
+        while let Some(key) = open.pop() {
+            let Some(store) = self.stores.get(&key.0) else { continue };
+            if store.nodes[key.1].state != State::Idle {
+                continue;
+            }
+            let inputs = store.spec.inputs.inputs_of(key.1);
+            let mut missing = 0;
+            for &shuffle in &inputs.shuffles {
+                if self.is_complete(shuffle) {
+                    self.skip(job, shuffle);
+                    continue;
+                }
+                missing += 1;
+                let Some(store) = self.stores.get_mut(&shuffle) else { continue };
+                store.waiting_for_all.push(key);
+                if !store.all_wanted {
+                    store.all_wanted = true;
+                    open.extend((0..store.nodes.len()).rev().map(|partition| (shuffle, partition)));
+                }
+            }
+            for &input in &inputs.persisted {
+                if !self.is_done(input) {
+                    missing += 1;
+                    self.waiters.entry(input).or_default().push(key);
+                    open.push(input);
+                }
+            }
+            self.pending(job, key.0);
+            if missing == 0 {
+                self.make_ready(key, false);
+            } else if let Some(node) = self.node(key) {
+                node.state = State::Waiting { missing };
+            }
+        }
+    }
+
+    fn make_ready(&mut self, key: Key, first: bool) {
+        let Some(store) = self.stores.get_mut(&key.0) else { return };
+        store.nodes[key.1].state = State::Ready;
+        let job = store.run.as_ref().map_or(self.last_job, |run| run.job);
+        let queue = self.ready.entry(job).or_default();
+        if first { queue.push_front(key) } else { queue.push_back(key) }
+    }
+
+    /// One more partition of a store is wanted: its stage begins, or grows.
+    fn pending(&mut self, job: JobId, store: StoreId) {
+        let living = |other: &JobId| self.jobs.contains_key(other);
+        let Some(store) = self.stores.get_mut(&store) else { return };
+        match &mut store.run {
+            Some(run) => {
+                run.pending += 1;
+                if !living(&run.job) {
+                    run.job = job;
+                }
+            }
+            None => {
+                let stage = StageId::new(self.next_stage);
+                self.next_stage += 1;
+                store.run = Some(StageRun { stage, job, pending: 1, announced: false });
+                self.started.push(store.spec.store);
+            }
+        }
+    }
+
+    /// One partition fewer of a store is wanted: its stage may be over.
+    fn settled(&mut self, store: StoreId) {
+        let Some(store) = self.stores.get_mut(&store) else { return };
+        let Some(run) = &mut store.run else { return };
+        run.pending -= 1;
+        if run.pending == 0 {
+            let (stage, announced) = (run.stage, run.announced);
+            store.run = None;
+            if announced {
+                self.emit(Event::StageFinished { stage });
+            }
+        }
+    }
+
+    fn skip(&mut self, job: JobId, store: StoreId) {
+        let first = self.jobs.get_mut(&job).is_some_and(|job| job.skipped.insert(store));
+        // A shuffle that this very job has just computed was not skipped.
+        if let Some(found) = self.stores.get(&store)
+            && first
+            && !found.nodes.is_empty()
+        {
+            let name = found.spec.name.clone();
+            self.emit(Event::StageSkipped { job, store, name });
+        }
+    }
+
+    /// Says which stages began in this step, with the number of their tasks.
+    fn announce(&mut self) {
+        for id in std::mem::take(&mut self.started) {
+            let Some(store) = self.stores.get_mut(&id) else { continue };
+            let Some(run) = &mut store.run else { continue };
+            if run.announced {
+                continue;
+            }
+            run.announced = true;
+            let event = Event::StageStarted {
+                stage: run.stage,
+                job: run.job,
+                store: id,
+                rdd: store.spec.rdd,
+                name: store.spec.name.clone(),
+                tasks: run.pending,
+            };
+            // What this job computes itself it does not skip later.
+            if let Some(job) = self.jobs.get_mut(&run.job) {
+                job.skipped.insert(id);
+            }
+            self.emit(event);
+        }
+    }
+
+    /// How many tasks may be out: few, so that jobs take turns, but enough that short tasks never wait for orders.
+    fn width(&self) -> usize {
+        const QUEUED: Duration = Duration::from_millis(4);
+        let depth = QUEUED.as_nanos() / self.mean_task.as_nanos().max(1);
+        self.limits.workers * (depth as usize).clamp(2, 128)
+    }
+
+    fn launch(&mut self) {
+        while self.running.len() < self.width() {
+            let Some(key) = self.next_ready() else { break };
+            if self.state(key) != Some(State::Ready) {
+                continue;
+            }
+            if self.lossy && !self.inputs_are_there(key) {
+                let Some(job) = self.stores[&key.0].run.as_ref().map(|run| run.job) else { continue };
+                if let Some(node) = self.node(key) {
+                    node.state = State::Idle;
+                }
+                self.demand(job, key);
+                self.settled(key.0);
+                self.announce();
+                continue;
+            }
+            let task = TaskId::new(self.next_task);
+            self.next_task += 1;
+            let Some(store) = self.stores.get_mut(&key.0) else { continue };
+            let Some(run) = &store.run else { continue };
+            let stage = run.stage;
+            let node = &mut store.nodes[key.1];
+            node.attempts += 1;
+            node.state = State::Running { task };
+            let attempt = node.attempts;
+            self.running.insert(task, Running { key, stage, attempt });
+            self.emit(Event::TaskStarted { task, stage, partition: key.1, attempt });
+            self.out.push(Command::Launch { task, stage, key, attempt });
+        }
+    }
+
+    /// The next ready partition, the jobs taking turns.
+    fn next_ready(&mut self) -> Option<Key> {
+        let after = (Bound::Excluded(self.last_job), Bound::Unbounded);
+        let job = self.ready.range(after).next().or_else(|| self.ready.iter().next()).map(|(job, _)| *job)?;
+        let queue = self.ready.get_mut(&job)?;
+        let key = queue.pop_front();
+        if queue.is_empty() {
+            self.ready.remove(&job);
+        }
+        self.last_job = job;
+        key
+    }
+
+    fn inputs_are_there(&self, key: Key) -> bool {
+        let inputs = self.stores[&key.0].spec.inputs.inputs_of(key.1);
+        inputs.shuffles.iter().all(|store| self.is_complete(*store))
+            && inputs.persisted.iter().all(|key| self.is_done(*key))
+    }
+
+    fn task_ended(&mut self, task: TaskId, end: TaskEnd, duration: Duration) {
+        let Some(Running { key, stage, attempt }) = self.running.remove(&task) else {
+            // Late: cancelled, or answered before. Whatever it made is not wanted.
+            if self.state_of_generation(task).is_none() {
+                self.out.push(Command::Discard { task });
+            }
+            return;
+        };
+        self.mean_task = (self.mean_task * 7 + duration) / 8;
+        match end {
+            TaskEnd::Done { rows, bytes } => {
+                self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration });
+                self.done(key, task, rows, bytes);
+            }
+            TaskEnd::InputsLost { lost } => {
+                self.out.push(Command::Discard { task });
+                let error = lost.first().map_or(TaskError::OutputLost, |((store, partition), generation)| {
+                    TaskError::InputLost { store: *store, partition: *partition, generation: Some(*generation) }
+                });
+                self.set_idle(key);
+                for (input, generation) in lost {
+                    self.lost(input, generation);
+                }
+                self.lost_again(key, (task, stage, attempt), error);
+            }
+            TaskEnd::Failed { error: error @ (TaskError::OutputLost | TaskError::InputLost { .. }), .. } => {
+                self.out.push(Command::Discard { task });
+                self.set_idle(key);
+                self.lost_again(key, (task, stage, attempt), error);
+            }
+            TaskEnd::Failed { error, rdd, operator } => {
+                self.out.push(Command::Discard { task });
+                let causes = self.causes.entry(key).or_default();
+                let retried = error.is_retryable() && causes.len() + 1 < self.limits.task_failures;
+                let text = error.to_string();
+                causes.push(FailedAttempt { attempt, rdd, operator, error });
+                self.emit(Event::TaskFailed { task, stage, partition: key.1, attempt, error: text, retried });
+                if retried {
+                    self.make_ready(key, false);
+                } else {
+                    self.fail(key, stage);
+                }
+            }
+        }
+    }
+
+    /// The partition that holds what this attempt made, if that still counts.
+    fn state_of_generation(&self, task: TaskId) -> Option<Key> {
+        self.stores.iter().find_map(|(id, store)| {
+            let at = store.nodes.iter().position(|node| node.state == State::Done { generation: task })?;
+            Some((*id, at))
+        })
+    }
+
+    fn set_idle(&mut self, key: Key) {
+        if let Some(node) = self.node(key) {
+            node.state = State::Idle;
+        }
+    }
+
+    /// A task could not run, or its rows could not be kept, for no fault of its own.
+    fn lost_again(&mut self, key: Key, (task, stage, attempt): (TaskId, StageId, u32), error: TaskError) {
+        self.lossy = true;
+        let limit = self.limits.losses;
+        let Some(node) = self.node(key) else { return };
+        node.losses += 1;
+        let losses = node.losses;
+        let retried = losses < limit;
+        let text = error.to_string();
+        self.emit(Event::TaskFailed { task, stage, partition: key.1, attempt, error: text, retried });
+        if retried {
+            let Some(job) = self.stores[&key.0].run.as_ref().map(|run| run.job) else { return };
+            self.demand(job, key);
+            self.settled(key.0);
+            return;
+        }
+        let spec = &self.stores[&key.0].spec;
+        let (rdd, operator) = (spec.rdd, spec.name.clone());
+        let jobs = self.jobs_that_demand(key);
+        self.end_jobs(
+            &jobs,
+            Err(&|_| Error::LostTooOften {
+                rdd,
+                operator: operator.clone(),
+                stage,
+                partition: key.1,
+                losses,
+                last: error.clone(),
+            }),
+        );
+    }
+
+    fn done(&mut self, key: Key, task: TaskId, rows: u64, bytes: u64) {
+        self.causes.remove(&key);
+        let Some(store) = self.stores.get_mut(&key.0) else { return };
+        let (kind, rdd) = (store.spec.kind, store.spec.rdd);
+        store.nodes[key.1] = Node { state: State::Done { generation: task }, attempts: 0, losses: 0 };
+        store.done += 1;
+        let mut woken = self.waiters.remove(&key).unwrap_or_default();
+        if store.done == store.nodes.len() {
+            woken.append(&mut store.waiting_for_all);
+        }
+        if kind == StageKind::Result {
+            let job = self.jobs.iter().find(|(_, job)| job.result == key.0).map(|(id, _)| *id);
+            if let Some(job) = job {
+                self.out.push(Command::Accept { job, partition: key.1 });
+                self.settled(key.0);
+                let over = self.jobs.get_mut(&job).is_some_and(|job| {
+                    job.unfinished.remove(&key.1);
+                    job.unfinished.is_empty()
+                });
+                if over {
+                    self.end_jobs(&[job], Ok(()));
+                }
+                return;
+            }
+        } else {
+            self.emit(Event::PartitionStored { store: key.0, rdd, partition: key.1, task, rows, bytes });
+        }
+        self.settled(key.0);
+        self.wake(woken);
+    }
+
+    /// One thing that each of these waited for is there. What can run now runs first, while its input is warm.
+    fn wake(&mut self, woken: Vec<Key>) {
+        let mut ready = Vec::new();
+        for key in woken {
+            let Some(node) = self.node(key) else { continue };
+            if let State::Waiting { missing } = &mut node.state {
+                *missing -= 1;
+                if *missing == 0 {
+                    ready.push(key);
+                }
+            }
+        }
+        ready.sort_unstable();
+        for key in ready.into_iter().rev() {
+            self.make_ready(key, true);
+        }
+    }
+
+    /// A stored partition is gone. It is rebuilt at once if somebody waits for it, else when it is demanded.
+    fn lost(&mut self, key: Key, generation: TaskId) {
+        if self.state(key) != Some(State::Done { generation }) {
+            return;
+        }
+        self.lossy = true;
+        let Some(store) = self.stores.get_mut(&key.0) else { return };
+        store.nodes[key.1].state = State::Idle;
+        store.done -= 1;
+        let rdd = store.spec.rdd;
+        let waiter = store.waiting_for_all.first().copied();
+        store.all_wanted = waiter.is_some();
+        self.out.push(Command::Discard { task: generation });
+        self.emit(Event::PartitionLost { store: key.0, rdd, partition: key.1, task: generation });
+        if let Some(waiter) = waiter
+            && let Some(run) = &self.stores[&waiter.0].run
+        {
+            let job = run.job;
+            self.demand(job, key);
+        }
+    }
+
+    /// A task has failed for good: so have the jobs that cannot do without it.
+    fn fail(&mut self, key: Key, stage: StageId) {
+        let causes = self.causes.remove(&key).unwrap_or_default();
+        let jobs = self.jobs_that_demand(key);
+        let Some(first) = causes.first() else { return };
+        let (rdd, operator) = (first.rdd, first.operator.clone());
+        self.end_jobs(
+            &jobs,
+            Err(&|_| Error::TaskFailed {
+                rdd,
+                operator: operator.clone(),
+                stage,
+                partition: key.1,
+                causes: causes.clone(),
+            }),
+        );
+    }
+
+    fn jobs_that_demand(&self, key: Key) -> Vec<JobId> {
+        self.jobs.keys().copied().filter(|job| self.demanded_by(*job).contains(&key)).collect()
+    }
+
+    /// All the partitions that a job still needs and that are not there.
+    fn demanded_by(&self, job: JobId) -> HashSet<Key> {
+        let mut found = HashSet::new();
+        let Some(job) = self.jobs.get(&job) else { return found };
+        let mut whole: HashSet<StoreId> = HashSet::new();
+        let mut open: Vec<Key> = job.unfinished.iter().map(|partition| (job.result, *partition)).collect();
+        while let Some(key) = open.pop() {
+            let Some(store) = self.stores.get(&key.0) else { continue };
+            if self.is_done(key) || !found.insert(key) {
+                continue;
+            }
+            let inputs = store.spec.inputs.inputs_of(key.1);
+            for shuffle in inputs.shuffles {
+                if !self.is_complete(shuffle) && whole.insert(shuffle) {
+                    open.extend((0..self.stores[&shuffle].nodes.len()).map(|partition| (shuffle, partition)));
+                }
+            }
+            open.extend(inputs.persisted);
+        }
+        found
+    }
+
+    /// Ends jobs, and stops whatever only they wanted.
+    fn end_jobs(&mut self, jobs: &[JobId], outcome: Result<(), &dyn Fn(JobId) -> Error>) {
+        for id in jobs {
+            let Some(job) = self.jobs.remove(id) else { continue };
+            let outcome = outcome.map_err(|error| error(*id));
+            let result = self.stores.remove(&job.result);
+            for node in result.iter().flat_map(|store| &store.nodes) {
+                if let State::Running { task } = node.state {
+                    self.running.remove(&task);
+                    self.out.push(Command::Cancel { task });
+                }
+            }
+            if let Some(run) = result.and_then(|store| store.run)
+                && run.announced
+            {
+                self.emit(Event::StageFinished { stage: run.stage });
+            }
+            self.causes.retain(|key, _| key.0 != job.result);
+            self.out.push(Command::DropStore { store: job.result });
+            self.emit(Event::JobFinished { job: *id, error: outcome.as_ref().err().map(ToString::to_string) });
+            self.out.push(Command::FinishJob { job: *id, outcome });
+            let forgotten: Vec<StoreId> =
+                job.stores.iter().copied().filter(|id| self.stores.get(id).is_some_and(|s| s.forgotten)).collect();
+            if self.stores.values().any(|store| store.run.is_some()) {
+                self.sweep();
+            }
+            for store in forgotten {
+                self.forget(store);
+            }
+        }
+    }
+
+    /// Starts the bookkeeping of demand afresh from the jobs that live: nothing else may stay wanted.
+    fn sweep(&mut self) {
+        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        let needed: HashSet<Key> = jobs.iter().flat_map(|job| self.demanded_by(*job)).collect();
+        self.ready.clear();
+        self.waiters.clear();
+        self.causes.retain(|key, _| needed.contains(key));
+        let mut over = Vec::new();
+        for (id, store) in &mut self.stores {
+            store.waiting_for_all.clear();
+            store.all_wanted = false;
+            let mut running = 0;
+            for (partition, node) in store.nodes.iter_mut().enumerate() {
+                let wanted = needed.contains(&(*id, partition));
+                match node.state {
+                    State::Idle | State::Done { .. } => {}
+                    State::Running { .. } if wanted => running += 1,
+                    State::Running { task } => {
+                        self.running.remove(&task);
+                        self.out.push(Command::Cancel { task });
+                        self.out.push(Command::Discard { task });
+                        *node = Node { state: State::Idle, attempts: 0, losses: 0 };
+                    }
+                    State::Waiting { .. } | State::Ready => node.state = State::Idle,
+                }
+            }
+            if let Some(run) = &mut store.run {
+                run.pending = running;
+                over.push(*id);
+            }
+        }
+        for id in jobs {
+            let Some(job) = self.jobs.get(&id) else { continue };
+            let result = job.result;
+            for partition in job.unfinished.clone() {
+                self.demand(id, (result, partition));
+            }
+        }
+        for id in over {
+            let Some(store) = self.stores.get_mut(&id) else { continue };
+            if let Some(run) = store.run.take_if(|run| run.pending == 0)
+                && run.announced
+            {
+                self.emit(Event::StageFinished { stage: run.stage });
+            }
+        }
+    }
+
+    /// Releases a store, now or when the last job that may read it has ended.
+    fn forget(&mut self, id: StoreId) {
+        let used = self.jobs.values().any(|job| job.stores.contains(&id));
+        let Some(store) = self.stores.get_mut(&id) else { return };
+        store.forgotten = true;
+        if used {
+            return;
+        }
+        let event = Event::StoreDropped { store: id, rdd: store.spec.rdd, partitions: store.done };
+        self.stores.remove(&id);
+        self.causes.retain(|key, _| key.0 != id);
+        self.out.push(Command::DropStore { store: id });
+        self.emit(event);
+    }
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

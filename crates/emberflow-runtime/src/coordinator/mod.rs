@@ -1,0 +1,10 @@
+//! The coordinator: a pure state machine that decides, and an actor that carries out what it decides.
+
+mod actor;
+pub(crate) mod machine;
+
+pub use actor::{CachedPartition, StoreState};
+pub(crate) use actor::{
+    CancelAll, CancelJob, Coordinator, DescribeStore, Forget, KillPartition, PartitionGone, Start, Stop, Submit,
+    TaskReport,
+};

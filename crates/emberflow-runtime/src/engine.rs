@@ -1,0 +1,319 @@
+//! The engine: starts and stops everything, and is the only door to it.
+//!
+//! The actors run in an actix system on a thread of its own, so that an engine can be started from anywhere, also from
+//! inside a tokio runtime: the coordinator on the system's own arbiter, the governor and the partition actors on one
+//! each. Stopping joins every thread, on a thread that may block.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use actix::{Actor, Addr, Arbiter, System};
+use emberflow_core::{
+    error::{Error, Result},
+    ids::{JobId, PartitionIndex, RddId, StoreId},
+    lineage::Guard,
+    plan::StagePlan,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    bus::{Bus, EventStream},
+    config::Config,
+    coordinator::{
+        CancelAll, CancelJob, Coordinator, DescribeStore, Forget, KillPartition, Start, Stop, StoreState, Submit,
+        machine::Limits,
+    },
+    governor::{Governor, Ledger, MemoryUse},
+    io::TokioIo,
+    job::JobHandle,
+    mail::post,
+    pool::{Pool, in_task},
+    progress,
+};
+
+/// Losses in a row of what one task reads, after which its job fails.
+const LOSS_LIMIT: u32 = 4;
+
+/// Everything that runs on behalf of one context.
+pub struct Engine {
+    id: u64,
+    config: Config,
+    coordinator: Addr<Coordinator>,
+    ledger: Arc<Ledger>,
+    bus: Arc<Bus>,
+    threads: Mutex<Option<Threads>>,
+    closed: AtomicBool,
+    next_job: AtomicU64,
+    next_rdd: AtomicU64,
+    next_store: AtomicU64,
+}
+
+struct Threads {
+    pool: Pool,
+    io: Arc<TokioIo>,
+    system: System,
+    system_thread: JoinHandle<()>,
+    progress: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts the threads and the actors.
+    ///
+    /// # Errors
+    /// [`Error::NestedAction`] inside a task; [`Error::InvalidSetting`] if the system refuses the threads.
+    pub fn start(config: Config) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        if in_task() {
+            return Err(Error::NestedAction { what: "making a context" });
+        }
+        let threads_refused = |reason: String| Error::InvalidSetting {
+            setting: "workers",
+            value: config.workers.to_string(),
+            reason: format!("cannot start the threads: {reason}"),
+        };
+        let name = config.app_name.clone();
+        let pool = Pool::start(&name, config.workers).map_err(|error| threads_refused(error.to_string()))?;
+        let io = Arc::new(TokioIo::new(&name));
+        let bus = Arc::new(Bus::new());
+        let ledger = Arc::new(Ledger::new(config.memory_budget_bytes));
+        let limits = Limits { task_failures: config.task_failure_limit, losses: LOSS_LIMIT, workers: config.workers };
+        let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), config.batch_rows);
+        let (send, started) = crossbeam::channel::bounded(1);
+        let run = move || {
+            let (pool, io, bus, ledger, batch_rows) = parts;
+            let system = System::new();
+            let arbiters = system.block_on(async {
+                let (govern, hold) = (Arbiter::new(), Arbiter::new());
+                let governor = Governor::start_in_arbiter(&govern.handle(), |_| Governor { ledger });
+                let partitions = hold.handle();
+                let coordinator = Coordinator::new(Start { limits, batch_rows, pool, io, bus, governor, partitions });
+                // The receiver waits for this very message.
+                let _ = send.send((System::current(), coordinator.start()));
+                [govern, hold]
+            });
+            if let Err(error) = system.run() {
+                tracing::error!(%error, "the actor system ended with an error");
+            }
+            for arbiter in arbiters {
+                arbiter.stop();
+                if arbiter.join().is_err() {
+                    tracing::error!("an arbiter thread had panicked");
+                }
+            }
+        };
+        let system_thread = thread::Builder::new().name(format!("{name}-coordinator")).spawn(run);
+        let (system_thread, (system, coordinator)) = match system_thread.map(|thread| (thread, started.recv())) {
+            Ok((thread, Ok(started))) => (thread, started),
+            Ok((_, Err(_))) => {
+                pool.stop();
+                return Err(threads_refused("the actor system did not start".to_owned()));
+            }
+            Err(error) => {
+                pool.stop();
+                return Err(threads_refused(error.to_string()));
+            }
+        };
+        let progress = progress::start(config.progress, &name, bus.subscribe(1 << 12));
+        Ok(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            config,
+            coordinator,
+            ledger,
+            bus,
+            threads: Mutex::new(Some(Threads { pool, io, system, system_thread, progress })),
+            closed: AtomicBool::new(false),
+            next_job: AtomicU64::new(0),
+            next_rdd: AtomicU64::new(0),
+            next_store: AtomicU64::new(0),
+        })
+    }
+
+    /// Tells this engine from the others in the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What it runs with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A fresh id for an RDD, larger than all before.
+    pub fn next_rdd(&self) -> RddId {
+        RddId::new(self.next_rdd.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A fresh id for a store.
+    pub fn next_store(&self) -> StoreId {
+        StoreId::new(self.next_store.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Something that releases the store when it is dropped. Does not keep the engine alive.
+    pub fn guard(self: &Arc<Self>, store: StoreId) -> Guard {
+        Box::new(StoreGuard { engine: Arc::downgrade(self), store })
+    }
+
+    /// Runs the stages, of which the last one is the action's, and gives its values for the partitions in `wanted`.
+    ///
+    /// # Errors
+    /// [`Error::NestedAction`] inside a task; [`Error::ContextClosed`] after [`stop`](Self::stop).
+    pub fn submit(&self, stages: Vec<Arc<StagePlan>>, wanted: Vec<PartitionIndex>) -> Result<JobHandle> {
+        self.check_open()?;
+        if in_task() {
+            let what = stages.last().map_or("an action", |stage| stage.info.name);
+            return Err(Error::NestedAction { what });
+        }
+        let job = JobId::new(self.next_job.fetch_add(1, Ordering::Relaxed));
+        let (send, receive) = oneshot::channel();
+        let handle = JobHandle::new(job, receive, self.coordinator.clone());
+        post(&self.coordinator, Submit { job, stages, wanted, outcome: send })
+            .map_err(|_| Error::ContextDead { actor: "coordinator" })?;
+        Ok(handle)
+    }
+
+    /// Cancels a job. One that has ended stays as it is.
+    pub fn cancel(&self, job: JobId) {
+        // A dead coordinator has no job to cancel.
+        let _ = post(&self.coordinator, CancelJob { job });
+    }
+
+    /// Cancels every job, and says which there were.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
+    pub fn cancel_all(&self) -> Result<Vec<JobId>> {
+        self.ask(CancelAll)
+    }
+
+    /// Releases a store.
+    pub fn forget(&self, store: StoreId) {
+        // A dead coordinator has no store to release.
+        let _ = post(&self.coordinator, Forget { store });
+    }
+
+    /// Kills the actor of a stored partition as a fault would: its rows are gone, and nobody was asked. For tests of
+    /// recovery. Says whether there was such an actor.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
+    pub fn kill_partition(&self, store: StoreId, partition: PartitionIndex) -> Result<bool> {
+        self.ask(KillPartition { store, partition })
+    }
+
+    /// What is there of a store; `None` if no job has needed it yet.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
+    pub fn store_state(&self, store: StoreId) -> Result<Option<StoreState>> {
+        self.ask(DescribeStore { store })
+    }
+
+    /// What rows take in memory.
+    pub fn memory(&self) -> MemoryUse {
+        self.ledger.read()
+    }
+
+    /// Subscribes to events; up to `capacity` of them wait for a slow reader.
+    pub fn subscribe(&self, capacity: usize) -> EventStream {
+        self.bus.subscribe(capacity)
+    }
+
+    /// Whether the engine was stopped.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.is_closed() { Err(Error::ContextClosed) } else { Ok(()) }
+    }
+
+    /// Asks the coordinator and waits for its answer, which it gives without waiting for anybody.
+    fn ask<M>(&self, message: M) -> Result<M::Result>
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send + 'static,
+        Coordinator: actix::Handler<M>,
+    {
+        self.check_open()?;
+        let (send, receive) = crossbeam::channel::bounded(1);
+        let question = self.coordinator.send(message);
+        // The question is put from a thread of actix's own: a mailbox future needs an executor.
+        let system = {
+            let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            threads.as_ref().map(|threads| threads.system.clone()).ok_or(Error::ContextClosed)?
+        };
+        system.arbiter().spawn(async move {
+            // The asker waits below until this is sent or dropped.
+            let _ = send.send(question.await);
+        });
+        match receive.recv() {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => {
+                self.check_open()?;
+                Err(Error::ContextDead { actor: "coordinator" })
+            }
+        }
+    }
+
+    /// Ends all jobs, stops all actors, joins all threads. Safe to call from anywhere, and twice; from inside a task it
+    /// does not wait, since it would wait for itself.
+    pub fn stop(&self) {
+        self.closed.store(true, Ordering::Release);
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(threads) = threads else { return };
+        let (coordinator, bus) = (self.coordinator.clone(), Arc::clone(&self.bus));
+        let stop = move || {
+            // If the coordinator is dead, there is nobody to tell.
+            let _ = post(&coordinator, Stop);
+            threads.stop(&bus);
+        };
+        match thread::Builder::new().name("emberflow-stop".to_owned()).spawn(stop) {
+            Ok(thread) if !in_task() => {
+                if thread.join().is_err() {
+                    tracing::error!("stopping the context panicked");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "cannot start a thread to stop the context; its threads are left"),
+        }
+    }
+}
+
+impl Threads {
+    fn stop(self, bus: &Bus) {
+        self.pool.stop();
+        self.io.stop();
+        self.system.stop();
+        if self.system_thread.join().is_err() {
+            tracing::error!("the coordinator's thread had panicked");
+        }
+        bus.close();
+        if self.progress.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the progress bar had panicked");
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct StoreGuard {
+    engine: Weak<Engine>,
+    store: StoreId,
+}
+
+impl Drop for StoreGuard {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.upgrade() {
+            engine.forget(self.store);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The engine of emberflow: it executes stage plans and keeps what they made.
+//!
+//! The principal type is [`Engine`]: it starts a coordinator actor, a governor actor, and one partition actor for each
+//! partition of every materialised dataset (all on actix), a pool of worker threads (crossbeam), and I/O threads
+//! (tokio). A job goes in as stage plans ([`Engine::submit`]) and comes out through a [`JobHandle`].
+//!
+//! Three planes, kept apart: **control** is messages between actors, whose handlers are short and never touch a row;
+//! **compute** is worker threads that never wait for an actor; **data** is batches behind `Arc`s, lent by partition
+//! actors through [slots](mod@slot) that a worker reads without asking anybody.
+//!
+//! The one surprising decision: all of the coordinator's logic is a pure state machine (`coordinator::machine`), tested
+//! without a thread; the actor around it only carries out its commands.
+
+#![forbid(unsafe_code)]
+
+mod bus;
+mod config;
+mod coordinator;
+mod engine;
+mod governor;
+mod io;
+mod job;
+mod mail;
+mod partition;
+mod pool;
+mod progress;
+mod slot;
+mod task_run;
+
+pub mod system;
+
+pub use bus::{EventRecord, EventStream};
+pub use config::{Config, Progress};
+pub use coordinator::{CachedPartition, StoreState};
+pub use engine::Engine;
+pub use governor::MemoryUse;
+pub use job::{JobHandle, JobOutput};
+pub use pool::in_task;

@@ -1,0 +1,169 @@
+//! The worker threads: a work-stealing pool on crossbeam's deques. Owns threads and queues; knows nothing of tasks.
+//!
+//! Work comes in through an injector, is taken in small batches into a worker's own deque, and is stolen from there by
+//! whoever runs dry. A worker that finds nothing says that it is idle, looks once more, and parks; whoever submits
+//! first puts the work in and then wakes an idle worker. Both sides go through the same lock, so no wake-up is missed.
+
+use std::{
+    cell::Cell,
+    iter,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crossbeam::{
+    deque::{Injector, Stealer, Worker},
+    sync::{Parker, Unparker},
+};
+
+/// Something to run on a worker. It must not panic: whoever makes it catches what the user's code does.
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
+
+/// Work taken over from the injector at once: few, since tasks may be long and others may be idle.
+const BATCH: usize = 4;
+
+thread_local! {
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the current thread is a worker, so that waiting for a job would wait for itself.
+pub fn in_task() -> bool {
+    IN_TASK.with(Cell::get)
+}
+
+struct Shared {
+    injector: Injector<Work>,
+    stealers: Vec<Stealer<Work>>,
+    unparkers: Vec<Unparker>,
+    idle: Mutex<Vec<usize>>,
+    stopping: AtomicBool,
+}
+
+/// A handle to put work in.
+#[derive(Clone)]
+pub(crate) struct PoolHandle {
+    shared: Arc<Shared>,
+}
+
+impl PoolHandle {
+    pub(crate) fn submit(&self, work: Work) {
+        self.shared.injector.push(work);
+        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(worker) = idle {
+            self.shared.unparkers[worker].unpark();
+        }
+    }
+}
+
+/// The threads. Stopped and joined by [`Pool::stop`].
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    pub(crate) fn start(name: &str, workers: usize) -> std::io::Result<Self> {
+        let deques: Vec<Worker<Work>> = (0..workers).map(|_| Worker::new_fifo()).collect();
+        let parkers: Vec<Parker> = (0..workers).map(|_| Parker::new()).collect();
+        let shared = Arc::new(Shared {
+            injector: Injector::new(),
+            stealers: deques.iter().map(Worker::stealer).collect(),
+            unparkers: parkers.iter().map(|parker| parker.unparker().clone()).collect(),
+            idle: Mutex::new(Vec::with_capacity(workers)),
+            stopping: AtomicBool::new(false),
+        });
+        let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::with_capacity(workers) };
+        for (index, (deque, parker)) in iter::zip(deques, parkers).enumerate() {
+            let shared = Arc::clone(&shared);
+            let thread = thread::Builder::new().name(format!("{name}-worker-{index}")).spawn(move || {
+                IN_TASK.with(|flag| flag.set(true));
+                shared.work(index, &deque, &parker);
+            });
+            match thread {
+                Ok(thread) => pool.threads.push(thread),
+                Err(error) => {
+                    pool.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(pool)
+    }
+
+    pub(crate) fn handle(&self) -> PoolHandle {
+        PoolHandle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Ends the threads after the work that is under way; what has not begun is dropped.
+    pub(crate) fn stop(self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for unparker in &self.shared.unparkers {
+            unparker.unpark();
+        }
+        for thread in self.threads {
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!("a worker thread had panicked outside a task");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, index: usize, deque: &Worker<Work>, parker: &Parker) {
+        while !self.stopping.load(Ordering::SeqCst) {
+            if let Some(work) = self.find(index, deque) {
+                work();
+                continue;
+            }
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+            let nothing = self.injector.is_empty() && self.stealers.iter().all(Stealer::is_empty);
+            if nothing && !self.stopping.load(Ordering::SeqCst) {
+                parker.park();
+            }
+            // Whoever woke this worker took it off the list; a worker that found work by itself does so here.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|idle| *idle != index);
+        }
+    }
+
+    fn find(&self, index: usize, deque: &Worker<Work>) -> Option<Work> {
+        deque.pop().or_else(|| {
+            iter::repeat_with(|| {
+                let others = self.stealers.iter().enumerate().filter(|(other, _)| *other != index);
+                self.injector
+                    .steal_batch_with_limit_and_pop(deque, BATCH)
+                    .or_else(|| others.map(|(_, stealer)| stealer.steal()).collect())
+            })
+            .find(|steal| !steal.is_retry())
+            .and_then(crossbeam::deque::Steal::success)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn all_work_is_done_whoever_takes_it_and_the_threads_end() {
+        let pool = Pool::start("test", 3).unwrap();
+        let (done, (send, receive)) = (Arc::new(AtomicUsize::new(0)), crossbeam::channel::bounded(0));
+        for _ in 0..10_000 {
+            let (done, send) = (Arc::clone(&done), send.clone());
+            pool.handle().submit(Box::new(move || {
+                assert!(in_task());
+                if done.fetch_add(1, Ordering::SeqCst) + 1 == 10_000 {
+                    send.send(()).unwrap();
+                }
+            }));
+        }
+        receive.recv().unwrap();
+        assert_eq!(done.load(Ordering::SeqCst), 10_000);
+        pool.stop();
+        assert!(!in_task());
+    }
+}

@@ -1,0 +1,93 @@
+//! The window through which a partition's rows are lent: written by its actor alone, read by any worker.
+//!
+//! A worker never asks an actor for rows. It looks into the slot: either the rows are there, and stay valid for as long
+//! as it holds them, or they are lost, and the task says so to the coordinator.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use emberflow_core::{
+    error::TaskError,
+    ids::{PartitionIndex, StoreId, TaskId},
+    operator::Fetch,
+    store::{Stored, StoredData},
+};
+
+use crate::coordinator::machine::Key;
+
+pub(crate) struct Slot {
+    pub(crate) generation: TaskId,
+    data: Mutex<Option<Stored>>,
+}
+
+impl Slot {
+    pub(crate) fn new(generation: TaskId) -> Self {
+        Self { generation, data: Mutex::new(None) }
+    }
+
+    pub(crate) fn fill(&self, stored: Stored) {
+        *self.data.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
+    }
+
+    /// Takes the rows away. Who has borrowed them keeps them until he is done.
+    pub(crate) fn empty(&self) -> Option<Stored> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn borrow(&self) -> Option<Arc<dyn StoredData>> {
+        let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.as_ref().map(|stored| Arc::clone(&stored.data))
+    }
+
+    /// Rows and bytes of what is there.
+    pub(crate) fn size(&self) -> Option<(u64, u64)> {
+        let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.as_ref().map(|stored| (stored.rows, stored.bytes))
+    }
+}
+
+/// The slots of all the partitions of a store.
+pub(crate) type StoreSlots = Arc<[Option<Arc<Slot>>]>;
+
+/// The slots that one task reads.
+#[derive(Default)]
+pub(crate) struct TaskSlots {
+    pub(crate) shuffles: Vec<(StoreId, StoreSlots)>,
+    pub(crate) persisted: Vec<(Key, Option<Arc<Slot>>)>,
+}
+
+impl TaskSlots {
+    fn slot(&self, store: StoreId, partition: PartitionIndex) -> Option<&Arc<Slot>> {
+        if let Some((_, slots)) = self.shuffles.iter().find(|(id, _)| *id == store) {
+            return slots.get(partition)?.as_ref();
+        }
+        self.persisted.iter().find(|(key, _)| *key == (store, partition))?.1.as_ref()
+    }
+
+    /// Everything that is gone by now, so that one report tells the coordinator of all of it.
+    pub(crate) fn lost(&self) -> Vec<(Key, TaskId)> {
+        let shuffled = self.shuffles.iter().flat_map(|(store, slots)| {
+            slots.iter().enumerate().map(move |(partition, slot)| ((*store, partition), slot.as_ref()))
+        });
+        let persisted = self.persisted.iter().map(|(key, slot)| (*key, slot.as_ref()));
+        shuffled
+            .chain(persisted)
+            .filter_map(|(key, slot)| slot.filter(|slot| slot.borrow().is_none()).map(|slot| (key, slot.generation)))
+            .collect()
+    }
+}
+
+impl Fetch for TaskSlots {
+    fn fetch(&self, store: StoreId, partition: PartitionIndex) -> Result<(Arc<dyn StoredData>, TaskId), TaskError> {
+        let slot = self.slot(store, partition);
+        let generation = slot.map(|slot| slot.generation);
+        slot.and_then(|slot| slot.borrow().map(|data| (data, slot.generation))).ok_or(TaskError::InputLost {
+            store,
+            partition,
+            generation,
+        })
+    }
+
+    fn partitions(&self, store: StoreId) -> usize {
+        self.shuffles.iter().find(|(id, _)| *id == store).map_or(0, |(_, slots)| slots.len())
+    }
+}

@@ -1,0 +1,105 @@
+//! One attempt at one task, on a worker: opens the plan, catches what the user's code throws, reports what came out.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use actix::Addr;
+use emberflow_core::{
+    error::TaskError,
+    ids::{PartitionIndex, StageId, TaskId},
+    plan::{StagePlan, TaskOutput},
+    task::{Io, TaskContext},
+};
+
+use crate::{
+    coordinator::{Coordinator, TaskReport, machine::TaskEnd},
+    mail::post,
+    partition::{Fill, PartitionActor},
+    slot::TaskSlots,
+};
+
+/// A panic's message is kept up to this length.
+const MESSAGE_BYTES: usize = 4 << 10;
+
+pub(crate) struct TaskRun {
+    pub(crate) task: TaskId,
+    pub(crate) stage: StageId,
+    pub(crate) partition: PartitionIndex,
+    pub(crate) attempt: u32,
+    pub(crate) plan: Arc<StagePlan>,
+    pub(crate) slots: TaskSlots,
+    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) batch_rows: usize,
+    pub(crate) io: Arc<dyn Io>,
+    /// Who takes the rows, if this is not a result.
+    pub(crate) owner: Option<Addr<PartitionActor>>,
+    pub(crate) coordinator: Addr<Coordinator>,
+}
+
+impl TaskRun {
+    pub(crate) fn run(self) {
+        let began = Instant::now();
+        let at = (self.stage, self.partition, self.attempt);
+        let cancelled = Arc::clone(&self.cancelled);
+        let cx = TaskContext::new(at, self.plan.rdd, self.batch_rows, cancelled, Arc::clone(&self.io));
+        let outcome = match self.cancelled.load(Ordering::Relaxed) {
+            true => Err(TaskError::Cancelled),
+            // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
+            false => catch_unwind(AssertUnwindSafe(|| self.plan.run(self.partition, &self.slots, &cx)))
+                .unwrap_or_else(|payload| Err(panicked(payload))),
+        };
+        let report = |end, output| TaskReport { task: self.task, end, output, duration: began.elapsed() };
+        let failed = |error: TaskError| {
+            let rdd = cx.running();
+            let end = match error {
+                TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost() },
+                error => TaskEnd::Failed { error, rdd, operator: self.plan.operator(rdd).to_string() },
+            };
+            report(end, None)
+        };
+        let report = match (outcome, &self.owner) {
+            (Ok(TaskOutput::Stored(stored)), Some(owner)) => {
+                let done = report(TaskEnd::Done { rows: stored.rows, bytes: stored.bytes }, None);
+                match post(owner, Fill { stored, report: done }) {
+                    Ok(()) => return,
+                    Err(_) => failed(TaskError::OutputLost),
+                }
+            }
+            (Ok(TaskOutput::Result(output)), _) => {
+                report(TaskEnd::Done { rows: output.rows, bytes: 0 }, Some(output.value))
+            }
+            (Ok(TaskOutput::Stored(_)), None) => {
+                failed(TaskError::PlanMismatch { wanted: "a result", found: "rows for a store" })
+            }
+            (Err(error), _) => failed(error),
+        };
+        // A dead coordinator waits for nobody; the job's handle learns of it by itself.
+        let _ = post(&self.coordinator, report);
+    }
+}
+
+fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
+    let mut message = match payload.downcast::<String>() {
+        Ok(message) => *message,
+        Err(payload) => match payload.downcast_ref::<&str>() {
+            Some(message) => (*message).to_owned(),
+            None => {
+                // A payload may panic once more when it is dropped: forgetting it costs little and happens rarely.
+                std::mem::forget(payload);
+                "(a value that is not text)".to_owned()
+            }
+        },
+    };
+    if message.len() > MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+        message.push('…');
+    }
+    TaskError::Panicked { message }
+}
