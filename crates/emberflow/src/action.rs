@@ -1,0 +1,215 @@
+//! Actions under way: one future for each, made of one job or of several.
+//!
+//! Every action is written once, as a future, and starts when it is made; the blocking form waits for it on the
+//! caller's thread, with a waker of its own, so that it works inside and outside of any executor.
+
+use std::{
+    any::Any,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+};
+
+use emberflow_core::{
+    batch::{AnyStream, BoxStream},
+    data::Data,
+    error::{Error, Result, TaskError},
+    ids::{JobId, PartitionIndex},
+    operator::{self, ActionOutput},
+    place::OpInfo,
+    plan::{self, ActionSpec},
+    task::TaskContext,
+};
+use emberflow_runtime::Engine;
+
+use crate::rdd::Rdd;
+
+/// An action under way: a future for its result.
+///
+/// It has started already. Await it in any executor, or [`wait`](Self::wait) for it; dropping it cancels its job.
+///
+/// ```
+/// use emberflow::prelude::*;
+///
+/// let ctx = Context::local(2)?;
+/// let (odd, even) = (ctx.range(0..1000_u64).filter(|n| n % 2 == 1), ctx.range(0..1000_u64).filter(|n| n % 2 == 0));
+/// // Both run at the same time.
+/// let (odd, even) = (odd.count_async(), even.count_async());
+/// assert_eq!(odd.wait()? + even.wait()?, 1000);
+/// # Ok::<(), Error>(())
+/// ```
+#[must_use = "dropping an action cancels it"]
+pub struct Action<R> {
+    state: State<R>,
+    canceller: Canceller,
+}
+
+enum State<R> {
+    Running(Pin<Box<dyn Future<Output = Result<R>> + Send>>),
+    Done(Option<Result<R>>),
+}
+
+impl<R: 'static> Action<R> {
+    /// Starts `work`, which submits its jobs through the [`Driver`].
+    pub(crate) fn start<W>(engine: &Arc<Engine>, work: impl FnOnce(Driver) -> W) -> Self
+    where
+        W: Future<Output = Result<R>> + Send + 'static,
+    {
+        let canceller = Canceller {
+            engine: Arc::clone(engine),
+            progress: Arc::new(Mutex::new(Running { job: None, over: false })),
+        };
+        let mut work: Pin<Box<dyn Future<Output = Result<R>> + Send>> = Box::pin(work(Driver(canceller.clone())));
+        // Polled once, so that the first job is under way when the caller gets the action.
+        let state = match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => State::Done(Some(outcome)),
+            Poll::Pending => State::Running(work),
+        };
+        Self { state, canceller }
+    }
+
+    /// Waits for the result on this thread.
+    ///
+    /// # Errors
+    /// Those of the action; [`Error::Cancelled`] if it was cancelled meanwhile.
+    pub fn wait(mut self) -> Result<R> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            match Pin::new(&mut self).poll(&mut cx) {
+                Poll::Ready(outcome) => return outcome,
+                Poll::Pending => thread::park(),
+            }
+        }
+    }
+
+    /// Something to cancel this action by, from anywhere.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+}
+
+impl<R> Future for Action<R> {
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = match &mut self.state {
+            State::Running(work) => match work.as_mut().poll(cx) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => return Poll::Pending,
+            },
+            State::Done(outcome) => outcome.take().expect("an action is not polled again after its result"),
+        };
+        self.state = State::Done(None);
+        Poll::Ready(outcome)
+    }
+}
+
+// Nothing in an action is pinned in place: the future is behind its own pointer.
+impl<R> Unpin for Action<R> {}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Cancels an [`Action`] from another thread.
+///
+/// ```
+/// use emberflow::prelude::*;
+///
+/// let ctx = Context::local(2)?;
+/// let action = ctx.range(0..u64::MAX).filter(|n| *n == 0).count_async();
+/// let canceller = action.canceller();
+/// std::thread::spawn(move || canceller.cancel());
+/// assert!(matches!(action.wait(), Err(Error::Cancelled { .. })));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Canceller {
+    engine: Arc<Engine>,
+    progress: Arc<Mutex<Running>>,
+}
+
+struct Running {
+    job: Option<JobId>,
+    over: bool,
+}
+
+impl Canceller {
+    /// Ends the action with [`Error::Cancelled`], unless it has ended already.
+    pub fn cancel(&self) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.over = true;
+        if let Some(job) = progress.job {
+            self.engine.cancel(job);
+        }
+    }
+}
+
+/// Runs the jobs of one action.
+pub(crate) struct Driver(Canceller);
+
+impl Driver {
+    /// Runs one job: `each` on every partition in `wanted`, its results in partition order.
+    ///
+    /// `each` gets the partition's rows and gives its share of the result with the number of rows that it read.
+    pub(crate) async fn run<T, R, F>(
+        &self,
+        rdd: &Rdd<T>,
+        info: OpInfo,
+        wanted: Vec<PartitionIndex>,
+        each: F,
+    ) -> Result<Vec<R>>
+    where
+        T: Data,
+        R: Send + 'static,
+        F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
+    {
+        let handle = {
+            let Canceller { engine, progress } = &self.0;
+            let spec = ActionSpec {
+                info,
+                action: Arc::new(EachPartition { each, types: PhantomData }),
+                store: engine.next_store(),
+            };
+            let stages = plan::compile(rdd.node(), engine.id(), spec)?;
+            // The lock is held while submitting, so that no cancel falls between the question and the job.
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            if let (true, Some(job)) = (progress.over, progress.job) {
+                return Err(Error::Cancelled { job });
+            }
+            let handle = engine.submit(stages, wanted)?;
+            progress.job = Some(handle.id());
+            handle
+        };
+        let values = handle.await?;
+        let values = values.into_iter().map(|(_, value)| value.downcast::<R>().map(|value| *value));
+        values.collect::<Result<Vec<R>, _>>().map_err(|_| Error::ContextDead { actor: "coordinator" })
+    }
+}
+
+/// The sink of a result stage.
+struct EachPartition<T, R, F> {
+    each: F,
+    types: PhantomData<fn(T) -> R>,
+}
+
+impl<T, R, F> operator::Action for EachPartition<T, R, F>
+where
+    T: Data,
+    R: Send + 'static,
+    F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
+{
+    fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError> {
+        let (value, rows) = (self.each)(partition, input.downcast()?, cx)?;
+        let value: Box<dyn Any + Send> = Box::new(value);
+        Ok(ActionOutput { value, rows })
+    }
+}

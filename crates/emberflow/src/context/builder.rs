@@ -1,0 +1,240 @@
+//! The settings of a context: the builder's word comes first, then the environment's, then the default.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    str::FromStr,
+    thread,
+};
+
+use bytesize::ByteSize;
+use emberflow_core::error::{Error, Result};
+use emberflow_runtime::{Config, Engine, Progress, system};
+
+use super::Context;
+
+/// The share of the memory that the process may use, in hundredths, that is the budget unless told otherwise.
+const MEMORY_SHARE_PERCENT: u64 = 60;
+
+/// The budget where the system does not say how much memory there is.
+const FALLBACK_MEMORY_BYTES: u64 = 1 << 30;
+
+const DEFAULT_PARTITIONS: usize = 32;
+const DEFAULT_TASK_FAILURE_LIMIT: usize = 4;
+const DEFAULT_BATCH_ROWS: usize = 1024;
+
+/// Chooses the settings of a [`Context`]; `docs/configuration.md` lists them with their environment variables.
+///
+/// ```
+/// use emberflow::prelude::*;
+///
+/// let ctx = Context::builder().app_name("films").workers(2).memory_budget(512 << 20).build()?;
+/// assert_eq!(ctx.memory().budget, 512 << 20);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing starts before `build`"]
+pub struct ContextBuilder {
+    app_name: Option<String>,
+    workers: Option<usize>,
+    memory_budget: Option<u64>,
+    spill_dir: Option<PathBuf>,
+    task_failure_limit: Option<usize>,
+    default_partitions: Option<usize>,
+    batch_rows: Option<usize>,
+    hash_seed: Option<u64>,
+    progress: Option<Progress>,
+}
+
+impl ContextBuilder {
+    /// Names the application; its threads carry the name. `EMBERFLOW_APP_NAME`; "emberflow" by default.
+    pub fn app_name(mut self, name: impl Into<String>) -> Self {
+        self.app_name = Some(name.into());
+        self
+    }
+
+    /// Worker threads. `EMBERFLOW_WORKERS`; by default as many as the process may use cores.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Bytes that rows may take in memory. `EMBERFLOW_MEMORY_BUDGET`, such as `2GiB`; by default 60 % of what the
+    /// container or the machine has. Accounted for in [`Context::memory`], not yet enforced.
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// The directory for spilled partitions; it must exist. `EMBERFLOW_SPILL_DIR`; by default the system's directory
+    /// for temporary files. Checked, but nothing is spilled yet.
+    pub fn spill_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.spill_dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// How often one task may fail before its job does. `EMBERFLOW_TASK_FAILURE_LIMIT`; 4 by default, 1 to fail at
+    /// once.
+    pub fn task_failure_limit(mut self, failures: usize) -> Self {
+        self.task_failure_limit = Some(failures);
+        self
+    }
+
+    /// Partitions of sources and shuffles unless they are given. `EMBERFLOW_DEFAULT_PARTITIONS`; 32 by default, on
+    /// every machine, so that results do not depend on it.
+    pub fn default_partitions(mut self, partitions: usize) -> Self {
+        self.default_partitions = Some(partitions);
+        self
+    }
+
+    /// Rows that a batch holds at most (and no more than 64 KiB). `EMBERFLOW_BATCH_ROWS`; 1024 by default. For tests
+    /// and measurements.
+    pub fn batch_rows(mut self, rows: usize) -> Self {
+        self.batch_rows = Some(rows);
+        self
+    }
+
+    /// The seed of the hash that places keys. `EMBERFLOW_HASH_SEED`; 0 by default. Choose one at random where keys come
+    /// from an adversary; the order of results depends on it.
+    pub fn hash_seed(mut self, seed: u64) -> Self {
+        self.hash_seed = Some(seed);
+        self
+    }
+
+    /// The progress bar on standard error. `EMBERFLOW_PROGRESS`, which is `auto`, `on` or `off`; by default on if it is
+    /// a terminal.
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Starts the context.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] naming the setting and what would be right; [`Error::NestedAction`] inside a task.
+    pub fn build(self) -> Result<Context> {
+        self.build_from(&|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    fn build_from(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Context> {
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        let workers = positive("workers", "EMBERFLOW_WORKERS", self.workers, env)?.unwrap_or_else(cores);
+        let memory_budget_bytes = match (self.memory_budget, env("EMBERFLOW_MEMORY_BUDGET")) {
+            (Some(bytes), _) => bytes,
+            (None, Some(text)) => ByteSize::from_str(&text)
+                .map_err(|reason| {
+                    let reason = format!("{reason}; give a size such as 512MiB or 2GiB");
+                    invalid("EMBERFLOW_MEMORY_BUDGET", &text, reason)
+                })?
+                .as_u64(),
+            (None, None) => system::memory_limit_bytes().unwrap_or(FALLBACK_MEMORY_BYTES) / 100 * MEMORY_SHARE_PERCENT,
+        };
+        if memory_budget_bytes == 0 {
+            return Err(invalid("memory_budget", "0", "give at least one byte, such as 512 << 20".to_owned()));
+        }
+        let spill_dir = self.spill_dir.or_else(|| env("EMBERFLOW_SPILL_DIR").map(PathBuf::from));
+        let spill_dir = spill_dir.unwrap_or_else(env::temp_dir);
+        if !spill_dir.is_dir() {
+            let reason = "not a directory; create it first, or choose another one".to_owned();
+            return Err(invalid("spill_dir", &spill_dir.display().to_string(), reason));
+        }
+        let app_name = self.app_name.or_else(|| env("EMBERFLOW_APP_NAME")).unwrap_or_else(|| "emberflow".to_owned());
+        if app_name.contains('\0') {
+            return Err(invalid("app_name", &app_name, "threads cannot be named with a null byte".to_owned()));
+        }
+        let limit = self.task_failure_limit;
+        let limit = positive("task_failure_limit", "EMBERFLOW_TASK_FAILURE_LIMIT", limit, env)?;
+        let partitions = self.default_partitions;
+        let partitions = positive("default_partitions", "EMBERFLOW_DEFAULT_PARTITIONS", partitions, env)?;
+        let batch_rows = positive("batch_rows", "EMBERFLOW_BATCH_ROWS", self.batch_rows, env)?;
+        let hash_seed = match (self.hash_seed, env("EMBERFLOW_HASH_SEED")) {
+            (Some(seed), _) => seed,
+            (None, Some(text)) => text
+                .trim()
+                .parse()
+                .map_err(|_| invalid("EMBERFLOW_HASH_SEED", &text, "give a number from 0 to 2^64 - 1".to_owned()))?,
+            (None, None) => 0,
+        };
+        let progress = match (self.progress, env("EMBERFLOW_PROGRESS").as_deref()) {
+            (Some(progress), _) => progress,
+            (None, None | Some("auto")) => Progress::Auto,
+            (None, Some("on")) => Progress::On,
+            (None, Some("off")) => Progress::Off,
+            (None, Some(text)) => {
+                return Err(invalid("EMBERFLOW_PROGRESS", text, "give auto, on or off".to_owned()));
+            }
+        };
+        let engine = Engine::start(Config {
+            app_name,
+            workers,
+            memory_budget_bytes,
+            spill_dir,
+            task_failure_limit: limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT),
+            batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
+            progress,
+        })?;
+        Ok(Context::start(engine, hash_seed, partitions.unwrap_or(DEFAULT_PARTITIONS)))
+    }
+}
+
+fn invalid(setting: &'static str, value: &str, reason: String) -> Error {
+    Error::InvalidSetting { setting, value: value.to_owned(), reason }
+}
+
+/// A setting that must be at least one, from the builder or else from the environment.
+fn positive(
+    setting: &'static str,
+    variable: &'static str,
+    given: Option<usize>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<usize>> {
+    let reason = || "give a whole number, at least 1".to_owned();
+    match (given, env(variable)) {
+        (Some(0), _) => Err(invalid(setting, "0", reason())),
+        (Some(number), _) => Ok(Some(number)),
+        (None, Some(text)) => match text.trim().parse() {
+            Ok(number) if number > 0 => Ok(Some(number)),
+            _ => Err(invalid(variable, &text, reason())),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env_of(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+        |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    #[test]
+    fn the_builder_outranks_the_environment_and_the_environment_the_default() {
+        let env = env_of(&[
+            ("EMBERFLOW_WORKERS", "3"),
+            ("EMBERFLOW_MEMORY_BUDGET", "2MiB"),
+            ("EMBERFLOW_APP_NAME", "films"),
+            ("EMBERFLOW_DEFAULT_PARTITIONS", "5"),
+            ("EMBERFLOW_PROGRESS", "off"),
+        ]);
+        let ctx = ContextBuilder::default().workers(1).build_from(&env).unwrap();
+        assert_eq!((ctx.workers(), ctx.memory().budget, ctx.app_name()), (1, 2 << 20, "films"));
+        assert_eq!(ctx.default_partitions(), 5);
+        let ctx = ContextBuilder::default().build_from(&env).unwrap();
+        assert_eq!(ctx.workers(), 3);
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_used_is_named_with_what_would_be_right() {
+        let error = |pairs| ContextBuilder::default().build_from(&env_of(pairs)).err().unwrap().to_string();
+        assert_eq!(
+            error(&[("EMBERFLOW_WORKERS", "many")]),
+            "EMBERFLOW_WORKERS = \"many\": give a whole number, at least 1"
+        );
+        assert!(error(&[("EMBERFLOW_MEMORY_BUDGET", "lots")]).contains("such as 512MiB"));
+        assert!(error(&[("EMBERFLOW_PROGRESS", "yes")]).contains("auto, on or off"));
+        assert!(error(&[("EMBERFLOW_SPILL_DIR", "/no/such/dir")]).contains("not a directory"));
+        let error = ContextBuilder::default().workers(0).build().err().unwrap().to_string();
+        assert_eq!(error, "workers = \"0\": give a whole number, at least 1");
+    }
+}

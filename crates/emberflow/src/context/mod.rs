@@ -1,0 +1,366 @@
+//! The context: the door to one engine. Owns it: when the last clone is dropped, everything that the engine started ends.
+
+mod builder;
+
+use std::{
+    fmt,
+    ops::Range,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use emberflow_core::{
+    data::Data,
+    error::Result,
+    ids::JobId,
+    lineage::{Dependency, RddNode},
+    operator::Operator,
+    partitioner::{KeyHasher, Placement},
+    place::{OpInfo, Place},
+};
+use emberflow_runtime::{Engine, EventStream, MemoryUse};
+
+pub use self::builder::ContextBuilder;
+use crate::{
+    rdd::Rdd,
+    source::{self, RangeRow, Source, TextOptions},
+};
+
+/// Events that wait for a slow subscriber, unless told otherwise.
+const EVENT_CAPACITY: usize = 1 << 16;
+
+/// An engine, and the way to make RDDs on it.
+///
+/// Cheap to clone. When the last clone is dropped, or [`stop`](Self::stop) is called, running jobs end with
+/// [`Error::ContextClosed`](crate::Error::ContextClosed), and no thread, actor or file is left. RDDs may outlive their
+/// context, but can then only be looked at. Several contexts can live in one process.
+///
+/// ```
+/// use emberflow::prelude::*;
+///
+/// let ctx = Context::local(2)?;
+/// assert_eq!(ctx.range(0..1000_u64).filter(|n| n % 7 == 0).count()?, 143);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Context {
+    owner: Arc<Owner>,
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.engine.stop();
+    }
+}
+
+/// What every RDD of a context needs: the engine, and the settings that shape lineage.
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) default_partitions: usize,
+}
+
+/// A node to be: everything but its identity.
+pub(crate) struct NodeSpec {
+    pub(crate) info: OpInfo,
+    pub(crate) partitions: usize,
+    pub(crate) op: Arc<dyn Operator>,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) placement: Option<Placement>,
+}
+
+impl Shared {
+    /// Makes the RDD of a new lineage node. The rows that `spec.op` streams must be of type `T`.
+    pub(crate) fn rdd<T: Data>(self: &Arc<Self>, spec: NodeSpec) -> Rdd<T> {
+        let NodeSpec { info, partitions, op, dependencies, placement } = spec;
+        Rdd::new(
+            Arc::clone(self),
+            Arc::new(RddNode {
+                id: self.engine.next_rdd(),
+                context: self.engine.id(),
+                info,
+                partitions,
+                op,
+                dependencies,
+                placement,
+                persisted: Mutex::new(None),
+                name: Mutex::new(None),
+            }),
+        )
+    }
+}
+
+impl Context {
+    /// A context with the settings of the environment, and defaults for the rest: as many workers as the process may
+    /// use cores. `docs/configuration.md` lists the settings.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`](crate::Error::InvalidSetting) if an environment variable cannot be used.
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// A context with this many worker threads, whatever the environment says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::local(3)?.workers(), 3);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn local(workers: usize) -> Result<Self> {
+        Self::builder().workers(workers).build()
+    }
+
+    /// Settings to choose.
+    pub fn builder() -> ContextBuilder {
+        ContextBuilder::default()
+    }
+
+    fn start(engine: Engine, hash_seed: u64, default_partitions: usize) -> Self {
+        let (engine, hasher) = (Arc::new(engine), KeyHasher::new(hash_seed));
+        let shared = Arc::new(Shared { engine, hasher, default_partitions });
+        Self { owner: Arc::new(Owner { shared }) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+
+    /// The rows of a collection. They are moved in, shared by all partitions, and cloned only by operators that keep
+    /// rows.
+    ///
+    /// As many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at least one.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).collect()?, [3, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn parallelize<T: Data>(&self, rows: impl Into<Vec<T>>) -> Rdd<T> {
+        let rows = rows.into();
+        let partitions = rows.len().clamp(1, self.default_partitions());
+        source::parallelize(self.shared(), OpInfo::new("parallelize", Place::caller()), rows, partitions)
+    }
+
+    /// As [`parallelize`](Self::parallelize), into so many partitions. With none, the rows must be none.
+    ///
+    /// # Panics
+    /// If there are rows but no partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize_into(vec![1, 2, 3], 2).glom().collect()?, [vec![1], vec![2, 3]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn parallelize_into<T: Data>(&self, rows: impl Into<Vec<T>>, partitions: usize) -> Rdd<T> {
+        let rows = rows.into();
+        assert!(partitions > 0 || rows.is_empty(), "{} rows cannot be put into no partitions", rows.len());
+        source::parallelize(self.shared(), OpInfo::new("parallelize", Place::caller()), rows, partitions)
+    }
+
+    /// An RDD without partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.empty::<u64>().partitions(), 0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn empty<T: Data>(&self) -> Rdd<T> {
+        source::parallelize(self.shared(), OpInfo::new("empty", Place::caller()), Vec::new(), 0)
+    }
+
+    /// The integers of a range, made when they are needed.
+    ///
+    /// As many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at least one.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(-2..2_i64).collect()?, [-2, -1, 0, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn range<T: RangeRow>(&self, range: Range<T>) -> Rdd<T> {
+        let rows = usize::try_from(T::len(&range)).unwrap_or(usize::MAX);
+        let partitions = rows.clamp(1, self.default_partitions());
+        source::range(self.shared(), OpInfo::new("range", Place::caller()), range, partitions)
+    }
+
+    /// As [`range`](Self::range), into so many partitions.
+    ///
+    /// # Panics
+    /// If `partitions` is zero.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range_into(0..100_000_u64, 1000).partitions(), 1000);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn range_into<T: RangeRow>(&self, range: Range<T>, partitions: usize) -> Rdd<T> {
+        assert!(partitions > 0, "a range needs at least one partition; see Context::empty");
+        source::range(self.shared(), OpInfo::new("range", Place::caller()), range, partitions)
+    }
+
+    /// The lines of a text file, of all the files below a directory, or of all that a glob matches, without their line
+    /// ends; `*.gz` files are decompressed.
+    ///
+    /// Files are looked up now, in path order, and read when rows are needed. Large ones are cut at line boundaries,
+    /// small ones packed together, by sizes alone, so that the partitions are the same on every machine. A file that
+    /// changes its length or time stamp before it is read is an error, not a mixture.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchInput`](crate::Error::NoSuchInput), [`Error::BadGlob`](crate::Error::BadGlob),
+    /// [`Error::File`](crate::Error::File). A line that is not UTF-8 fails the task that reads it, with the file and
+    /// the byte at which it stands; see [`TextOptions::lossy`].
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # std::fs::write(dir.path().join("a.txt"), "one\ntwo\n").unwrap();
+    /// let lines = ctx.text_file(dir.path().join("*.txt"))?;
+    /// assert_eq!(lines.collect()?, ["one", "two"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn text_file(&self, path: impl AsRef<Path>) -> Result<Rdd<String>> {
+        let info = OpInfo::new("text_file", Place::caller());
+        source::text_files(self.shared(), info, &[path.as_ref()], &TextOptions::new())
+    }
+
+    /// As [`text_file`](Self::text_file), over several paths and with options.
+    ///
+    /// # Errors
+    /// As [`text_file`](Self::text_file).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    /// # std::fs::write(&a, b"caf\xe9").unwrap();
+    /// # std::fs::write(&b, "two").unwrap();
+    /// let lines = ctx.text_files(&[a, b], &TextOptions::new().lossy(true))?;
+    /// assert_eq!(lines.collect()?, ["caf\u{fffd}", "two"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn text_files<P: AsRef<Path>>(&self, paths: &[P], options: &TextOptions) -> Result<Rdd<String>> {
+        let info = OpInfo::new("text_files", Place::caller());
+        let paths: Vec<&Path> = paths.iter().map(AsRef::as_ref).collect();
+        source::text_files(self.shared(), info, &paths, options)
+    }
+
+    /// The rows of a source of your own; see [`Source`].
+    #[track_caller]
+    pub fn from_source<S: Source>(&self, from: S) -> Rdd<S::Row> {
+        source::custom(self.shared(), OpInfo::new("from_source", Place::caller()), from)
+    }
+
+    /// The rows of several RDDs, one after the other. See [`Rdd::union`].
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let parts: Vec<_> = (0..3_u64).map(|n| ctx.range(n..n + 2)).collect();
+    /// assert_eq!(ctx.union(&parts).collect()?, [0, 1, 1, 2, 2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn union<T: Data>(&self, rdds: &[Rdd<T>]) -> Rdd<T> {
+        crate::rdd::union(self.shared(), OpInfo::new("union", Place::caller()), rdds)
+    }
+
+    /// Number of worker threads.
+    pub fn workers(&self) -> usize {
+        self.shared().engine.config().workers
+    }
+
+    /// The partitions that sources and shuffles make unless told otherwise. It does not depend on the number of
+    /// workers, so that the same program gives the same bytes on every machine.
+    pub fn default_partitions(&self) -> usize {
+        self.shared().default_partitions
+    }
+
+    /// The name given to the application; its threads carry it.
+    pub fn app_name(&self) -> &str {
+        &self.shared().engine.config().app_name
+    }
+
+    /// What persisted rows and map outputs take in memory, by estimate.
+    pub fn memory(&self) -> MemoryUse {
+        self.shared().engine.memory()
+    }
+
+    /// Everything that happens from now on. A reader that falls behind by more than 65,536 events misses some, and is
+    /// told so by [`Event::Gap`](crate::Event::Gap); see [`events_with_capacity`](Self::events_with_capacity).
+    ///
+    /// ```
+    /// # use emberflow::{Event, prelude::*};
+    /// let ctx = Context::local(2)?;
+    /// let mut events = ctx.events();
+    /// ctx.range_into(0..100_u64, 4).count()?;
+    /// drop(ctx);
+    /// let tasks = events.filter(|record| matches!(record.event, Event::TaskFinished { .. })).count();
+    /// assert_eq!(tasks, 4);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn events(&self) -> EventStream {
+        self.events_with_capacity(EVENT_CAPACITY)
+    }
+
+    /// As [`events`](Self::events), keeping so many events for a slow reader.
+    pub fn events_with_capacity(&self, capacity: usize) -> EventStream {
+        self.shared().engine.subscribe(capacity.max(1))
+    }
+
+    /// Cancels a job, by the id that its events carry. One that has ended stays as it is.
+    pub fn cancel_job(&self, job: JobId) {
+        self.shared().engine.cancel(job);
+    }
+
+    /// Cancels all the jobs that run now, and says which.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`](crate::Error::ContextClosed) after [`stop`](Self::stop).
+    pub fn cancel_all_jobs(&self) -> Result<Vec<JobId>> {
+        self.shared().engine.cancel_all()
+    }
+
+    /// Ends the context now, whoever else holds it: jobs end with
+    /// [`Error::ContextClosed`](crate::Error::ContextClosed), threads are joined. A task ends at its next batch; code
+    /// of yours that never returns is waited for.
+    pub fn stop(&self) {
+        self.shared().engine.stop();
+    }
+
+    /// Whether the context was stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.shared().engine.is_closed()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("app_name", &self.app_name())
+            .field("workers", &self.workers())
+            .field("stopped", &self.is_stopped())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+//! `collect` and `count`, and what all actions share.
+
+use emberflow_core::{
+    batch::{AnyStream, Batch},
+    data::{Data, ExchangeData},
+    error::{Result, TaskError},
+    ids::PartitionIndex,
+    operator::{self, ActionOutput},
+    place::{OpInfo, Place},
+    task::TaskContext,
+};
+
+use super::Rdd;
+use crate::action::Action;
+
+impl<T: ExchangeData> Rdd<T> {
+    /// All the rows, in the order of partitions and within them.
+    ///
+    /// Action. Holds every row in memory.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..3_u64).collect()?, [0, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn collect(&self) -> Result<Vec<T>> {
+        self.collect_as(OpInfo::new("collect", Place::caller())).wait()
+    }
+
+    /// As [`collect`](Self::collect), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..3_u64).collect_async().await?, [0, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn collect_async(&self) -> Action<Vec<T>> {
+        self.collect_as(OpInfo::new("collect", Place::caller()))
+    }
+
+    pub(crate) fn collect_as(&self, info: OpInfo) -> Action<Vec<T>> {
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move {
+            let wanted = rdd.all_partitions();
+            let parts = driver.run(&rdd, info, wanted, |_, mut rows, cx| {
+                let mut all: Vec<T> = Vec::new();
+                while let Some(batch) = rows.next()? {
+                    cx.check_cancelled()?;
+                    match batch {
+                        Batch::Owned(rows) if all.is_empty() => all = rows,
+                        Batch::Owned(mut rows) => all.append(&mut rows),
+                        Batch::Shared(rows) => all.extend_from_slice(rows.as_slice()),
+                    }
+                }
+                let rows = all.len() as u64;
+                Ok((all, rows))
+            });
+            let mut parts = parts.await?;
+            if parts.len() == 1 {
+                return Ok(parts.remove(0));
+            }
+            let mut all = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+            for mut part in parts {
+                all.append(&mut part);
+            }
+            Ok(all)
+        })
+    }
+}
+
+impl<T: Data> Rdd<T> {
+    /// Number of rows.
+    ///
+    /// Action. Rows of a cache are not touched, only counted.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..1000_u64).count()?, 1000);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn count(&self) -> Result<u64> {
+        self.count_as(OpInfo::new("count", Place::caller())).wait()
+    }
+
+    /// As [`count`](Self::count), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..1000_u64).count_async().wait()?, 1000);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn count_async(&self) -> Action<u64> {
+        self.count_as(OpInfo::new("count", Place::caller()))
+    }
+
+    fn count_as(&self, info: OpInfo) -> Action<u64> {
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move {
+            let counts = driver.run(&rdd, info, rdd.all_partitions(), |_, mut rows, cx| {
+                let mut count = 0;
+                while let Some(batch) = rows.next()? {
+                    cx.check_cancelled()?;
+                    count += batch.len() as u64;
+                }
+                Ok((count, count))
+            });
+            Ok(counts.await?.into_iter().sum())
+        })
+    }
+
+    pub(crate) fn all_partitions(&self) -> Vec<PartitionIndex> {
+        (0..self.partitions()).collect()
+    }
+}
+
+/// The action of a plan that is only looked at.
+pub(super) struct Nothing;
+
+impl operator::Action for Nothing {
+    fn run(&self, _: PartitionIndex, _: AnyStream, _: &TaskContext) -> Result<ActionOutput, TaskError> {
+        Ok(ActionOutput { value: Box::new(()), rows: 0 })
+    }
+}

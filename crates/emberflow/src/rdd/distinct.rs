@@ -1,0 +1,54 @@
+//! `distinct`: one of each row.
+
+use emberflow_core::{
+    data::Key,
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::shuffle::{self, Aggregator, MapSide};
+
+impl<T: Key> Rdd<T> {
+    /// One of each of equal rows.
+    ///
+    /// Wide. Duplicates are dropped before the shuffle where that shrinks the rows. The order is fixed, but another
+    /// one. Holds the distinct rows of a partition.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let mut rows = ctx.parallelize(vec![1, 2, 1]).distinct().collect()?;
+    /// rows.sort_unstable();
+    /// assert_eq!(rows, [1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn distinct(&self) -> Rdd<T> {
+        self.distinct_into(self.shared().default_partitions)
+    }
+
+    /// As [`distinct`](Self::distinct), into so many partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![1, 2, 1]).distinct_into(1).collect()?, [1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn distinct_into(&self, partitions: usize) -> Rdd<T> {
+        let info = OpInfo::new("distinct", Place::caller());
+        let keyed = self.map_info(info.clone(), |row| (row, ()));
+        shuffle::combine(&keyed, info.clone(), partitions, MapSide::Combine, First).map_info(info, |(row, ())| row)
+    }
+}
+
+struct First;
+
+impl Aggregator<(), ()> for First {
+    fn create(&self, (): ()) {}
+
+    fn merge_value(&self, (): (), (): ()) {}
+
+    fn merge(&self, (): (), (): ()) {}
+}

@@ -1,0 +1,80 @@
+//! `filter` and `filter_with`: the rows that satisfy a predicate.
+
+use std::mem;
+
+use emberflow_core::{
+    batch::Batch,
+    data::{Data, ExchangeData},
+    place::{OpInfo, Place},
+};
+
+use super::{Rdd, batches::share, map::with_env};
+
+impl<T: Data> Rdd<T> {
+    /// Keeps the rows for which `f` is true.
+    ///
+    /// Narrow. Order and placement by key are kept. Rows that are shared with a cache are looked at in place, and only
+    /// those that are kept are cloned.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..10_u64).filter(|n| n % 3 == 0).collect()?, [0, 3, 6, 9]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn filter<F: Fn(&T) -> bool + Send + Sync + 'static>(&self, f: F) -> Rdd<T> {
+        self.filter_info(OpInfo::new("filter", Place::caller()).with_code::<F>(), f)
+    }
+
+    /// As [`filter`](Self::filter), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..10_u64).filter_with(7, |least, n| n >= least).collect()?, [7, 8, 9]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn filter_with<E, F>(&self, env: E, f: F) -> Rdd<T>
+    where
+        E: ExchangeData,
+        F: Fn(&E, &T) -> bool + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("filter", Place::caller()), &env).with_code::<F>();
+        self.filter_info(info, move |row| f(&env, row))
+    }
+
+    fn filter_info(&self, info: OpInfo, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Rdd<T> {
+        let f = share(f);
+        self.batches(info, self.node().placement.clone(), move |_| {
+            let f = f.clone();
+            move |batch| {
+                Ok(Batch::Owned(match batch {
+                    batch if !mem::needs_drop::<T>() => compact(batch.into_vec(), &*f),
+                    Batch::Owned(mut rows) => {
+                        rows.retain(|row| f(row));
+                        rows
+                    }
+                    Batch::Shared(rows) => rows.as_slice().iter().filter(|row| f(row)).cloned().collect(),
+                }))
+            }
+        })
+    }
+}
+
+/// `Vec::retain` without a branch that depends on the rows: each row is moved to the end of those that are kept, and
+/// that end moves on if the row is one of them. For rows that need no drop, where moving is cheaper than guessing.
+fn compact<T>(mut rows: Vec<T>, keep: impl Fn(&T) -> bool) -> Vec<T> {
+    let mut kept = 0;
+    for at in 0..rows.len() {
+        let keep = keep(&rows[at]);
+        rows.swap(kept, at);
+        kept += usize::from(keep);
+    }
+    rows.truncate(kept);
+    rows
+}

@@ -1,0 +1,109 @@
+//! `for_each` and `for_each_partition`: side effects, where the rows are.
+
+use std::sync::Arc;
+
+use emberflow_core::{
+    data::Data,
+    error::Result,
+    place::{OpInfo, Place},
+};
+
+use super::{PartitionIter, Rdd};
+use crate::action::Action;
+
+impl<T: Data> Rdd<T> {
+    /// Calls `f` with every row, on the worker threads.
+    ///
+    /// Action. Within a partition in order, across partitions in none. A task that fails is tried again, so `f` may
+    /// see a row more than once.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    /// # let ctx = Context::local(2)?;
+    /// let sum = Arc::new(AtomicU64::new(0));
+    /// let total = Arc::clone(&sum);
+    /// ctx.range(0..5_u64).for_each(move |n| { total.fetch_add(n, Ordering::Relaxed); })?;
+    /// assert_eq!(sum.load(Ordering::Relaxed), 10);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each<F: Fn(T) + Send + Sync + 'static>(&self, f: F) -> Result<()> {
+        self.for_each_as(OpInfo::new("for_each", Place::caller()).with_code::<F>(), f).wait()
+    }
+
+    /// As [`for_each`](Self::for_each), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// ctx.range(0..5_u64).for_each_async(|n| assert!(n < 5)).wait()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each_async<F: Fn(T) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
+        self.for_each_as(OpInfo::new("for_each", Place::caller()).with_code::<F>(), f)
+    }
+
+    fn for_each_as(&self, info: OpInfo, f: impl Fn(T) + Send + Sync + 'static) -> Action<()> {
+        let (rdd, f) = (self.clone(), Arc::new(f));
+        Action::start(&self.shared().engine, |driver| async move {
+            let wanted = rdd.all_partitions();
+            let parts = driver.run(&rdd, info, wanted, move |_, mut rows, cx| {
+                let mut count = 0;
+                while let Some(batch) = rows.next()? {
+                    cx.check_cancelled()?;
+                    count += batch.len() as u64;
+                    batch.for_each(|row| f(row));
+                }
+                Ok(((), count))
+            });
+            parts.await.map(|_| ())
+        })
+    }
+
+    /// Calls `f` with every partition as an iterator, on the worker threads: for a connection or a file a partition.
+    ///
+    /// Action. As [`for_each`](Self::for_each); `f` is called for empty partitions too.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// ctx.range_into(0..6_u64, 2).for_each_partition(|rows| assert_eq!(rows.count(), 3))?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each_partition<F: Fn(PartitionIter<T>) + Send + Sync + 'static>(&self, f: F) -> Result<()> {
+        self.each_partition_as(OpInfo::new("for_each_partition", Place::caller()).with_code::<F>(), f).wait()
+    }
+
+    /// As [`for_each_partition`](Self::for_each_partition), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// ctx.range_into(0..6_u64, 2).for_each_partition_async(|rows| assert_eq!(rows.count(), 3)).wait()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each_partition_async<F: Fn(PartitionIter<T>) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
+        self.each_partition_as(OpInfo::new("for_each_partition", Place::caller()).with_code::<F>(), f)
+    }
+
+    fn each_partition_as(&self, info: OpInfo, f: impl Fn(PartitionIter<T>) + Send + Sync + 'static) -> Action<()> {
+        let (rdd, id) = (self.clone(), self.id());
+        Action::start(&self.shared().engine, |driver| async move {
+            let wanted = rdd.all_partitions();
+            let parts = driver.run(&rdd, info, wanted, move |_, rows, cx| {
+                PartitionIter::run(rows, cx.marker(id), &f).map(|()| ((), 0))
+            });
+            parts.await.map(|_| ())
+        })
+    }
+}

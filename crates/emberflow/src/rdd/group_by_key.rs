@@ -1,0 +1,83 @@
+//! `group_by_key` and `group_by`: all the values of a key in one row.
+
+use emberflow_core::{
+    data::{ExchangeData, Key},
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::shuffle::{self, Aggregator, IntoPartitioning, MapSide};
+
+impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+    /// All the values of each key, in the order of partitions and within them.
+    ///
+    /// Wide; narrow if `self` is placed by key already. One row a distinct key out. Moves every row, and holds all
+    /// values of a key at once: where they are merged afterwards, [`reduce_by_key`](Self::reduce_by_key) and
+    /// [`aggregate_by_key`](Self::aggregate_by_key) do it with less.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let groups = ctx.range(0..5_u64).map(|n| (n % 2, n)).group_by_key();
+    /// assert_eq!(groups.collect_as_map()?[&0], [0, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn group_by_key(&self) -> Rdd<(K, Vec<V>)> {
+        self.group_by_key_into(self.shared().default_partitions)
+    }
+
+    /// As [`group_by_key`](Self::group_by_key), into so many partitions or by a partitioner.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![(1, 'a'), (1, 'b')]).group_by_key_into(1).collect()?, [(1, vec!['a', 'b'])]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn group_by_key_into(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, Vec<V>)> {
+        shuffle::combine(self, OpInfo::new("group_by_key", Place::caller()), into, MapSide::Pass, Gather)
+    }
+}
+
+impl<T: ExchangeData> Rdd<T> {
+    /// The rows grouped by a key, in their order.
+    ///
+    /// Wide. As [`group_by_key`](Rdd::group_by_key) after [`key_by`](Self::key_by).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..5_u64).group_by(|n| n % 2).collect_as_map()?[&1], [1, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn group_by<K, F>(&self, f: F) -> Rdd<(K, Vec<T>)>
+    where
+        K: Key,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("group_by", Place::caller());
+        let keyed = self.map_info(info.clone().with_code::<F>(), move |row| (f(&row), row));
+        shuffle::combine(&keyed, info, self.shared().default_partitions, MapSide::Pass, Gather)
+    }
+}
+
+struct Gather;
+
+impl<V: Send + 'static> Aggregator<V, Vec<V>> for Gather {
+    fn create(&self, value: V) -> Vec<V> {
+        vec![value]
+    }
+
+    fn merge_value(&self, mut group: Vec<V>, value: V) -> Vec<V> {
+        group.push(value);
+        group
+    }
+
+    fn merge(&self, mut a: Vec<V>, mut b: Vec<V>) -> Vec<V> {
+        a.append(&mut b);
+        a
+    }
+}

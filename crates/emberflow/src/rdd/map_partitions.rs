@@ -1,0 +1,230 @@
+//! `map_partitions` and its siblings: a whole partition as one iterator, where one loop is wanted.
+
+use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
+
+use emberflow_core::{
+    batch::{AnyStream, Batch, BoxStream, Stream},
+    data::{Data, ExchangeData},
+    error::TaskError,
+    ids::PartitionIndex,
+    operator::{Inputs, Operator},
+    place::{OpInfo, Place},
+    task::Marker,
+};
+
+use super::{Rdd, batches::share, map::with_env};
+
+impl<T: Data> Rdd<T> {
+    /// Turns each partition, as an iterator, into another one: for set-up once a partition, or state across rows.
+    ///
+    /// Narrow. Rows come and go in order; `f` is called for empty partitions too. If the rows cannot be read to their
+    /// end, the iterator ends early and the task fails: what `f` made of them is thrown away.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let sums = ctx.range_into(0..6_u64, 2).map_partitions(|rows| [rows.sum::<u64>()]);
+    /// assert_eq!(sums.collect()?, [0 + 1 + 2, 3 + 4 + 5]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map_partitions<I, F>(&self, f: F) -> Rdd<I::Item>
+    where
+        I: IntoIterator<Item: Data> + 'static,
+        F: Fn(PartitionIter<T>) -> I + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("map_partitions", Place::caller()).with_code::<F>();
+        self.partitions_info(info, move |_, rows| f(rows))
+    }
+
+    /// As [`map_partitions`](Self::map_partitions), with the partition's number.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range_into(0..4_u64, 2).map_partitions_with_index(|at, rows| rows.map(move |row| (at, row)));
+    /// assert_eq!(rows.collect()?, [(0, 0), (0, 1), (1, 2), (1, 3)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map_partitions_with_index<I, F>(&self, f: F) -> Rdd<I::Item>
+    where
+        I: IntoIterator<Item: Data> + 'static,
+        F: Fn(PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("map_partitions_with_index", Place::caller()).with_code::<F>();
+        self.partitions_info(info, f)
+    }
+
+    /// As [`map_partitions`](Self::map_partitions), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let sums = ctx.range_into(0..6_u64, 2).map_partitions_with(100, |from, rows| [rows.sum::<u64>() + from]);
+    /// assert_eq!(sums.collect()?, [103, 112]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map_partitions_with<E, I, F>(&self, env: E, f: F) -> Rdd<I::Item>
+    where
+        E: ExchangeData,
+        I: IntoIterator<Item: Data> + 'static,
+        F: Fn(&E, PartitionIter<T>) -> I + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("map_partitions", Place::caller()), &env).with_code::<F>();
+        self.partitions_info(info, move |_, rows| f(&env, rows))
+    }
+
+    /// Each partition as one row: the `Vec` of its rows.
+    ///
+    /// Narrow. As many rows out as partitions. Holds a whole partition in memory.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range_into(0..3_u64, 2).glom().collect()?, [vec![0], vec![1, 2]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn glom(&self) -> Rdd<Vec<T>> {
+        self.partitions_info(OpInfo::new("glom", Place::caller()), |_, rows| [rows.collect::<Vec<T>>()])
+    }
+
+    pub(crate) fn partitions_info<I, F>(&self, info: OpInfo, f: F) -> Rdd<I::Item>
+    where
+        I: IntoIterator<Item: Data> + 'static,
+        F: Fn(PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
+    {
+        self.narrow(info, MapPartitions { f: share(f), types: PhantomData }, None)
+    }
+}
+
+/// The rows of one partition, one by one.
+pub struct PartitionIter<T> {
+    rows: BoxStream<T>,
+    open: Open<T>,
+    marker: Marker,
+    failure: Failure,
+}
+
+enum Open<T> {
+    Owned(std::vec::IntoIter<T>),
+    Shared(Batch<T>, usize),
+}
+
+/// Where the iterator leaves what `Iterator::next` cannot say.
+#[derive(Clone, Default)]
+struct Failure(Rc<RefCell<Option<TaskError>>>);
+
+impl Failure {
+    fn take(&self) -> Result<(), TaskError> {
+        self.0.borrow_mut().take().map_or(Ok(()), Err)
+    }
+}
+
+impl<T: Clone> PartitionIter<T> {
+    /// Runs `f` over all the rows; fails if they could not be read to their end.
+    pub(crate) fn run<R>(rows: BoxStream<T>, marker: Marker, f: impl FnOnce(Self) -> R) -> Result<R, TaskError> {
+        let (iter, failure) = Self::new(rows, marker);
+        let result = f(iter);
+        failure.take().map(|()| result)
+    }
+
+    fn new(rows: BoxStream<T>, marker: Marker) -> (Self, Failure) {
+        let failure = Failure::default();
+        marker.enter();
+        (Self { rows, open: Open::Owned(Vec::new().into_iter()), marker, failure: failure.clone() }, failure)
+    }
+}
+
+impl<T: Clone> Iterator for PartitionIter<T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        loop {
+            match &mut self.open {
+                Open::Owned(rows) => {
+                    if let Some(row) = rows.next() {
+                        return Some(row);
+                    }
+                }
+                Open::Shared(rows, at) => {
+                    if let Some(row) = rows.as_slice().get(*at) {
+                        *at += 1;
+                        return Some(row.clone());
+                    }
+                }
+            }
+            let next = self.rows.next();
+            self.marker.enter();
+            match next {
+                Ok(Some(Batch::Owned(rows))) => self.open = Open::Owned(rows.into_iter()),
+                Ok(Some(rows)) => self.open = Open::Shared(rows, 0),
+                Ok(None) => return None,
+                Err(error) => {
+                    *self.failure.0.borrow_mut() = Some(error);
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+struct MapPartitions<T, I, F> {
+    f: Arc<F>,
+    types: PhantomData<fn(T) -> I>,
+}
+
+impl<T, I, F> Operator for MapPartitions<T, I, F>
+where
+    T: Data,
+    I: IntoIterator<Item: Data> + 'static,
+    F: Fn(PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
+{
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        let (rows, failure) = PartitionIter::new(inputs.narrow(0, partition)?, inputs.marker());
+        let f = Arc::clone(&self.f);
+        Ok(AnyStream::new(PartitionStream {
+            rows: Rows::Unopened(Box::new(move || f(partition, rows).into_iter())),
+            failure,
+            marker: inputs.marker(),
+            batch_rows: inputs.task().batch_rows_of::<I::Item>(),
+        }))
+    }
+}
+
+enum Rows<I> {
+    Unopened(Box<dyn FnOnce() -> I>),
+    Open(I),
+    Over,
+}
+
+struct PartitionStream<I> {
+    rows: Rows<I>,
+    failure: Failure,
+    marker: Marker,
+    batch_rows: usize,
+}
+
+impl<I: Iterator> Stream<I::Item> for PartitionStream<I> {
+    fn next(&mut self) -> Result<Option<Batch<I::Item>>, TaskError> {
+        self.marker.enter();
+        let mut rows = match std::mem::replace(&mut self.rows, Rows::Over) {
+            Rows::Unopened(open) => open(),
+            Rows::Open(rows) => rows,
+            Rows::Over => return Ok(None),
+        };
+        let batch: Vec<I::Item> = rows.by_ref().take(self.batch_rows).collect();
+        self.failure.take()?;
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        self.rows = Rows::Open(rows);
+        Ok(Some(Batch::Owned(batch)))
+    }
+}

@@ -1,0 +1,203 @@
+//! `Rdd<T>`: a handle to one node of the lineage graph, with the row type that the graph forgets.
+//!
+//! One operator a file, in the same order in each: the methods, what they stand for, their tests. A new narrow operator
+//! is usually a closure over [`batches`](Rdd::batches); a new wide one is made of `crate::shuffle`.
+
+mod actions;
+mod aggregate;
+mod batches;
+mod coalesce;
+mod combine_by_key;
+mod distinct;
+mod filter;
+mod flat_map;
+mod for_each;
+mod group_by_key;
+mod map;
+mod map_partitions;
+mod ordered;
+mod pairs;
+mod partition_by;
+mod persist;
+mod sample;
+mod take;
+mod try_map;
+mod union;
+mod zip_with_index;
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, PoisonError},
+};
+
+use emberflow_core::{
+    data::Data,
+    error::Result,
+    ids::RddId,
+    lineage::{Dependency, RddNode},
+    operator::Operator,
+    partitioner::Placement,
+    place::OpInfo,
+    plan::{self, ActionSpec, StageDescription},
+};
+
+pub use self::map_partitions::PartitionIter;
+pub(crate) use self::union::union;
+use crate::context::{NodeSpec, Shared};
+
+/// A resilient distributed dataset: rows of type `T` in partitions, described by how they are made.
+///
+/// Nothing is computed before an action; every action computes what it needs from the sources, or from what is
+/// [cached](Self::cache) or left over from earlier shuffles. Cloning a handle copies no row.
+///
+/// # Actions
+/// Blocking: [`collect`](Self::collect), [`count`](Self::count), [`first`](Self::first), [`take`](Self::take),
+/// [`reduce`](Self::reduce), [`fold`](Self::fold), [`aggregate`](Self::aggregate), [`for_each`](Self::for_each),
+/// [`top`](Self::top), … Each has an async form, such as [`collect_async`](Self::collect_async), whose
+/// [`Action`](crate::Action) can be awaited, waited for, and cancelled.
+///
+/// All of them fail alike: [`Error::TaskFailed`](crate::Error::TaskFailed) if a task failed too often, with all causes;
+/// [`Error::Cancelled`](crate::Error::Cancelled); [`Error::ContextClosed`](crate::Error::ContextClosed); [`Error::NestedAction`](crate::Error::NestedAction) inside a closure that a task runs;
+/// [`Error::ForeignRdd`](crate::Error::ForeignRdd) if RDDs of several contexts were mixed.
+#[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+pub struct Rdd<T> {
+    shared: Arc<Shared>,
+    node: Arc<RddNode>,
+    rows: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Rdd<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), node: Arc::clone(&self.node), rows: PhantomData }
+    }
+}
+
+impl<T: Data> Rdd<T> {
+    pub(crate) fn new(shared: Arc<Shared>, node: Arc<RddNode>) -> Self {
+        Self { shared, node, rows: PhantomData }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn node(&self) -> &Arc<RddNode> {
+        &self.node
+    }
+
+    /// A narrow RDD of this one, partition by partition.
+    pub(crate) fn narrow<U: Data>(&self, info: OpInfo, op: impl Operator, placement: Option<Placement>) -> Rdd<U> {
+        self.shared.rdd(NodeSpec {
+            info,
+            partitions: self.node.partitions,
+            op: Arc::new(op),
+            dependencies: vec![Dependency::Narrow(Arc::clone(&self.node))],
+            placement,
+        })
+    }
+
+    /// The id; larger than those of the RDDs that this one is made from.
+    pub fn id(&self) -> RddId {
+        self.node.id
+    }
+
+    /// Number of partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range_into(0..9_u64, 3).map(|n| n + 1).partitions(), 3);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn partitions(&self) -> usize {
+        self.node.partitions
+    }
+
+    /// Names the RDD in [`to_debug_string`](Self::to_debug_string).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert!(ctx.range(0..3_u64).set_name("numbers").to_debug_string().contains("numbers"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_name(&self, name: impl Into<String>) -> Self {
+        *self.node.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.into());
+        self.clone()
+    }
+
+    /// The lineage as a tree, as Spark's `toDebugString` draws it: a line an RDD, with its operator, place and id;
+    /// indented by a step for each shuffle, with the number of partitions and the stage at its head; and what is
+    /// cached.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let sums = ctx.range_into(0..9_u64, 3).map(|n| (n % 2, n)).reduce_by_key_into(|a, b| a + b, 2);
+    /// let lineage = sums.to_debug_string();
+    /// let heads: Vec<_> = lineage.lines().map(|line| line.split(" at ").next().unwrap()).collect();
+    /// assert_eq!(heads, ["(2) reduce_by_key", " +-(3) map", "    |  range"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn to_debug_string(&self) -> String {
+        let engine = &self.shared.engine;
+        self.node.debug_string(&|store| {
+            // A stopped context keeps nothing.
+            let state = engine.store_state(store).ok().flatten();
+            state.map_or((0, 0), |state| (state.stored.len(), state.bytes))
+        })
+    }
+
+    /// The stages that a job over all the rows would run, as values: what they read, their operators with places,
+    /// closures and environments, and where their rows go. Parents come first.
+    ///
+    /// # Errors
+    /// [`Error::ForeignRdd`](crate::Error::ForeignRdd).
+    ///
+    /// ```
+    /// # use emberflow::{StageKind, prelude::*};
+    /// # let ctx = Context::local(2)?;
+    /// let sums = ctx.range(0..9_u64).map_with(3_u32, |by, n| (n % u64::from(*by), n)).reduce_by_key(|a, b| a + b);
+    /// let stages = sums.describe_stages()?;
+    /// assert_eq!(stages[0].kind, StageKind::ShuffleMap);
+    /// assert_eq!(stages[0].operators[1].info.name, "map");
+    /// assert_eq!(stages[0].operators[1].info.env, Some(vec![3, 0, 0, 0]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn describe_stages(&self) -> Result<Vec<StageDescription>> {
+        Ok(self.stages()?.iter().map(|stage| stage.describe()).collect())
+    }
+
+    /// Whether another process of the same build could compute this RDD: whether no closure of its lineage captures
+    /// its surroundings.
+    ///
+    /// # Errors
+    /// [`Error::NotShippable`](crate::Error::NotShippable) naming the operator that does, its place, and what to write instead.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let by = 3;
+    /// let error = ctx.range(0..9_u64).map(move |n| n * by).check_shippable().unwrap_err().to_string();
+    /// assert!(error.contains("captures 8 bytes") && error.ends_with("map_with(env, |env, x| ...)"));
+    /// ctx.range(0..9_u64).map_with(3, |by, n| n * by).check_shippable()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn check_shippable(&self) -> Result<()> {
+        self.stages()?.iter().try_for_each(|stage| stage.check_shippable())
+    }
+
+    fn stages(&self) -> Result<Vec<Arc<plan::StagePlan>>> {
+        let info = OpInfo { name: "describe", code: Vec::new(), env: None, ..self.node.info.clone() };
+        let engine = &self.shared.engine;
+        let spec = ActionSpec { info, action: Arc::new(actions::Nothing), store: engine.next_store() };
+        plan::compile(&self.node, engine.id(), spec)
+    }
+}
+
+impl<T> fmt::Debug for Rdd<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {} partitions)", self.node.id, self.node.info, self.node.partitions)
+    }
+}

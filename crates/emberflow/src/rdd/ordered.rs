@@ -1,0 +1,176 @@
+//! `top` and `take_ordered`: the largest and the smallest rows, without sorting all.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use emberflow_core::{
+    data::ExchangeData,
+    error::Result,
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::action::Action;
+
+impl<T: ExchangeData> Rdd<T> {
+    /// The `n` largest rows, the largest first; of equal ones, those that come first.
+    ///
+    /// Action. Holds about `2n` rows a partition, and all partitions' `n` at the end.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..1000_u64).top(2)?, [999, 998]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn top(&self, n: usize) -> Result<Vec<T>>
+    where
+        T: Ord,
+    {
+        self.smallest(OpInfo::new("top", Place::caller()), n, |row| Reverse(row.clone())).wait()
+    }
+
+    /// As [`top`](Self::top), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..1000_u64).top_async(1).wait()?, [999]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn top_async(&self, n: usize) -> Action<Vec<T>>
+    where
+        T: Ord,
+    {
+        self.smallest(OpInfo::new("top", Place::caller()), n, |row| Reverse(row.clone()))
+    }
+
+    /// The `n` rows with the largest keys, the largest first; of equal ones, those that come first.
+    ///
+    /// Action. As [`top`](Self::top).
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec![("a".to_owned(), 2), ("b".to_owned(), 3)]);
+    /// assert_eq!(words.top_by(1, |(_, count)| *count)?, [("b".to_owned(), 3)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn top_by<O, F>(&self, n: usize, key: F) -> Result<Vec<T>>
+    where
+        O: Ord + Send + 'static,
+        F: Fn(&T) -> O + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("top_by", Place::caller()).with_code::<F>();
+        self.smallest(info, n, move |row| Reverse(key(row))).wait()
+    }
+
+    /// The `n` smallest rows, the smallest first; of equal ones, those that come first.
+    ///
+    /// Action. As [`top`](Self::top), the other way round.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).take_ordered(2)?, [1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_ordered(&self, n: usize) -> Result<Vec<T>>
+    where
+        T: Ord,
+    {
+        self.smallest(OpInfo::new("take_ordered", Place::caller()), n, T::clone).wait()
+    }
+
+    /// As [`take_ordered`](Self::take_ordered), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).take_ordered_async(1).wait()?, [1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_ordered_async(&self, n: usize) -> Action<Vec<T>>
+    where
+        T: Ord,
+    {
+        self.smallest(OpInfo::new("take_ordered", Place::caller()), n, T::clone)
+    }
+
+    /// The `n` rows with the smallest keys, the smallest first; of equal ones, those that come first.
+    ///
+    /// Action. As [`take_ordered`](Self::take_ordered).
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![-3, 1, 2]).take_ordered_by(2, |n: &i64| n.abs())?, [1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_ordered_by<O, F>(&self, n: usize, key: F) -> Result<Vec<T>>
+    where
+        O: Ord + Send + 'static,
+        F: Fn(&T) -> O + Send + Sync + 'static,
+    {
+        self.smallest(OpInfo::new("take_ordered_by", Place::caller()).with_code::<F>(), n, key).wait()
+    }
+
+    fn smallest<O, F>(&self, info: OpInfo, n: usize, key: F) -> Action<Vec<T>>
+    where
+        O: Ord + Send + 'static,
+        F: Fn(&T) -> O + Send + Sync + 'static,
+    {
+        let (rdd, key) = (self.clone(), Arc::new(key));
+        Action::start(&self.shared().engine, |driver| async move {
+            let each = Arc::clone(&key);
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |_, mut rows, cx| {
+                let (mut best, mut count): (Vec<(O, T)>, u64) = (Vec::new(), 0);
+                // Sorting is rare, since after the first time only rows that beat the worst one come in.
+                let (room, mut worst) = (n.saturating_mul(2).saturating_add(64), false);
+                while let Some(batch) = rows.next()? {
+                    cx.check_cancelled()?;
+                    count += batch.len() as u64;
+                    for row in batch.as_slice() {
+                        let key = each(row);
+                        if n == 0 || (worst && best[n - 1].0 <= key) {
+                            continue;
+                        }
+                        best.push((key, row.clone()));
+                        if best.len() >= room {
+                            keep_smallest(&mut best, n);
+                            worst = true;
+                        }
+                    }
+                }
+                keep_smallest(&mut best, n);
+                Ok((best, count))
+            });
+            let mut best: Vec<(O, T)> = parts.await?.into_iter().flatten().collect();
+            keep_smallest(&mut best, n);
+            Ok(best.into_iter().map(|(_, row)| row).collect())
+        })
+    }
+}
+
+/// Stable, so that of equal rows the first ones stay.
+fn keep_smallest<O: Ord, T>(best: &mut Vec<(O, T)>, n: usize) {
+    best.sort_by(|(a, _), (b, _)| a.cmp(b));
+    best.truncate(n);
+}

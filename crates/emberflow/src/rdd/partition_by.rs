@@ -1,0 +1,41 @@
+//! `partition_by`: rows placed by key.
+
+use emberflow_core::{
+    data::{ExchangeData, Key},
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::shuffle::{self, IntoPartitioning};
+
+impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+    /// Places the rows by key: over so many partitions by hash, or by a [partitioner](crate::Partitioner) of your own.
+    ///
+    /// Wide; `self`, unchanged, if it is placed so already. Every row moves; within a partition the order is that of
+    /// the parent's partitions. Worth it, together with [`cache`](Rdd::cache), before several operations by the same
+    /// key, which then move nothing.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let placed = ctx.range(0..100_u64).map(|n| (n % 10, n)).partition_by(4).cache();
+    /// assert_eq!(placed.partitions(), 4);
+    /// // No shuffle any more: one stage.
+    /// assert_eq!(placed.reduce_by_key_into(|a, b| a + b, 4).to_debug_string().matches("+-").count(), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn partition_by(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)> {
+        let info = OpInfo::new("partition_by", Place::caller());
+        let partitioning = into.into_partitioning(&self.shared().hasher);
+        let placement = partitioning.placement().clone();
+        if self.node().placement.as_ref() == Some(&placement) {
+            return self.clone();
+        }
+        let partitions = placement.partitions();
+        shuffle::place_rows(self, info, partitions, Some(placement), move |_| {
+            let partitioning = partitioning.clone();
+            move |(key, _): &(K, V)| partitioning.partition(key)
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! `take` and `first`: some rows from the front, computing as few partitions as they need.
+
+use emberflow_core::{
+    data::ExchangeData,
+    error::Result,
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::action::Action;
+
+/// How much larger one round of partitions may be than all before it.
+const GROWTH: usize = 4;
+
+impl<T: ExchangeData> Rdd<T> {
+    /// The first `n` rows, or all if there are fewer.
+    ///
+    /// Action. Looks at the first partition, then at as many more as the rows found so far make likely to be needed,
+    /// each round a job; within a partition it stops at the last row that it needs.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..u64::MAX).take(3)?, [0, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take(&self, n: usize) -> Result<Vec<T>> {
+        self.take_as(OpInfo::new("take", Place::caller()), n).wait()
+    }
+
+    /// As [`take`](Self::take), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..9_u64).take_async(2).wait()?, [0, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_async(&self, n: usize) -> Action<Vec<T>> {
+        self.take_as(OpInfo::new("take", Place::caller()), n)
+    }
+
+    /// The first row; `None` if there is none.
+    ///
+    /// Action. As [`take`](Self::take) of one.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(5..9_u64).first()?, Some(5));
+    /// assert_eq!(ctx.range(5..5_u64).first()?, None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn first(&self) -> Result<Option<T>> {
+        self.first_async_as(OpInfo::new("first", Place::caller())).wait()
+    }
+
+    /// As [`first`](Self::first), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(5..9_u64).first_async().wait()?, Some(5));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn first_async(&self) -> Action<Option<T>> {
+        self.first_async_as(OpInfo::new("first", Place::caller()))
+    }
+
+    fn first_async_as(&self, info: OpInfo) -> Action<Option<T>> {
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move {
+            Ok(rdd.take_with(&driver, info, 1).await?.into_iter().next())
+        })
+    }
+
+    fn take_as(&self, info: OpInfo, n: usize) -> Action<Vec<T>> {
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move { rdd.take_with(&driver, info, n).await })
+    }
+
+    async fn take_with(&self, driver: &crate::action::Driver, info: OpInfo, n: usize) -> Result<Vec<T>> {
+        let (mut found, mut looked_at): (Vec<T>, usize) = (Vec::new(), 0);
+        while found.len() < n && looked_at < self.partitions() {
+            let left = n - found.len();
+            let round = match (looked_at, found.len()) {
+                (0, _) => 1,
+                (_, 0) => looked_at * GROWTH,
+                (_, some) => (left * looked_at).div_ceil(some).min(looked_at * GROWTH),
+            };
+            let until = self.partitions().min(looked_at + round);
+            let wanted = (looked_at..until).collect();
+            let parts = driver.run(self, info.clone(), wanted, move |_, mut rows, cx| {
+                let mut some: Vec<T> = Vec::new();
+                while some.len() < left
+                    && let Some(batch) = rows.next()?
+                {
+                    cx.check_cancelled()?;
+                    some.extend(batch.as_slice().iter().take(left - some.len()).cloned());
+                }
+                let rows = some.len() as u64;
+                Ok((some, rows))
+            });
+            found.extend(parts.await?.into_iter().flatten().take(left));
+            looked_at = until;
+        }
+        Ok(found)
+    }
+}

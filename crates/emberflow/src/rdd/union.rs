@@ -1,0 +1,75 @@
+//! `union`: rows of several RDDs, one after the other.
+
+use std::{marker::PhantomData, ops::Range, sync::Arc};
+
+use emberflow_core::{
+    batch::{AnyStream, Stream},
+    data::Data,
+    error::TaskError,
+    ids::PartitionIndex,
+    lineage::Dependency,
+    operator::{Inputs, Operator},
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::context::{NodeSpec, Shared};
+
+impl<T: Data> Rdd<T> {
+    /// The rows of both, those of `self` first; duplicates are kept.
+    ///
+    /// Narrow. As many partitions as both together. Many at once: [`Context::union`](crate::Context::union).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..2_u64).union(&ctx.range(1..3)).collect()?, [0, 1, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn union(&self, other: &Rdd<T>) -> Rdd<T> {
+        union(self.shared(), OpInfo::new("union", Place::caller()), &[self.clone(), other.clone()])
+    }
+}
+
+pub(crate) fn union<T: Data>(shared: &Arc<Shared>, info: OpInfo, rdds: &[Rdd<T>]) -> Rdd<T> {
+    let mut starts = vec![0];
+    starts.extend(rdds.iter().scan(0, |sum, rdd| {
+        *sum += rdd.partitions();
+        Some(*sum)
+    }));
+    shared.rdd(NodeSpec {
+        info,
+        partitions: starts[rdds.len()],
+        op: Arc::new(Union::<T> { starts, rows: PhantomData }),
+        dependencies: rdds.iter().map(|rdd| Dependency::Narrow(Arc::clone(rdd.node()))).collect(),
+        placement: None,
+    })
+}
+
+struct Union<T> {
+    /// The first partition of each input, and the number of all.
+    starts: Vec<PartitionIndex>,
+    rows: PhantomData<fn() -> T>,
+}
+
+impl<T: Data> Operator for Union<T> {
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        let input = self.starts.partition_point(|start| *start <= partition) - 1;
+        Ok(AnyStream::new(Whole(inputs.narrow::<T>(input, partition - self.starts[input])?)))
+    }
+
+    fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {
+        let (start, end) = (self.starts[input], self.starts[input + 1]);
+        if (start..end).contains(&partition) { partition - start..partition - start + 1 } else { 0..0 }
+    }
+}
+
+/// A stream handed on as it is.
+pub(super) struct Whole<T>(pub(super) emberflow_core::batch::BoxStream<T>);
+
+impl<T> Stream<T> for Whole<T> {
+    fn next(&mut self) -> Result<Option<emberflow_core::batch::Batch<T>>, TaskError> {
+        self.0.next()
+    }
+}

@@ -1,0 +1,155 @@
+//! Which partition a key belongs to: by hash, or by a rule of the user's.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use emberflow_core::{
+    data::Key,
+    partitioner::{KeyHasher, Partitioner, Placement, partition_of_hash},
+};
+
+/// Places keys by their hash over a number of partitions. A plain number means the same.
+///
+/// ```
+/// # use emberflow::prelude::*;
+/// # let ctx = Context::local(2)?;
+/// let pairs = ctx.parallelize(vec![(1, 'a'), (2, 'b')]);
+/// assert_eq!(pairs.partition_by(HashPartitioner::new(3)).collect()?, pairs.partition_by(3).collect()?);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashPartitioner {
+    partitions: usize,
+}
+
+impl HashPartitioner {
+    /// Over so many partitions.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn new(partitions: usize) -> Self {
+        assert!(partitions > 0, "keys cannot be placed over no partitions");
+        Self { partitions }
+    }
+}
+
+/// What says how keys are placed: a number of partitions, a [`HashPartitioner`], or a [`Partitioning`] made from a
+/// [`Partitioner`] of your own.
+pub trait IntoPartitioning<K> {
+    /// The placing. Hashes are those of the context.
+    fn into_partitioning(self, hasher: &KeyHasher) -> Partitioning<K>;
+}
+
+impl<K: Key> IntoPartitioning<K> for usize {
+    fn into_partitioning(self, hasher: &KeyHasher) -> Partitioning<K> {
+        HashPartitioner::new(self).into_partitioning(hasher)
+    }
+}
+
+impl<K: Key> IntoPartitioning<K> for HashPartitioner {
+    fn into_partitioning(self, hasher: &KeyHasher) -> Partitioning<K> {
+        let placement = Placement::hash(hasher, self.partitions);
+        Partitioning { placement, rule: Rule::Hash(hasher.clone(), self.partitions) }
+    }
+}
+
+impl<K> IntoPartitioning<K> for Partitioning<K> {
+    fn into_partitioning(self, _: &KeyHasher) -> Partitioning<K> {
+        self
+    }
+}
+
+impl<K> IntoPartitioning<K> for &Partitioning<K> {
+    fn into_partitioning(self, _: &KeyHasher) -> Partitioning<K> {
+        self.clone()
+    }
+}
+
+/// A way to place keys. Clones place alike, so that RDDs placed by clones of one meet without a shuffle.
+///
+/// ```
+/// use emberflow::{Partitioner, Partitioning, prelude::*};
+///
+/// struct ByInitial;
+///
+/// impl Partitioner<String> for ByInitial {
+///     fn partitions(&self) -> usize {
+///         2
+///     }
+///
+///     fn partition(&self, word: &String) -> usize {
+///         usize::from(word.as_str() >= "n")
+///     }
+/// }
+///
+/// let ctx = Context::local(2)?;
+/// let words = ctx.parallelize(["zoo", "ant", "nut"].map(str::to_owned).to_vec()).map(|word| (word, ()));
+/// let placed = words.partition_by(Partitioning::custom(ByInitial));
+/// assert_eq!(placed.keys().glom().collect()?, [vec!["ant"], vec!["zoo", "nut"]]);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Partitioning<K> {
+    placement: Placement,
+    rule: Rule<K>,
+}
+
+enum Rule<K> {
+    Hash(KeyHasher, usize),
+    Custom(Arc<dyn Partitioner<K>>),
+}
+
+impl<K> Clone for Partitioning<K> {
+    fn clone(&self) -> Self {
+        let rule = match &self.rule {
+            Rule::Hash(hasher, partitions) => Rule::Hash(hasher.clone(), *partitions),
+            Rule::Custom(partitioner) => Rule::Custom(Arc::clone(partitioner)),
+        };
+        Self { placement: self.placement.clone(), rule }
+    }
+}
+
+impl<K> fmt::Debug for Partitioning<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.placement.fmt(f)
+    }
+}
+
+impl<K> Partitioning<K> {
+    /// By a rule of your own.
+    ///
+    /// # Panics
+    /// If it has no partitions.
+    pub fn custom(partitioner: impl Partitioner<K>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let partitions = partitioner.partitions();
+        assert!(partitions > 0, "keys cannot be placed over no partitions");
+        let placement = Placement::Custom { partitions, id: NEXT.fetch_add(1, Ordering::Relaxed) };
+        Self { placement, rule: Rule::Custom(Arc::new(partitioner)) }
+    }
+
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
+    }
+}
+
+impl<K: Key> Partitioning<K> {
+    /// The partition of a key.
+    #[inline]
+    pub(crate) fn partition(&self, key: &K) -> usize {
+        match &self.rule {
+            Rule::Hash(hasher, partitions) => partition_of_hash(hasher.hash(key), *partitions),
+            Rule::Custom(partitioner) => self.checked(partitioner.partition(key)),
+        }
+    }
+
+    fn checked(&self, partition: usize) -> usize {
+        let partitions = self.placement.partitions();
+        assert!(partition < partitions, "the partitioner chose partition {partition} of {partitions}");
+        partition
+    }
+}

@@ -1,0 +1,92 @@
+//! Rows placed as they are: a block a reducer, read back in map order.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use emberflow_core::{
+    batch::{AnyStream, BoxStream, SharedRows, SharedStream},
+    blocks::{BlockWriter, Blocks},
+    data::{Data, ExchangeData},
+    error::TaskError,
+    ids::{PartitionIndex, RddId},
+    operator::{Inputs, Operator, StoreWriter},
+    partitioner::Placement,
+    place::OpInfo,
+    size,
+    store::Stored,
+    task::TaskContext,
+};
+
+use super::dependency;
+use crate::{context::NodeSpec, rdd::Rdd};
+
+/// Shuffles the rows of `parent`: `start` gives, for each of its partitions, a function from row to reducer.
+pub(crate) fn place_rows<T, S, F>(
+    parent: &Rdd<T>,
+    info: OpInfo,
+    partitions: usize,
+    placement: Option<Placement>,
+    start: S,
+) -> Rdd<T>
+where
+    T: ExchangeData,
+    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
+    F: FnMut(&T) -> usize,
+{
+    let writer = PlaceWriter { start, partitions, rdd: parent.id(), rows: PhantomData };
+    parent.shared().rdd(NodeSpec {
+        partitions,
+        op: Arc::new(ReadPlaced::<T>(PhantomData)),
+        dependencies: vec![dependency(parent, info.clone(), writer)],
+        placement,
+        info,
+    })
+}
+
+/// A partition for a map task to begin with, so that not all begin with the same one.
+pub(crate) fn spread(map: PartitionIndex, partitions: usize) -> usize {
+    ((map as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % partitions
+}
+
+struct PlaceWriter<T, S> {
+    start: S,
+    partitions: usize,
+    rdd: RddId,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<T, S, F> StoreWriter for PlaceWriter<T, S>
+where
+    T: ExchangeData,
+    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
+    F: FnMut(&T) -> usize,
+{
+    fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
+        let mut stream: BoxStream<T> = input.downcast()?;
+        let mut place = (self.start)(partition);
+        let mut writer = BlockWriter::new(self.partitions);
+        let marker = cx.marker(self.rdd);
+        while let Some(batch) = stream.next()? {
+            cx.check_cancelled()?;
+            marker.enter();
+            batch.for_each(|row| {
+                let to = place(&row);
+                writer.push(to, row);
+            });
+        }
+        let (blocks, rows) = writer.finish();
+        Ok(Stored { rows, bytes: blocks.chunks().map(size::estimate).sum(), data: Arc::new(blocks) })
+    }
+}
+
+struct ReadPlaced<T>(PhantomData<fn() -> T>);
+
+impl<T: Data> Operator for ReadPlaced<T> {
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        let mut chunks = Vec::new();
+        for blocks in inputs.map_outputs::<Blocks<T>>(0) {
+            let blocks = blocks?;
+            chunks.extend(blocks.of(partition).iter().map(|rows| SharedRows::new(Arc::clone(rows), 0..rows.len())));
+        }
+        Ok(AnyStream::new(SharedStream::new(chunks, inputs.task().batch_rows_of::<T>())))
+    }
+}

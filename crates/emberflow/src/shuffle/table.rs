@@ -1,0 +1,172 @@
+//! The hash table of combining: entries in the order in which their keys first came, and an index over them.
+//!
+//! Output in first-come order is the same on every platform and for every capacity, which a general hash map does not
+//! promise. The index is open addressing with linear probing over 8-byte slots (32 bits of hash, 32 bits of entry), at
+//! most half full, so that a hit costs one slot and one entry.
+
+/// Where a combiner is kept, and how it is replaced by what the user's function makes of it.
+pub(super) trait Cell<C> {
+    fn new(value: C) -> Self;
+
+    fn update(&mut self, f: impl FnOnce(C) -> C);
+
+    fn into_inner(self) -> Option<C>;
+}
+
+/// For values that own nothing: the function gets a copy, and the cell is as small as the value.
+pub(super) struct Plain<C>(C);
+
+impl<C: Clone> Cell<C> for Plain<C> {
+    #[inline]
+    fn new(value: C) -> Self {
+        Self(value)
+    }
+
+    #[inline]
+    fn update(&mut self, f: impl FnOnce(C) -> C) {
+        self.0 = f(self.0.clone());
+    }
+
+    fn into_inner(self) -> Option<C> {
+        Some(self.0)
+    }
+}
+
+/// For values that own something: the function gets the value itself. Should it panic, the cell stays empty and the
+/// whole table is dropped with its task. No larger than the value where that has a niche, as strings and vectors do.
+pub(super) struct Taken<C>(Option<C>);
+
+impl<C> Cell<C> for Taken<C> {
+    fn new(value: C) -> Self {
+        Self(Some(value))
+    }
+
+    fn update(&mut self, f: impl FnOnce(C) -> C) {
+        self.0 = self.0.take().map(f);
+    }
+
+    fn into_inner(self) -> Option<C> {
+        self.0
+    }
+}
+
+pub(super) struct Table<K, S> {
+    entries: Vec<(K, S)>,
+    slots: Vec<u64>,
+    mask: usize,
+}
+
+const FIRST_SLOTS: usize = 16;
+const HASH_BITS: u64 = !0 << 32;
+
+impl<K, S> Table<K, S> {
+    pub(super) fn new() -> Self {
+        Self { entries: Vec::new(), slots: vec![0; FIRST_SLOTS], mask: FIRST_SLOTS - 1 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The entry of the key that `is_key` recognises, or the free slot where it belongs.
+    #[inline]
+    pub(super) fn find(&mut self, hash: u64, is_key: impl Fn(&K) -> bool) -> Result<&mut S, usize> {
+        let mut at = position(hash, self.mask);
+        loop {
+            let slot = self.slots[at];
+            if slot == 0 {
+                return Err(at);
+            }
+            if (slot ^ hash) & HASH_BITS == 0 {
+                let entry = (slot & !HASH_BITS) as usize - 1;
+                if is_key(&self.entries[entry].0) {
+                    return Ok(&mut self.entries[entry].1);
+                }
+            }
+            at = (at + 1) & self.mask;
+        }
+    }
+
+    /// Puts a new key into the free slot that [`find`](Self::find) has just named.
+    ///
+    /// # Panics
+    /// If there are 2^32 - 1 keys: a partition of that many is split by its caller.
+    #[inline]
+    pub(super) fn insert(&mut self, free: usize, hash: u64, key: K, value: S) {
+        self.entries.push((key, value));
+        let entry = u32::try_from(self.entries.len()).expect("fewer than 2^32 keys in one table");
+        self.slots[free] = (hash & HASH_BITS) | u64::from(entry);
+        if self.entries.len() * 2 > self.slots.len() {
+            self.grow();
+        }
+    }
+
+    /// Takes the entries out, in the order in which they came, and leaves the table empty for the next ones.
+    pub(super) fn take(&mut self) -> Vec<(K, S)> {
+        self.slots.fill(0);
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Doubles the index. The slots hold all of the hash that places them, so no key is hashed again.
+    #[cold]
+    fn grow(&mut self) {
+        let size = self.slots.len() * 2;
+        let old = std::mem::replace(&mut self.slots, vec![0; size]);
+        self.mask = size - 1;
+        for slot in old.into_iter().filter(|slot| *slot != 0) {
+            let mut at = position(slot, self.mask);
+            while self.slots[at] != 0 {
+                at = (at + 1) & self.mask;
+            }
+            self.slots[at] = slot;
+        }
+    }
+}
+
+/// Where a hash belongs: by its upper half, which is the one that slots keep.
+#[inline]
+fn position(hash: u64, mask: usize) -> usize {
+    (hash >> 32) as usize & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use emberflow_core::partitioner::KeyHasher;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn count(keys: &[u16], hash: impl Fn(&u16) -> u64) -> Vec<(u16, u64)> {
+        let mut table: Table<u16, Plain<u64>> = Table::new();
+        for key in keys {
+            let hash = hash(key);
+            match table.find(hash, |k| k == key) {
+                Ok(cell) => cell.update(|n| n + 1),
+                Err(free) => table.insert(free, hash, *key, Plain::new(1)),
+            }
+        }
+        table.take().into_iter().map(|(key, cell)| (key, cell.into_inner().unwrap())).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_counts_as_a_map_does_in_first_come_order(keys in prop::collection::vec(0_u16..400, 0..2000)) {
+            let hasher = KeyHasher::new(0);
+            let counted = count(&keys, |key| hasher.hash(key));
+            // The worst hash of all changes the cost, never the result.
+            prop_assert_eq!(&counted, &count(&keys, |_| 7));
+            let mut model: HashMap<u16, u64> = HashMap::new();
+            let mut order = Vec::new();
+            for key in keys {
+                let n = model.entry(key).or_insert(0);
+                *n += 1;
+                if *n == 1 {
+                    order.push(key);
+                }
+            }
+            prop_assert_eq!(counted, order.into_iter().map(|key| (key, model[&key])).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Where rows go: text files.
+
+mod text;

@@ -1,0 +1,79 @@
+//! Faults for tests: losing what the engine keeps, as a crash would, and waiting until it is lost.
+//!
+//! For those who want to see their program survive, and for emberflow's own recovery tests.
+//!
+//! ```
+//! use emberflow::{prelude::*, testing};
+//!
+//! let ctx = Context::local(2)?;
+//! let rows = ctx.range_into(0..100_u64, 4).cache();
+//! assert_eq!(rows.count()?, 100);
+//! assert!(testing::kill_cached_partition(&rows, 2)?);
+//! // Partition 2 is computed again, and nothing else.
+//! assert_eq!(rows.count()?, 100);
+//! # Ok::<(), Error>(())
+//! ```
+
+use emberflow_core::{
+    data::Data,
+    error::Result,
+    event::Event,
+    ids::{PartitionIndex, StoreId},
+    lineage::Dependency,
+};
+
+use crate::rdd::Rdd;
+
+/// Kills the actor of a cached partition; says whether there was one. When this returns, the rows are lost and the
+/// coordinator knows.
+///
+/// # Errors
+/// [`Error::ContextClosed`](crate::Error::ContextClosed).
+pub fn kill_cached_partition<T: Data>(rdd: &Rdd<T>, partition: PartitionIndex) -> Result<bool> {
+    match rdd.node().persisted() {
+        Some((store, _)) => kill(rdd, store, partition),
+        None => Ok(false),
+    }
+}
+
+/// Kills the actor of one map output of the shuffle that `rdd` reads, directly or through narrow operators; says
+/// whether there was one. When this returns, the blocks are lost and the coordinator knows.
+///
+/// # Errors
+/// [`Error::ContextClosed`](crate::Error::ContextClosed).
+pub fn kill_map_output<T: Data>(rdd: &Rdd<T>, map: PartitionIndex) -> Result<bool> {
+    match shuffle_of(rdd) {
+        Some(store) => kill(rdd, store, map),
+        None => Ok(false),
+    }
+}
+
+/// Where the rows of a cached RDD are kept, to be compared with what events say.
+pub fn cache_store<T: Data>(rdd: &Rdd<T>) -> Option<StoreId> {
+    rdd.node().persisted().map(|(store, _)| store)
+}
+
+/// Where the map outputs are kept that `rdd` reads, directly or through narrow operators.
+pub fn shuffle_store<T: Data>(rdd: &Rdd<T>) -> Option<StoreId> {
+    shuffle_of(rdd)
+}
+
+/// The nearest shuffle above.
+fn shuffle_of<T: Data>(rdd: &Rdd<T>) -> Option<StoreId> {
+    rdd.node().ancestors().iter().rev().find_map(|node| {
+        node.dependencies.iter().find_map(|dependency| match dependency {
+            Dependency::Wide(shuffle) => Some(shuffle.store),
+            Dependency::Narrow(_) => None,
+        })
+    })
+}
+
+fn kill<T: Data>(rdd: &Rdd<T>, store: StoreId, partition: PartitionIndex) -> Result<bool> {
+    let engine = &rdd.shared().engine;
+    let mut events = engine.subscribe(1 << 16);
+    if !engine.kill_partition(store, partition)? {
+        return Ok(false);
+    }
+    let lost = |event: &Event| matches!(event, Event::PartitionLost { store: s, partition: p, .. } if (*s, *p) == (store, partition));
+    Ok(events.any(|record| lost(&record.event)))
+}
