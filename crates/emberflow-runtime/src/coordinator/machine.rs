@@ -21,7 +21,7 @@
 //! 4. A job ends exactly once, and with the last job the tables are empty.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque, btree_map::Entry},
     ops::Bound,
     sync::Arc,
     time::Duration,
@@ -83,7 +83,7 @@ pub(crate) enum Input {
     Submit { job: JobId, action: String, stages: Vec<StageSpec>, wanted: Vec<PartitionIndex> },
     /// A task ended.
     TaskEnded { task: TaskId, end: TaskEnd, duration: Duration },
-    /// A stored partition is gone.
+    /// The actor of a partition is gone, with what it stored or was to store.
     PartitionLost { store: StoreId, partition: PartitionIndex, generation: TaskId },
     /// A job is not wanted any more.
     Cancel { job: JobId },
@@ -137,6 +137,10 @@ struct Node {
     losses: u32,
 }
 
+impl Node {
+    const IDLE: Self = Self { state: State::Idle, attempts: 0, losses: 0 };
+}
+
 /// The partitions of one store that are being computed, as people see it: one stage.
 #[derive(Clone, Debug)]
 struct StageRun {
@@ -157,6 +161,20 @@ struct Store {
     all_wanted: bool,
     run: Option<StageRun>,
     forgotten: bool,
+}
+
+impl Store {
+    fn new(spec: StageSpec) -> Self {
+        Self {
+            nodes: vec![Node::IDLE; spec.partitions],
+            spec,
+            done: 0,
+            waiting_for_all: Vec::new(),
+            all_wanted: false,
+            run: None,
+            forgotten: false,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -219,9 +237,7 @@ impl Machine {
         match input {
             Input::Submit { job, action, stages, wanted } => self.submit(job, action, stages, &wanted),
             Input::TaskEnded { task, end, duration } => self.task_ended(task, end, duration),
-            Input::PartitionLost { store, partition, generation } => {
-                self.lost((store, partition), generation);
-            }
+            Input::PartitionLost { store, partition, generation } => self.gone((store, partition), generation),
             Input::Cancel { job } => {
                 if self.jobs.contains_key(&job) {
                     self.end_jobs(&[job], Err(&|job| Error::Cancelled { job }));
@@ -261,25 +277,35 @@ impl Machine {
 
     fn submit(&mut self, job: JobId, action: String, stages: Vec<StageSpec>, wanted: &[PartitionIndex]) {
         self.emit(Event::JobStarted { job, action, partitions: wanted.len() });
-        let stores = stages.iter().map(|spec| spec.store).collect();
         let Some(result) = stages.last().map(|spec| spec.store) else {
+            self.emit(Event::JobFinished { job, error: None });
             self.out.push(Command::FinishJob { job, outcome: Ok(()) });
             return;
         };
+        let stores: BTreeSet<StoreId> = stages.iter().map(|spec| spec.store).collect();
+        let mut changed = false;
         for spec in stages {
-            let idle = Node { state: State::Idle, attempts: 0, losses: 0 };
-            self.stores.entry(spec.store).or_insert_with(|| Store {
-                nodes: vec![idle; spec.partitions],
-                spec,
-                done: 0,
-                waiting_for_all: Vec::new(),
-                all_wanted: false,
-                run: None,
-                forgotten: false,
-            });
+            match self.stores.entry(spec.store) {
+                Entry::Vacant(free) => _ = free.insert(Store::new(spec)),
+                // Ancestors may have been persisted or released since: only the newest plan reads what is kept.
+                Entry::Occupied(known) => {
+                    let store = known.into_mut();
+                    let inputs = |spec: &StageSpec, partition| spec.inputs.inputs_of(partition);
+                    changed |= store.run.is_some()
+                        && (0..spec.partitions).any(|at| inputs(&store.spec, at) != inputs(&spec, at));
+                    store.spec = spec;
+                }
+            }
+        }
+        // So whoever shares a store with this job reads, from now on, what this job reads.
+        for other in self.jobs.values_mut().filter(|other| !other.stores.is_disjoint(&stores)) {
+            other.stores.extend(&stores);
         }
         let unfinished: BTreeSet<PartitionIndex> = wanted.iter().copied().collect();
         self.jobs.insert(job, Job { result, stores, unfinished: unfinished.clone(), skipped: BTreeSet::new() });
+        if changed {
+            self.sweep();
+        }
         if unfinished.is_empty() {
             self.end_jobs(&[job], Ok(()));
         }
@@ -503,6 +529,7 @@ impl Machine {
                 if retried {
                     self.make_ready(key, false);
                 } else {
+                    self.set_idle(key);
                     self.fail(key, stage);
                 }
             }
@@ -604,6 +631,18 @@ impl Machine {
         }
     }
 
+    /// The actor of a partition died. Before its task was done, it takes the rows, and their report, with it.
+    fn gone(&mut self, key: Key, generation: TaskId) {
+        if self.state(key) != Some(State::Running { task: generation }) {
+            self.lost(key, generation);
+        } else if let Some(Running { stage, attempt, .. }) = self.running.remove(&generation) {
+            self.out.push(Command::Cancel { task: generation });
+            self.out.push(Command::Discard { task: generation });
+            self.set_idle(key);
+            self.lost_again(key, (generation, stage, attempt), TaskError::OutputLost);
+        }
+    }
+
     /// A stored partition is gone. It is rebuilt at once if somebody waits for it, else when it is demanded.
     fn lost(&mut self, key: Key, generation: TaskId) {
         if self.state(key) != Some(State::Done { generation }) {
@@ -648,7 +687,8 @@ impl Machine {
         self.jobs.keys().copied().filter(|job| self.demanded_by(*job).contains(&key)).collect()
     }
 
-    /// All the partitions that a job still needs and that are not there.
+    /// All the partitions that a job still needs and that are not there. A running task has been given what it reads:
+    /// should that be lost meanwhile, it may well end without missing it.
     fn demanded_by(&self, job: JobId) -> HashSet<Key> {
         let mut found = HashSet::new();
         let Some(job) = self.jobs.get(&job) else { return found };
@@ -656,7 +696,9 @@ impl Machine {
         let mut open: Vec<Key> = job.unfinished.iter().map(|partition| (job.result, *partition)).collect();
         while let Some(key) = open.pop() {
             let Some(store) = self.stores.get(&key.0) else { continue };
-            if self.is_done(key) || !found.insert(key) {
+            let state = store.nodes[key.1].state;
+            let fresh = !matches!(state, State::Done { .. }) && found.insert(key);
+            if !fresh || matches!(state, State::Running { .. }) {
                 continue;
             }
             let inputs = store.spec.inputs.inputs_of(key.1);
@@ -672,6 +714,7 @@ impl Machine {
 
     /// Ends jobs, and stops whatever only they wanted.
     fn end_jobs(&mut self, jobs: &[JobId], outcome: Result<(), &dyn Fn(JobId) -> Error>) {
+        let mut forgotten: BTreeSet<StoreId> = BTreeSet::new();
         for id in jobs {
             let Some(job) = self.jobs.remove(id) else { continue };
             let outcome = outcome.map_err(|error| error(*id));
@@ -691,45 +734,57 @@ impl Machine {
             self.out.push(Command::DropStore { store: job.result });
             self.emit(Event::JobFinished { job: *id, error: outcome.as_ref().err().map(ToString::to_string) });
             self.out.push(Command::FinishJob { job: *id, outcome });
-            let forgotten: Vec<StoreId> =
-                job.stores.iter().copied().filter(|id| self.stores.get(id).is_some_and(|s| s.forgotten)).collect();
-            if self.stores.values().any(|store| store.run.is_some()) {
-                self.sweep();
-            }
-            for store in forgotten {
-                self.forget(store);
-            }
+            forgotten.extend(job.stores.iter().filter(|id| self.stores.get(id).is_some_and(|store| store.forgotten)));
+        }
+        if self.stores.values().any(|store| store.run.is_some()) {
+            self.sweep();
+        }
+        for store in forgotten {
+            self.forget(store);
         }
     }
 
     /// Starts the bookkeeping of demand afresh from the jobs that live: nothing else may stay wanted.
     fn sweep(&mut self) {
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
-        let needed: HashSet<Key> = jobs.iter().flat_map(|job| self.demanded_by(*job)).collect();
+        let mut needed: HashMap<Key, JobId> = HashMap::new();
+        for job in &jobs {
+            self.demanded_by(*job).into_iter().for_each(|key| _ = needed.entry(key).or_insert(*job));
+        }
         self.ready.clear();
         self.waiters.clear();
-        self.causes.retain(|key, _| needed.contains(key));
+        self.causes.retain(|key, _| needed.contains_key(key));
         let mut over = Vec::new();
         for (id, store) in &mut self.stores {
             store.waiting_for_all.clear();
             store.all_wanted = false;
-            let mut running = 0;
+            let (mut running, mut heir) = (0, None);
             for (partition, node) in store.nodes.iter_mut().enumerate() {
-                let wanted = needed.contains(&(*id, partition));
+                let wanted = needed.get(&(*id, partition));
                 match node.state {
-                    State::Idle | State::Done { .. } => {}
-                    State::Running { .. } if wanted => running += 1,
+                    State::Done { .. } => {}
+                    State::Running { .. } if wanted.is_some() => {
+                        running += 1;
+                        heir = heir.or(wanted);
+                    }
                     State::Running { task } => {
                         self.running.remove(&task);
                         self.out.push(Command::Cancel { task });
                         self.out.push(Command::Discard { task });
-                        *node = Node { state: State::Idle, attempts: 0, losses: 0 };
+                        *node = Node::IDLE;
                     }
-                    State::Waiting { .. } | State::Ready => node.state = State::Idle,
+                    State::Idle | State::Waiting { .. } | State::Ready if wanted.is_some() => node.state = State::Idle,
+                    // Whoever wants it next gets all the attempts again.
+                    State::Idle | State::Waiting { .. } | State::Ready => *node = Node::IDLE,
                 }
             }
             if let Some(run) = &mut store.run {
                 run.pending = running;
+                if let Some(heir) = heir
+                    && !self.jobs.contains_key(&run.job)
+                {
+                    run.job = *heir;
+                }
                 over.push(*id);
             }
         }

@@ -1,0 +1,571 @@
+//! A world for one [`Machine`]: carries out its commands, as the shell does, and foretells from a plain model of demand
+//! what each step has to do. Whatever the machine does besides, or leaves undone, is a failed assertion.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    hash::{Hash, Hasher},
+};
+
+use super::super::*;
+
+/// How long every task takes: such that the width stays at two for each worker.
+const TASK: Duration = Duration::from_millis(2);
+
+/// What each task of a stage reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Read {
+    /// All of a shuffle.
+    All(u64),
+    /// The partition of the same number of a persisted RDD.
+    Same(u64, usize),
+}
+
+struct Reads(Vec<Read>);
+
+impl StageInputs for Reads {
+    fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs {
+        let mut inputs = TaskInputs::default();
+        for read in &self.0 {
+            match read {
+                Read::All(store) => inputs.shuffles.push(StoreId::new(*store)),
+                Read::Same(store, of) => inputs.persisted.push((StoreId::new(*store), partition % of)),
+            }
+        }
+        inputs
+    }
+}
+
+pub(super) fn stage(kind: StageKind, store: u64, partitions: usize, reads: &[Read]) -> StageSpec {
+    let (store, rdd, name) = (StoreId::new(store), RddId::new(store), format!("stage of store {store}"));
+    StageSpec { store, kind, rdd, name, partitions, inputs: Arc::new(Reads(reads.to_vec())) }
+}
+
+pub(super) fn maps(store: u64, partitions: usize, reads: &[Read]) -> StageSpec {
+    stage(StageKind::ShuffleMap, store, partitions, reads)
+}
+
+pub(super) fn persist(store: u64, partitions: usize, reads: &[Read]) -> StageSpec {
+    stage(StageKind::Persist, store, partitions, reads)
+}
+
+pub(super) fn result(store: u64, partitions: usize, reads: &[Read]) -> StageSpec {
+    stage(StageKind::Result, store, partitions, reads)
+}
+
+pub(super) fn panicked() -> TaskEnd {
+    failed(TaskError::Panicked { message: "boom".into() })
+}
+
+pub(super) fn failed(error: TaskError) -> TaskEnd {
+    TaskEnd::Failed { error, rdd: RddId::new(7), operator: "map at src/main.rs:7:10".into() }
+}
+
+pub(super) fn done() -> TaskEnd {
+    TaskEnd::Done { rows: 1, bytes: 8 }
+}
+
+pub(super) fn key(store: u64, partition: PartitionIndex) -> Key {
+    (StoreId::new(store), partition)
+}
+
+/// A hash that is quick without the optimiser's help.
+#[derive(Default)]
+struct Print(u64);
+
+impl Hasher for Print {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 29;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A launched task.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) key: Key,
+    pub(super) attempt: u32,
+    /// What it was given to read: partitions and their generations.
+    pub(super) seen: Vec<(Key, TaskId)>,
+}
+
+#[derive(Clone, Debug)]
+struct Living {
+    result: StoreId,
+    stores: BTreeSet<StoreId>,
+    unfinished: BTreeSet<PartitionIndex>,
+}
+
+/// How a job has to end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ending {
+    Ok,
+    Cancelled,
+    Failed,
+    Lost,
+}
+
+/// What one step has to do.
+#[derive(Debug, Default, PartialEq)]
+struct Step {
+    accepted: Vec<(JobId, PartitionIndex)>,
+    ended: BTreeMap<JobId, Ending>,
+    dropped: BTreeSet<StoreId>,
+    cancelled: BTreeSet<TaskId>,
+}
+
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) machine: Machine,
+    /// Launched, neither answered nor cancelled.
+    pub(super) running: BTreeMap<TaskId, Task>,
+    /// Answered or cancelled, with what they computed: all they say now is late.
+    pub(super) late: BTreeMap<TaskId, Key>,
+    pub(super) stored: BTreeMap<Key, TaskId>,
+    pub(super) ended: BTreeMap<JobId, Result<(), Error>>,
+    pub(super) launched: Vec<Key>,
+    pub(super) events: Vec<Event>,
+    pub(super) forgotten: BTreeSet<StoreId>,
+    specs: BTreeMap<StoreId, Arc<StageSpec>>,
+    /// Partition actors that nobody has stopped yet.
+    actors: BTreeMap<TaskId, StoreId>,
+    jobs: BTreeMap<JobId, Living>,
+    failures: BTreeMap<Key, u32>,
+    losses: BTreeMap<Key, u32>,
+    /// Stages and jobs that have begun, by the events, and not ended.
+    stages: BTreeSet<StageId>,
+    told: BTreeSet<JobId>,
+    /// Whoever steps through many worlds that are alike checks each kind of them once.
+    pub(super) checked_elsewhere: bool,
+}
+
+impl World {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            machine: Machine::new(limits),
+            running: BTreeMap::new(),
+            late: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            launched: Vec::new(),
+            events: Vec::new(),
+            forgotten: BTreeSet::new(),
+            specs: BTreeMap::new(),
+            actors: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            losses: BTreeMap::new(),
+            stages: BTreeSet::new(),
+            told: BTreeSet::new(),
+            checked_elsewhere: false,
+        }
+    }
+
+    pub(super) fn submit(&mut self, job: u64, stages: &[StageSpec]) {
+        let wanted = stages.last().map_or(0, |spec| spec.partitions);
+        self.submit_some(job, stages, (0..wanted).collect());
+    }
+
+    pub(super) fn submit_some(&mut self, job: u64, stages: &[StageSpec], wanted: Vec<PartitionIndex>) {
+        let (job, action) = (JobId::new(job), "collect at src/main.rs:9:5".into());
+        self.step(Input::Submit { job, action, stages: stages.to_vec(), wanted });
+    }
+
+    pub(super) fn end(&mut self, task: TaskId, end: TaskEnd) {
+        self.step(Input::TaskEnded { task, end, duration: TASK });
+    }
+
+    /// The running task of a partition ends.
+    pub(super) fn end_at(&mut self, at: Key, end: TaskEnd) {
+        let task = self.task_at(at).unwrap_or_else(|| panic!("no task runs for {at:?}: {:?}", self.running));
+        self.end(task, end);
+    }
+
+    pub(super) fn task_at(&self, at: Key) -> Option<TaskId> {
+        self.running.iter().find(|(_, task)| task.key == at).map(|(id, _)| *id)
+    }
+
+    pub(super) fn lose(&mut self, (store, partition): Key, generation: TaskId) {
+        self.step(Input::PartitionLost { store, partition, generation });
+    }
+
+    pub(super) fn lose_stored(&mut self, at: Key) {
+        self.lose(at, self.stored[&at]);
+    }
+
+    pub(super) fn cancel(&mut self, job: u64) {
+        self.step(Input::Cancel { job: JobId::new(job) });
+    }
+
+    pub(super) fn forget(&mut self, store: u64) {
+        self.step(Input::Forget { store: StoreId::new(store) });
+    }
+
+    /// Every task ends well, the oldest first, until none runs.
+    pub(super) fn finish(&mut self) {
+        while let Some(task) = self.running.keys().next().copied() {
+            self.end(task, done());
+        }
+        assert!(self.jobs.is_empty(), "nothing runs, and yet these wait: {:?}", self.jobs);
+    }
+
+    pub(super) fn living(&self) -> Vec<JobId> {
+        self.jobs.keys().copied().collect()
+    }
+
+    /// Stores that are not a job's results.
+    pub(super) fn kept_stores(&self) -> Vec<StoreId> {
+        let kept = self.specs.values().filter(|spec| spec.kind != StageKind::Result);
+        kept.map(|spec| spec.store).collect()
+    }
+
+    pub(super) fn is_result(&self, store: StoreId) -> bool {
+        self.specs.get(&store).is_some_and(|spec| spec.kind == StageKind::Result)
+    }
+
+    fn inputs(&self, (store, partition): Key) -> Vec<Key> {
+        let inputs = self.specs[&store].inputs.inputs_of(partition);
+        let all = |store: StoreId| (0..self.specs[&store].partitions).map(move |partition| (store, partition));
+        inputs.shuffles.into_iter().flat_map(all).chain(inputs.persisted).collect()
+    }
+
+    /// What has to be computed for a job, given what is there and what runs.
+    fn needs(&self, job: &Living) -> BTreeSet<Key> {
+        fn walk(world: &World, at: Key, found: &mut BTreeSet<Key>) {
+            if !world.stored.contains_key(&at) && found.insert(at) && world.task_at(at).is_none() {
+                world.inputs(at).into_iter().for_each(|input| walk(world, input, found));
+            }
+        }
+        let mut found = BTreeSet::new();
+        job.unfinished.iter().for_each(|partition| walk(self, (job.result, *partition), &mut found));
+        found
+    }
+
+    fn needed(&self) -> BTreeSet<Key> {
+        self.jobs.values().flat_map(|job| self.needs(job)).collect()
+    }
+
+    fn jobs_that_need(&self, at: Key) -> Vec<JobId> {
+        self.jobs.iter().filter(|(_, job)| self.needs(job).contains(&at)).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn step(&mut self, input: Input) {
+        let quiet = match &input {
+            Input::TaskEnded { task, .. } => !self.running.contains_key(task),
+            Input::PartitionLost { store, partition, generation } => {
+                self.stored.get(&(*store, *partition)) != Some(generation) && !self.running.contains_key(generation)
+            }
+            Input::Cancel { job } => !self.jobs.contains_key(job),
+            _ => false,
+        };
+        if quiet {
+            let before = self.fingerprint();
+            let commands = self.machine.step(input);
+            let ignored = commands.iter().all(|command| matches!(command, Command::Discard { .. }));
+            assert!(ignored && before == self.fingerprint(), "late, and not ignored: {commands:?}");
+            commands.into_iter().for_each(|command| self.carry_out(command, &mut Step::default()));
+            return;
+        }
+        let expected = self.foretell(&input);
+        let mut found = Step::default();
+        for command in self.machine.step(input) {
+            self.carry_out(command, &mut found);
+        }
+        assert_eq!(found, expected);
+        if !self.checked_elsewhere {
+            self.check();
+        }
+    }
+
+    /// Takes the input into the model, and says what the machine has to make of it.
+    fn foretell(&mut self, input: &Input) -> Step {
+        let mut step = Step::default();
+        match input {
+            Input::Submit { job, stages, wanted, .. } => {
+                let stores: BTreeSet<StoreId> = stages.iter().map(|spec| spec.store).collect();
+                for other in self.jobs.values_mut().filter(|other| !other.stores.is_disjoint(&stores)) {
+                    other.stores.extend(&stores);
+                }
+                self.specs.extend(stages.iter().map(|spec| (spec.store, Arc::new(spec.clone()))));
+                let result = stages.last().expect("jobs of the tests have stages").store;
+                self.jobs.insert(*job, Living { result, stores, unfinished: wanted.iter().copied().collect() });
+                if wanted.is_empty() {
+                    step.ended.insert(*job, Ending::Ok);
+                }
+            }
+            Input::TaskEnded { task, end, .. } => self.foretell_end(*task, end, &mut step),
+            Input::PartitionLost { store, partition, generation } => {
+                let at = (*store, *partition);
+                if self.stored.get(&at) == Some(generation) {
+                    self.stored.remove(&at);
+                } else if self.running.contains_key(generation) {
+                    // Its owner died before the rows came: they will never come.
+                    step.cancelled.insert(*generation);
+                    self.foretell_end(*generation, &failed(TaskError::OutputLost), &mut step);
+                }
+            }
+            Input::Cancel { job } => {
+                if self.jobs.contains_key(job) {
+                    step.ended.insert(*job, Ending::Cancelled);
+                }
+            }
+            Input::Forget { store } => {
+                self.forgotten.extend(self.specs.contains_key(store).then_some(*store));
+            }
+        }
+        for job in step.ended.keys() {
+            step.dropped.extend(self.jobs.remove(job).map(|job| job.result));
+        }
+        let used = |store: &StoreId| self.jobs.values().any(|job| job.stores.contains(store));
+        step.dropped.extend(self.forgotten.iter().filter(|store| self.specs.contains_key(store) && !used(store)));
+        let needed = self.needed();
+        step.cancelled.extend(self.running.iter().filter(|(_, task)| !needed.contains(&task.key)).map(|(id, _)| *id));
+        self.failures.retain(|at, _| needed.contains(at));
+        self.losses.retain(|at, _| needed.contains(at));
+        step
+    }
+
+    fn foretell_end(&mut self, task: TaskId, end: &TaskEnd, step: &mut Step) {
+        let Some(Task { key, .. }) = self.running.get(&task).cloned() else { return };
+        let jobs = self.jobs_that_need(key);
+        assert!(!jobs.is_empty(), "a task runs for nobody");
+        self.running.remove(&task);
+        self.late.insert(task, key);
+        let limits = self.machine.limits;
+        let ending = match end {
+            TaskEnd::Done { .. } => {
+                self.failures.remove(&key);
+                self.losses.remove(&key);
+                if self.is_result(key.0) {
+                    let unfinished = &mut self.jobs.get_mut(&jobs[0]).expect("it needs this").unfinished;
+                    assert!(unfinished.remove(&key.1), "a result came twice");
+                    step.accepted.push((jobs[0], key.1));
+                    unfinished.is_empty().then_some(Ending::Ok)
+                } else {
+                    self.stored.insert(key, task);
+                    None
+                }
+            }
+            TaskEnd::Failed { error, .. } if !matches!(error, TaskError::OutputLost) => {
+                let failures = self.failures.entry(key).or_default();
+                *failures += 1;
+                let last = !error.is_retryable() || *failures as usize >= limits.task_failures;
+                last.then_some(Ending::Failed)
+            }
+            TaskEnd::Failed { .. } | TaskEnd::InputsLost { .. } => {
+                if let TaskEnd::InputsLost { lost } = end {
+                    self.stored.retain(|at, generation| !lost.contains(&(*at, *generation)));
+                }
+                let losses = self.losses.entry(key).or_default();
+                *losses += 1;
+                (*losses >= limits.losses).then_some(Ending::Lost)
+            }
+        };
+        step.ended.extend(jobs.into_iter().filter_map(|job| ending.map(|ending| (job, ending))));
+    }
+
+    /// Does what the shell would do.
+    fn carry_out(&mut self, command: Command, found: &mut Step) {
+        match command {
+            Command::Launch { task, stage, key, attempt } => {
+                assert!(self.task_at(key).is_none(), "two tasks for {key:?}");
+                assert!(!self.stored.contains_key(&key), "{key:?} is there already");
+                assert!(self.needed().contains(&key), "nobody wants {key:?}");
+                assert!(self.stages.contains(&stage), "{stage} has not begun, or is over");
+                let tried = |counts: &BTreeMap<Key, u32>| counts.get(&key).copied().unwrap_or(0);
+                assert_eq!(attempt, 1 + tried(&self.failures) + tried(&self.losses), "attempts are numbered from one");
+                let seen = self.inputs(key).into_iter().map(|input| {
+                    (input, *self.stored.get(&input).unwrap_or_else(|| panic!("{key:?} launched without {input:?}")))
+                });
+                let seen = seen.collect();
+                if !self.is_result(key.0) {
+                    self.actors.insert(task, key.0);
+                }
+                self.launched.push(key);
+                let known = self.running.insert(task, Task { key, attempt, seen });
+                assert!(known.is_none() && !self.late.contains_key(&task), "{task} twice");
+            }
+            Command::Cancel { task } => {
+                self.late.extend(self.running.remove(&task).map(|running| (task, running.key)));
+                found.cancelled.insert(task);
+            }
+            Command::Discard { task } => {
+                assert!(!self.running.contains_key(&task), "{task} runs, and its output is wanted");
+                assert!(!self.stored.values().any(|generation| *generation == task), "what {task} made is wanted");
+                self.actors.remove(&task);
+            }
+            Command::Accept { job, partition } => found.accepted.push((job, partition)),
+            Command::DropStore { store } => {
+                assert!(found.dropped.insert(store), "{store} dropped twice");
+                self.specs.remove(&store);
+                self.stored.retain(|at, _| at.0 != store);
+                self.actors.retain(|_, of| *of != store);
+            }
+            Command::FinishJob { job, outcome } => {
+                let ending = match &outcome {
+                    Ok(()) => Ending::Ok,
+                    Err(Error::Cancelled { job: named }) if *named == job => Ending::Cancelled,
+                    Err(Error::TaskFailed { causes, .. }) if !causes.is_empty() => Ending::Failed,
+                    Err(Error::LostTooOften { .. }) => Ending::Lost,
+                    Err(error) => panic!("{error}"),
+                };
+                found.ended.insert(job, ending);
+                assert!(self.ended.insert(job, outcome).is_none(), "{job} ended twice");
+            }
+            Command::Emit(event) => {
+                match &event {
+                    Event::StageStarted { stage, job, tasks, .. } => {
+                        assert!(self.stages.insert(*stage), "{stage} began twice");
+                        assert!(*tasks > 0 && self.jobs.contains_key(job), "{event:?}");
+                    }
+                    Event::StageFinished { stage } => assert!(self.stages.remove(stage), "{stage} ended twice"),
+                    Event::TaskStarted { stage, .. } => assert!(self.stages.contains(stage)),
+                    Event::JobStarted { job, .. } => assert!(self.told.insert(*job), "{job} began twice"),
+                    Event::JobFinished { job, .. } => assert!(self.told.remove(job), "{job} ended twice"),
+                    Event::StageSkipped { store, .. } => assert!(self.machine.is_complete(*store)),
+                    _ => {}
+                }
+                self.events.push(event);
+            }
+        }
+    }
+
+    /// The machine's tables against the model, and against one another.
+    pub(super) fn check(&self) {
+        let machine = &self.machine;
+        assert!(self.jobs.keys().eq(machine.jobs.keys()) && self.jobs.keys().eq(&self.told));
+        assert!(self.specs.keys().eq(machine.stores.keys()));
+        assert!(self.running.keys().copied().collect::<BTreeSet<_>>() == machine.running.keys().copied().collect());
+        assert!(machine.started.is_empty() && machine.out.is_empty());
+        assert!(self.jobs.is_empty() || !self.running.is_empty(), "nothing runs: {:?} will never end", self.jobs);
+        let made = self.running.iter().filter(|(_, task)| !self.is_result(task.key.0)).map(|(id, _)| *id);
+        let owned: BTreeSet<TaskId> = made.chain(self.stored.values().copied()).collect();
+        assert!(self.actors.keys().copied().eq(owned), "actors {:?} for {:?}", self.actors, self.stored);
+
+        let needed = self.needed();
+        let queued: Vec<Key> = machine.ready.values().flatten().copied().collect();
+        assert!(machine.ready.keys().all(|job| self.jobs.contains_key(job)), "an ended job has its turn");
+        assert!(queued.is_empty() || self.running.len() >= machine.width(), "workers are idle");
+        assert!(machine.causes.keys().all(|at| needed.contains(at)));
+        let by_store = machine.stores.values().flat_map(|store| &store.waiting_for_all);
+        let waits: Vec<Key> = machine.waiters.values().flatten().chain(by_store).copied().collect();
+        let (mut waiting, mut ready, mut open) = (0, 0, 0);
+        for (id, store) in &machine.stores {
+            let mut pending = 0;
+            for (partition, node) in store.nodes.iter().enumerate() {
+                let at = (*id, partition);
+                match node.state {
+                    State::Idle => assert_eq!((node.attempts, node.losses), (0, 0), "{at:?} begins anew"),
+                    State::Waiting { missing } => {
+                        assert_eq!(waits.iter().filter(|waiter| **waiter == at).count(), missing as usize, "{at:?}");
+                        waiting += missing as usize;
+                    }
+                    State::Ready => {
+                        assert_eq!(queued.iter().filter(|ready| **ready == at).count(), 1, "{at:?}");
+                        ready += 1;
+                    }
+                    State::Running { task } => assert_eq!(self.running[&task].key, at),
+                    State::Done { generation } => {
+                        assert!(self.is_result(*id) || self.stored.get(&at) == Some(&generation));
+                    }
+                }
+                if !matches!(node.state, State::Idle | State::Done { .. }) {
+                    pending += 1;
+                    assert!(needed.contains(&at), "nobody wants {at:?}");
+                }
+            }
+            let there = store.nodes.iter().filter(|node| matches!(node.state, State::Done { .. })).count();
+            assert_eq!(store.done, there);
+            assert_eq!(store.run.as_ref().map_or(0, |run| run.pending), pending, "store {id}");
+            assert_eq!(store.run.is_some(), pending > 0);
+            if let Some(run) = &store.run {
+                assert!(run.announced && self.stages.contains(&run.stage) && self.jobs.contains_key(&run.job));
+                open += 1;
+            }
+            let idle = store.nodes.iter().any(|node| node.state == State::Idle);
+            assert!(!store.all_wanted || !idle, "{id}: not all of it is wanted");
+        }
+        assert_eq!((waiting, ready, open), (waits.len(), queued.len(), self.stages.len()));
+        for (at, generation) in &self.stored {
+            assert_eq!(machine.state(*at), Some(State::Done { generation: *generation }));
+        }
+        if self.jobs.is_empty() {
+            assert!(machine.ready.is_empty() && machine.waiters.is_empty() && machine.causes.is_empty());
+            assert!(self.kept_stores().len() == machine.stores.len(), "results were left behind");
+        }
+    }
+
+    /// The state, but for the numbers of tasks and stages.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hash = Print::default();
+        let machine = &self.machine;
+        for (id, store) in &machine.stores {
+            (id, store.done, &store.waiting_for_all, store.all_wanted, store.forgotten).hash(&mut hash);
+            store.run.as_ref().map(|run| (run.job, run.pending, run.announced)).hash(&mut hash);
+            for node in &store.nodes {
+                let state = match node.state {
+                    State::Idle => (0, 0),
+                    State::Waiting { missing } => (1, missing),
+                    State::Ready => (2, 0),
+                    State::Running { .. } => (3, 0),
+                    State::Done { .. } => (4, 0),
+                };
+                (state, node.attempts, node.losses).hash(&mut hash);
+            }
+        }
+        for (id, job) in &machine.jobs {
+            (id, &job.unfinished, &job.skipped).hash(&mut hash);
+        }
+        let waiters: BTreeMap<_, _> = machine.waiters.iter().collect();
+        let causes: BTreeMap<_, _> = machine.causes.iter().map(|(at, causes)| (at, causes.len())).collect();
+        (waiters, causes, &machine.ready, machine.last_job, machine.lossy).hash(&mut hash);
+        for task in self.running.values() {
+            let fresh: Vec<bool> = task.seen.iter().map(|(at, seen)| self.stored.get(at) == Some(seen)).collect();
+            (task.key, fresh).hash(&mut hash);
+        }
+        for (job, outcome) in &self.ended {
+            (job, outcome.as_ref().err().map(std::mem::discriminant)).hash(&mut hash);
+        }
+        (&self.forgotten, self.jobs.len(), self.actors.len(), self.stages.len(), self.told.len()).hash(&mut hash);
+        self.stored.keys().for_each(|at| at.hash(&mut hash));
+        hash.finish()
+    }
+
+    /// Whatever comes late, or for the second time, has to be ignored: `step` checks it.
+    pub(super) fn hear_it_all_again(&self) {
+        let mut world = self.clone();
+        let mut heard: HashSet<(Key, bool)> = HashSet::new();
+        for (task, at) in self.late.iter().rev() {
+            let kept = self.stored.get(at) == Some(task);
+            // All the late tasks of a partition are alike.
+            if !heard.insert((*at, kept)) {
+                continue;
+            }
+            world.end(*task, done());
+            world.end(*task, TaskEnd::InputsLost { lost: self.stored.iter().map(|(at, made)| (*at, *made)).collect() });
+            // Results have no actor that could die.
+            if !kept && self.kept_stores().contains(&at.0) {
+                world.lose(*at, *task);
+            }
+        }
+    }
+}
