@@ -5,6 +5,8 @@
 
 use std::{any::Any, mem, ops::Range, sync::Arc};
 
+pub mod buffers;
+
 use crate::{data::Data, error::TaskError};
 
 /// Rows that move together: about a thousand, or 64 KiB.
@@ -65,7 +67,46 @@ impl<T> Batch<T> {
     }
 }
 
-impl<T: Clone> Batch<T> {
+impl<T: Clone + 'static> Batch<T> {
+    /// Adds what `each` makes of every row to `out`.
+    pub fn map_into<U>(self, out: &mut Vec<U>, each: impl FnMut(T) -> U) {
+        match self {
+            Self::Owned(mut rows) => {
+                out.extend(rows.drain(..).map(each));
+                buffers::give(rows);
+            }
+            Self::Shared(rows) => out.extend(rows.as_slice().iter().cloned().map(each)),
+        }
+    }
+
+    /// Folds the rows, by value: moved if the batch is owned, cloned if it is shared.
+    pub fn fold<U>(self, sum: U, each: impl FnMut(U, T) -> U) -> U {
+        match self {
+            Self::Owned(mut rows) => {
+                let sum = rows.drain(..).fold(sum, each);
+                buffers::give(rows);
+                sum
+            }
+            Self::Shared(rows) => rows.as_slice().iter().cloned().fold(sum, each),
+        }
+    }
+
+    /// Merges the rows into what `sum` holds, in their order.
+    pub fn reduce(self, sum: Option<T>, mut each: impl FnMut(T, T) -> T) -> Option<T> {
+        fn all<T>(sum: Option<T>, mut rows: impl Iterator<Item = T>, each: impl FnMut(T, T) -> T) -> Option<T> {
+            let first = sum.or_else(|| rows.next())?;
+            Some(rows.fold(first, each))
+        }
+        match self {
+            Self::Owned(mut rows) => {
+                let sum = all(sum, rows.drain(..), &mut each);
+                buffers::give(rows);
+                sum
+            }
+            Self::Shared(rows) => all(sum, rows.as_slice().iter().cloned(), each),
+        }
+    }
+
     /// The rows, to keep: moved if they are owned, cloned if they are shared.
     pub fn into_vec(self) -> Vec<T> {
         match self {
@@ -74,12 +115,9 @@ impl<T: Clone> Batch<T> {
         }
     }
 
-    /// Calls `visit` with each row by value: moved if the batch is owned, cloned if it is shared.
-    pub fn for_each(self, visit: impl FnMut(T)) {
-        match self {
-            Self::Owned(rows) => rows.into_iter().for_each(visit),
-            Self::Shared(rows) => rows.as_slice().iter().cloned().for_each(visit),
-        }
+    /// Calls `visit` with each row, by value.
+    pub fn for_each(self, mut visit: impl FnMut(T)) {
+        self.fold((), |(), row| visit(row));
     }
 }
 
@@ -139,9 +177,10 @@ impl<I> IterStream<I> {
     }
 }
 
-impl<T, I: Iterator<Item = T>> Stream<T> for IterStream<I> {
+impl<T: 'static, I: Iterator<Item = T>> Stream<T> for IterStream<I> {
     fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
-        let rows: Vec<T> = self.rows.by_ref().take(self.batch_rows).collect();
+        let mut rows = buffers::take();
+        rows.extend(self.rows.by_ref().take(self.batch_rows));
         Ok((!rows.is_empty()).then_some(Batch::Owned(rows)))
     }
 }
@@ -217,7 +256,7 @@ impl<T> Stream<T> for ChainStream<T> {
 mod tests {
     use super::*;
 
-    fn drain<T: Clone>(mut stream: impl Stream<T>) -> Vec<Vec<T>> {
+    fn drain<T: Clone + 'static>(mut stream: impl Stream<T>) -> Vec<Vec<T>> {
         let mut batches = Vec::new();
         while let Some(batch) = stream.next().unwrap() {
             batches.push(batch.into_vec());

@@ -24,6 +24,11 @@ impl<R> Blocks<R> {
         }
     }
 
+    /// Whether there is a block for `reducer`.
+    pub fn has(&self, reducer: usize) -> bool {
+        self.blocks.binary_search_by_key(&reducer, |(at, _)| *at as usize).is_ok()
+    }
+
     /// All the chunks, for measuring.
     pub fn chunks(&self) -> impl Iterator<Item = &[R]> {
         self.blocks.iter().flat_map(|(_, chunks)| chunks.iter().map(|chunk| chunk.as_slice()))
@@ -33,6 +38,10 @@ impl<R> Blocks<R> {
 impl<R: Send + Sync + 'static> StoredData for Blocks<R> {
     fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
         None
+    }
+
+    fn has_block(&self, reducer: usize) -> bool {
+        self.has(reducer)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -91,7 +91,8 @@ impl RddNode {
 
     /// All the RDDs that this one is made from, itself included, parents first.
     pub fn ancestors(self: &Arc<Self>) -> Vec<Arc<RddNode>> {
-        let mut seen = HashSet::from([self.id]);
+        // Ids are unique within a context only, and one that was mixed in by mistake must not be overlooked.
+        let mut seen = HashSet::from([(self.context, self.id)]);
         let mut found = vec![Arc::clone(self)];
         let mut next = 0;
         while next < found.len() {
@@ -99,7 +100,7 @@ impl RddNode {
             next += 1;
             for dependency in &node.dependencies {
                 let parent = dependency.parent();
-                if seen.insert(parent.id) {
+                if seen.insert((parent.context, parent.id)) {
                     found.push(Arc::clone(parent));
                 }
             }

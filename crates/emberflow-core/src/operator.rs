@@ -69,6 +69,17 @@ pub trait Fetch {
     /// [`TaskError::InputLost`] if it is not there.
     fn fetch(&self, store: StoreId, partition: PartitionIndex) -> Result<(Arc<dyn StoredData>, TaskId), TaskError>;
 
+    /// As [`fetch`](Self::fetch), if there is anything in it for the given reducer.
+    ///
+    /// # Errors
+    /// [`TaskError::InputLost`] if the partition is not there.
+    fn fetch_block(
+        &self,
+        store: StoreId,
+        partition: PartitionIndex,
+        reducer: PartitionIndex,
+    ) -> Result<Option<Arc<dyn StoredData>>, TaskError>;
+
     /// How many partitions a store has.
     fn partitions(&self, store: StoreId) -> usize;
 }
@@ -105,22 +116,36 @@ impl Inputs<'_> {
         &self,
         input: usize,
     ) -> impl Iterator<Item = Result<Arc<B>, TaskError>> + '_ {
+        self.maps(input).map(|(store, map)| downcast(self.fetch.fetch(store, map)?.0))
+    }
+
+    /// As [`map_outputs`](Self::map_outputs), but only of those map tasks that stored anything for `reducer`: of a
+    /// hundred thousand, few may have.
+    pub fn blocks<B: Any + Send + Sync>(
+        &self,
+        input: usize,
+        reducer: PartitionIndex,
+    ) -> impl Iterator<Item = Result<Arc<B>, TaskError>> + '_ {
+        self.maps(input).filter_map(move |(store, map)| {
+            self.fetch.fetch_block(store, map, reducer).transpose().map(|data| downcast(data?))
+        })
+    }
+
+    fn maps(&self, input: usize) -> impl Iterator<Item = (StoreId, PartitionIndex)> + '_ {
         let store = match &self.node.inputs[input] {
             PlanInput::Shuffle { store } => Some(*store),
             PlanInput::Narrow(_) | PlanInput::Persisted { .. } => None,
         };
-        let maps = store.map_or(0, |store| self.fetch.partitions(store));
-        (0..maps).filter_map(move |map| store.map(|store| (store, map))).map(|(store, map)| {
-            let (data, _) = self.fetch.fetch(store, map)?;
-            data.into_any().downcast::<B>().map_err(|_| TaskError::PlanMismatch {
-                wanted: std::any::type_name::<B>(),
-                found: "blocks of another type",
-            })
-        })
+        store.into_iter().flat_map(|store| (0..self.fetch.partitions(store)).map(move |map| (store, map)))
     }
 
     /// Whether input number `input` is a shuffle.
     pub fn is_shuffle(&self, input: usize) -> bool {
         matches!(self.node.inputs[input], PlanInput::Shuffle { .. })
     }
+}
+
+fn downcast<B: Any + Send + Sync>(data: Arc<dyn StoredData>) -> Result<Arc<B>, TaskError> {
+    let wanted = std::any::type_name::<B>();
+    data.into_any().downcast().map_err(|_| TaskError::PlanMismatch { wanted, found: "blocks of another type" })
 }

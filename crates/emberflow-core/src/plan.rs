@@ -304,10 +304,11 @@ pub fn compile(target: &Arc<RddNode>, context: u64, action: ActionSpec) -> Resul
     let mut nodes: HashMap<RddId, PlanInput> = HashMap::new();
     let mut stages: Vec<Arc<StagePlan>> = Vec::new();
     let mut cut: HashSet<StoreId> = HashSet::new();
-    for rdd in target.ancestors() {
-        if rdd.context != context {
-            return Err(Error::ForeignRdd { rdd: rdd.id, operator: rdd.info.to_string() });
-        }
+    let ancestors = target.ancestors();
+    if let Some(foreign) = ancestors.iter().find(|rdd| rdd.context != context) {
+        return Err(Error::ForeignRdd { rdd: foreign.id, operator: foreign.info.to_string() });
+    }
+    for rdd in ancestors {
         let mut inputs = Vec::with_capacity(rdd.dependencies.len());
         for dependency in &rdd.dependencies {
             match dependency {

@@ -6,6 +6,7 @@ use crate::{
     batch::{AnyStream, Batch, BoxStream, SharedRows, SharedStream},
     data::{Data, ExchangeData},
     error::TaskError,
+    ids::PartitionIndex,
     operator::StoreWriter,
     size,
     task::TaskContext,
@@ -15,6 +16,12 @@ use crate::{
 pub trait StoredData: Send + Sync + 'static {
     /// The rows as a stream, if this is rows rather than shuffle blocks.
     fn open(self: Arc<Self>, batch_rows: usize) -> Option<AnyStream>;
+
+    /// Whether there is anything for the given reducer; asked before the contents are borrowed for it.
+    fn has_block(&self, reducer: PartitionIndex) -> bool {
+        let _ = reducer;
+        true
+    }
 
     /// The contents, to be downcast by who knows their type.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;

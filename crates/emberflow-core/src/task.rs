@@ -17,8 +17,9 @@ use crate::{
 
 /// Runs blocking reads and writes beside the workers, so that a task can prefetch.
 pub trait Io: Send + Sync {
-    /// Runs `job` on an I/O thread.
-    fn spawn(&self, job: Box<dyn FnOnce() + Send>);
+    /// Runs `job` on an I/O thread; whether there is one. If not, `job` is dropped.
+    #[must_use]
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) -> bool;
 }
 
 /// One attempt at a task, as operators see it. Cheap to clone; stays on its worker thread.
@@ -34,19 +35,18 @@ struct Inner {
     batch_rows: usize,
     cancelled: Arc<AtomicBool>,
     io: Arc<dyn Io>,
-    running: Cell<RddId>,
+    running: Cell<Option<RddId>>,
 }
 
 impl TaskContext {
-    /// The context of one attempt. `rdd` is blamed for what happens before an operator says that it runs.
+    /// The context of one attempt.
     pub fn new(
         (stage, partition, attempt): (StageId, PartitionIndex, u32),
-        rdd: RddId,
         batch_rows: usize,
         cancelled: Arc<AtomicBool>,
         io: Arc<dyn Io>,
     ) -> Self {
-        let running = Cell::new(rdd);
+        let running = Cell::new(None);
         Self { inner: Rc::new(Inner { stage, partition, attempt, batch_rows, cancelled, io, running }) }
     }
 
@@ -91,11 +91,16 @@ impl TaskContext {
 
     /// A marker that says that the operator of `rdd` is about to run the user's code.
     pub fn marker(&self, rdd: RddId) -> Marker {
-        Marker { inner: Rc::clone(&self.inner), rdd }
+        Marker { inner: Rc::clone(&self.inner), rdd: Some(rdd) }
     }
 
-    /// The RDD whose operator ran last: who is to blame for a panic.
-    pub fn running(&self) -> RddId {
+    /// A marker that says that the stage's sink, a writer or an action, is about to run the user's code.
+    pub fn sink_marker(&self) -> Marker {
+        Marker { inner: Rc::clone(&self.inner), rdd: None }
+    }
+
+    /// The RDD whose operator ran last, or `None` if it was the stage's sink: who is to blame for a panic.
+    pub fn running(&self) -> Option<RddId> {
         self.inner.running.get()
     }
 }
@@ -104,7 +109,7 @@ impl TaskContext {
 #[derive(Clone)]
 pub struct Marker {
     inner: Rc<Inner>,
-    rdd: RddId,
+    rdd: Option<RddId>,
 }
 
 impl Marker {
@@ -114,8 +119,12 @@ impl Marker {
         self.inner.running.set(self.rdd);
     }
 
-    /// The task.
-    pub fn task(&self) -> TaskContext {
-        TaskContext { inner: Rc::clone(&self.inner) }
+    /// As [`TaskContext::check_cancelled`].
+    ///
+    /// # Errors
+    /// [`TaskError::Cancelled`].
+    #[inline]
+    pub fn check_cancelled(&self) -> Result<(), TaskError> {
+        if self.inner.cancelled.load(Ordering::Relaxed) { Err(TaskError::Cancelled) } else { Ok(()) }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use actix::{Actor, Addr, Arbiter, System};
 use emberflow_core::{
     error::{Error, Result},
-    ids::{JobId, PartitionIndex, RddId, StoreId},
+    ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
     plan::StagePlan,
 };
@@ -32,7 +32,7 @@ use crate::{
     io::TokioIo,
     job::JobHandle,
     mail::post,
-    pool::{Pool, in_task},
+    pool::{Pool, in_task, is_ours, mark_thread},
     progress,
 };
 
@@ -86,9 +86,13 @@ impl Engine {
         let (send, started) = crossbeam::channel::bounded(1);
         let run = move || {
             let (pool, io, bus, ledger, batch_rows) = parts;
+            mark_thread();
             let system = System::new();
             let arbiters = system.block_on(async {
                 let (govern, hold) = (Arbiter::new(), Arbiter::new());
+                for arbiter in [&govern, &hold] {
+                    arbiter.spawn_fn(mark_thread);
+                }
                 let governor = Governor::start_in_arbiter(&govern.handle(), |_| Governor { ledger });
                 let partitions = hold.handle();
                 let coordinator = Coordinator::new(Start { limits, batch_rows, pool, io, bus, governor, partitions });
@@ -197,11 +201,11 @@ impl Engine {
     }
 
     /// Kills the actor of a stored partition as a fault would: its rows are gone, and nobody was asked. For tests of
-    /// recovery. Says whether there was such an actor.
+    /// recovery. Says which attempt made the partition, or is making it, if there was such an actor.
     ///
     /// # Errors
     /// [`Error::ContextClosed`] after [`stop`](Self::stop).
-    pub fn kill_partition(&self, store: StoreId, partition: PartitionIndex) -> Result<bool> {
+    pub fn kill_partition(&self, store: StoreId, partition: PartitionIndex) -> Result<Option<TaskId>> {
         self.ask(KillPartition { store, partition })
     }
 
@@ -260,8 +264,8 @@ impl Engine {
         }
     }
 
-    /// Ends all jobs, stops all actors, joins all threads. Safe to call from anywhere, and twice; from inside a task it
-    /// does not wait, since it would wait for itself.
+    /// Ends all jobs, stops all actors, joins all threads. Safe to call from anywhere, and twice; from one of its own
+    /// threads it does not wait, since it would wait for itself.
     pub fn stop(&self) {
         self.closed.store(true, Ordering::Release);
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -273,7 +277,7 @@ impl Engine {
             threads.stop(&bus);
         };
         match thread::Builder::new().name("emberflow-stop".to_owned()).spawn(stop) {
-            Ok(thread) if !in_task() => {
+            Ok(thread) if !is_ours() => {
                 if thread.join().is_err() {
                     tracing::error!("stopping the context panicked");
                 }

@@ -46,11 +46,7 @@ impl TokioIo {
 }
 
 impl Io for TokioIo {
-    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
-        match self.handle() {
-            Some(handle) => drop(handle.spawn_blocking(job)),
-            // Slower, but never wrong: whoever asked runs it himself.
-            None => job(),
-        }
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) -> bool {
+        self.handle().map(|handle| drop(handle.spawn_blocking(job))).is_some()
     }
 }

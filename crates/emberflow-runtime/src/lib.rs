@@ -6,7 +6,7 @@
 //!
 //! Three planes, kept apart: **control** is messages between actors, whose handlers are short and never touch a row;
 //! **compute** is worker threads that never wait for an actor; **data** is batches behind `Arc`s, lent by partition
-//! actors through [slots](mod@slot) that a worker reads without asking anybody.
+//! actors through slots that a worker reads without asking anybody.
 //!
 //! The one surprising decision: all of the coordinator's logic is a pure state machine (`coordinator::machine`), tested
 //! without a thread; the actor around it only carries out its commands.

@@ -10,14 +10,13 @@
 
 use std::sync::Arc;
 
-use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
+use actix::{Actor, ActorContext, Context, Handler, Message};
 use emberflow_core::{plan::StageKind, store::Stored};
 
 use crate::{
-    coordinator::{Coordinator, PartitionGone, TaskReport, machine::Key},
-    governor::{Charge, Governor, Release},
+    coordinator::{Links, PartitionGone, TaskReport, machine::Key},
+    governor::{Charge, Release},
     mail::post,
-    pool::PoolHandle,
     slot::Slot,
 };
 
@@ -28,9 +27,7 @@ pub(crate) struct PartitionActor {
     pub(crate) key: Key,
     pub(crate) kind: StageKind,
     pub(crate) slot: Arc<Slot>,
-    pub(crate) coordinator: Addr<Coordinator>,
-    pub(crate) governor: Addr<Governor>,
-    pub(crate) pool: PoolHandle,
+    pub(crate) links: Arc<Links>,
     /// What the governor has been told.
     pub(crate) charged: Option<u64>,
     pub(crate) dismissed: bool,
@@ -46,15 +43,15 @@ impl Drop for PartitionActor {
         let data = self.slot.empty();
         if let Some(bytes) = self.charged {
             // A dead governor needs no account: the context is ending.
-            let _ = post(&self.governor, Release { kind: self.kind, bytes });
+            let _ = post(&self.links.governor, Release { kind: self.kind, bytes });
             if bytes > FREE_ON_WORKER_BYTES {
-                self.pool.submit(Box::new(move || drop(data)));
+                self.links.pool.submit(Box::new(move || drop(data)));
             }
         }
         if !self.dismissed {
             let gone = PartitionGone { key: self.key, generation: self.slot.generation };
             // A dead coordinator asks for nothing any more.
-            let _ = post(&self.coordinator, gone);
+            let _ = post(&self.links.coordinator, gone);
         }
     }
 }
@@ -77,8 +74,8 @@ impl Handler<Fill> for PartitionActor {
         self.slot.fill(stored);
         self.charged = Some(bytes);
         // Dead receivers mean that the context is ending; whoever waits for the job is told by the coordinator's end.
-        let _ = post(&self.governor, Charge { kind: self.kind, bytes });
-        let _ = post(&self.coordinator, report);
+        let _ = post(&self.links.governor, Charge { kind: self.kind, bytes });
+        let _ = post(&self.links.coordinator, report);
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{
     cell::Cell,
     iter,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,14 +20,28 @@ use crossbeam::{
     sync::{Parker, Unparker},
 };
 
-/// Something to run on a worker. It must not panic: whoever makes it catches what the user's code does.
+/// Something to run on a worker. What it throws ends with it, and is logged.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
 /// Work taken over from the injector at once: few, since tasks may be long and others may be idle.
 const BATCH: usize = 4;
 
+/// The stack of a worker: a task goes down the whole lineage of its stage, an operator a frame or two.
+const STACK_BYTES: usize = 16 << 20;
+
 thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that the current thread is one of an engine's, so that it must not wait for the engine to end.
+pub(crate) fn mark_thread() {
+    OURS.with(|flag| flag.set(true));
+}
+
+/// Whether the current thread is one of an engine's.
+pub(crate) fn is_ours() -> bool {
+    OURS.with(Cell::get)
 }
 
 /// Whether the current thread is a worker, so that waiting for a job would wait for itself.
@@ -78,8 +93,10 @@ impl Pool {
         let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::with_capacity(workers) };
         for (index, (deque, parker)) in iter::zip(deques, parkers).enumerate() {
             let shared = Arc::clone(&shared);
-            let thread = thread::Builder::new().name(format!("{name}-worker-{index}")).spawn(move || {
+            let thread = thread::Builder::new().name(format!("{name}-worker-{index}")).stack_size(STACK_BYTES);
+            let thread = thread.spawn(move || {
                 IN_TASK.with(|flag| flag.set(true));
+                mark_thread();
                 shared.work(index, &deque, &parker);
             });
             match thread {
@@ -115,7 +132,9 @@ impl Shared {
     fn work(&self, index: usize, deque: &Worker<Work>, parker: &Parker) {
         while !self.stopping.load(Ordering::SeqCst) {
             if let Some(work) = self.find(index, deque) {
-                work();
+                if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                    tracing::error!("dropping what a task had made panicked");
+                }
                 continue;
             }
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(index);

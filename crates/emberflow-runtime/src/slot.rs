@@ -38,6 +38,13 @@ impl Slot {
         stored.as_ref().map(|stored| Arc::clone(&stored.data))
     }
 
+    /// As [`borrow`](Self::borrow), but nothing if there is nothing for the reducer; an error if it is lost.
+    fn borrow_block(&self, reducer: PartitionIndex) -> Result<Option<Arc<dyn StoredData>>, ()> {
+        let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = stored.as_ref().ok_or(())?;
+        Ok(stored.data.has_block(reducer).then(|| Arc::clone(&stored.data)))
+    }
+
     /// Rows and bytes of what is there.
     pub(crate) fn size(&self) -> Option<(u64, u64)> {
         let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,6 +92,18 @@ impl Fetch for TaskSlots {
             partition,
             generation,
         })
+    }
+
+    fn fetch_block(
+        &self,
+        store: StoreId,
+        partition: PartitionIndex,
+        reducer: PartitionIndex,
+    ) -> Result<Option<Arc<dyn StoredData>>, TaskError> {
+        let slot = self.slot(store, partition);
+        let generation = slot.map(|slot| slot.generation);
+        let lost = TaskError::InputLost { store, partition, generation };
+        slot.map_or(Err(()), |slot| slot.borrow_block(reducer)).map_err(|()| lost)
     }
 
     fn partitions(&self, store: StoreId) -> usize {

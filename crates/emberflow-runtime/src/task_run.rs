@@ -19,7 +19,7 @@ use emberflow_core::{
 };
 
 use crate::{
-    coordinator::{Coordinator, TaskReport, machine::TaskEnd},
+    coordinator::{Links, TaskReport, machine::TaskEnd},
     mail::post,
     partition::{Fill, PartitionActor},
     slot::TaskSlots,
@@ -40,7 +40,7 @@ pub(crate) struct TaskRun {
     pub(crate) io: Arc<dyn Io>,
     /// Who takes the rows, if this is not a result.
     pub(crate) owner: Option<Addr<PartitionActor>>,
-    pub(crate) coordinator: Addr<Coordinator>,
+    pub(crate) links: Arc<Links>,
 }
 
 impl TaskRun {
@@ -48,7 +48,7 @@ impl TaskRun {
         let began = Instant::now();
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
-        let cx = TaskContext::new(at, self.plan.rdd, self.batch_rows, cancelled, Arc::clone(&self.io));
+        let cx = TaskContext::new(at, self.batch_rows, cancelled, Arc::clone(&self.io));
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
             true => Err(TaskError::Cancelled),
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
@@ -57,10 +57,13 @@ impl TaskRun {
         };
         let report = |end, output| TaskReport { task: self.task, end, output, duration: began.elapsed() };
         let failed = |error: TaskError| {
-            let rdd = cx.running();
+            let (rdd, operator) = match cx.running() {
+                Some(rdd) => (rdd, self.plan.operator(rdd)),
+                None => (self.plan.rdd, &self.plan.info),
+            };
             let end = match error {
                 TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost() },
-                error => TaskEnd::Failed { error, rdd, operator: self.plan.operator(rdd).to_string() },
+                error => TaskEnd::Failed { error, rdd, operator: operator.to_string() },
             };
             report(end, None)
         };
@@ -81,7 +84,7 @@ impl TaskRun {
             (Err(error), _) => failed(error),
         };
         // A dead coordinator waits for nobody; the job's handle learns of it by itself.
-        let _ = post(&self.coordinator, report);
+        let _ = post(&self.links.coordinator, report);
     }
 }
 

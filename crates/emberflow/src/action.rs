@@ -14,14 +14,14 @@ use std::{
 };
 
 use emberflow_core::{
-    batch::{AnyStream, BoxStream},
+    batch::{AnyStream, Batch, BoxStream, Stream},
     data::Data,
     error::{Error, Result, TaskError},
     ids::{JobId, PartitionIndex},
     operator::{self, ActionOutput},
     place::OpInfo,
     plan::{self, ActionSpec},
-    task::TaskContext,
+    task::{Marker, TaskContext},
 };
 use emberflow_runtime::Engine;
 
@@ -208,8 +208,23 @@ where
     F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
 {
     fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError> {
-        let (value, rows) = (self.each)(partition, input.downcast()?, cx)?;
+        let rows = Box::new(SinkStream { rows: input.downcast()?, marker: cx.sink_marker() });
+        let (value, rows) = (self.each)(partition, rows, cx)?;
         let value: Box<dyn Any + Send> = Box::new(value);
         Ok(ActionOutput { value, rows })
+    }
+}
+
+/// The rows that an action reads. Whatever it does with a batch, it and not the last operator is to blame.
+struct SinkStream<T> {
+    rows: BoxStream<T>,
+    marker: Marker,
+}
+
+impl<T> Stream<T> for SinkStream<T> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        let batch = self.rows.next();
+        self.marker.enter();
+        batch
     }
 }

@@ -14,6 +14,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+use std::time::Duration;
+
 use emberflow_core::{
     data::Data,
     error::Result,
@@ -23,6 +25,9 @@ use emberflow_core::{
 };
 
 use crate::rdd::Rdd;
+
+/// How long to wait for an event before asking whether the actor is still there.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Kills the actor of a cached partition; says whether there was one. When this returns, the rows are lost and the
 /// coordinator knows.
@@ -71,9 +76,17 @@ fn shuffle_of<T: Data>(rdd: &Rdd<T>) -> Option<StoreId> {
 fn kill<T: Data>(rdd: &Rdd<T>, store: StoreId, partition: PartitionIndex) -> Result<bool> {
     let engine = &rdd.shared().engine;
     let mut events = engine.subscribe(1 << 16);
-    if !engine.kill_partition(store, partition)? {
-        return Ok(false);
+    let Some(killed) = engine.kill_partition(store, partition)? else { return Ok(false) };
+    loop {
+        match events.next_within(LOOK_AGAIN).map(|record| record.event) {
+            // It was there, or it was being computed.
+            Some(Event::PartitionLost { task, .. } | Event::TaskFailed { task, .. }) if task == killed => {
+                return Ok(true);
+            }
+            Some(_) => {}
+            // Its job may have been cancelled meanwhile, which nobody reports task by task.
+            None if engine.kill_partition(store, partition)? != Some(killed) => return Ok(true),
+            None => {}
+        }
     }
-    let lost = |event: &Event| matches!(event, Event::PartitionLost { store: s, partition: p, .. } if (*s, *p) == (store, partition));
-    Ok(events.any(|record| lost(&record.event)))
 }

@@ -5,7 +5,7 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -47,9 +47,18 @@ pub(crate) struct Start {
     pub(crate) partitions: ArbiterHandle,
 }
 
+/// Whom partition actors and tasks talk to. Shared, since each clone of an address costs two allocations.
+pub(crate) struct Links {
+    pub(crate) coordinator: Addr<Coordinator>,
+    pub(crate) governor: Addr<Governor>,
+    pub(crate) pool: PoolHandle,
+}
+
 pub(crate) struct Coordinator {
     machine: Machine,
     with: Start,
+    /// Known once the actor has started.
+    links: Option<Arc<Links>>,
     stores: HashMap<StoreId, StoreShell>,
     actors: HashMap<TaskId, (Key, Addr<PartitionActor>)>,
     running: HashMap<TaskId, Arc<AtomicBool>>,
@@ -74,6 +83,7 @@ impl Coordinator {
         Self {
             machine: Machine::new(with.limits),
             with,
+            links: None,
             stores: HashMap::new(),
             actors: HashMap::new(),
             running: HashMap::new(),
@@ -82,15 +92,13 @@ impl Coordinator {
         }
     }
 
-    fn step(&mut self, input: Input, result: Option<Box<dyn Any + Send>>, me: &Addr<Self>) {
-        if self.stopped {
-            return;
-        }
+    fn step(&mut self, input: Input, result: Option<Box<dyn Any + Send>>) {
+        let Some(links) = self.links.clone().filter(|_| !self.stopped) else { return };
         let mut result = result;
         for command in self.machine.step(input) {
             match command {
                 Command::Emit(event) => self.with.bus.publish(&event),
-                Command::Launch { task, stage, key, attempt } => self.launch(task, stage, key, attempt, me),
+                Command::Launch { task, stage, key, attempt } => self.launch(task, stage, key, attempt, &links),
                 Command::Cancel { task } => {
                     if let Some(cancelled) = self.running.remove(&task) {
                         cancelled.store(true, Ordering::Relaxed);
@@ -108,30 +116,47 @@ impl Coordinator {
                     }
                 }
                 Command::DropStore { store } => {
-                    self.stores.remove(&store);
-                    self.actors.retain(|_, (key, actor)| {
-                        let kept = key.0 != store;
-                        if !kept {
-                            let _ = post(actor, Dismiss);
+                    let Some(shell) = self.stores.remove(&store) else { continue };
+                    for slot in shell.slots.iter().flatten() {
+                        if let Some((_, actor)) = self.actors.remove(&slot.generation) {
+                            let _ = post(&actor, Dismiss);
                         }
-                        kept
-                    });
+                    }
+                    self.drop_on_worker(shell);
                 }
                 Command::FinishJob { job, outcome } => {
                     if let Some(JobShell { outcome: send, mut results }) = self.jobs.remove(&job) {
                         results.sort_unstable_by_key(|(partition, _)| *partition);
-                        // Whoever dropped the handle does not want to know.
-                        let _ = send.send(outcome.map(|()| results));
+                        let outcome = match outcome {
+                            Ok(()) => Ok(results),
+                            Err(error) => {
+                                self.drop_on_worker(results);
+                                Err(error)
+                            }
+                        };
+                        if let Err(unwanted) = send.send(outcome) {
+                            // Whoever dropped the handle does not want to know.
+                            self.drop_on_worker(unwanted);
+                        }
                     }
                 }
             }
         }
+        if let Some(late) = result {
+            self.drop_on_worker(late);
+        }
     }
 
-    fn launch(&mut self, task: TaskId, stage: StageId, key: Key, attempt: u32, me: &Addr<Self>) {
+    /// Drops what may be large, or the user's: not here, where it would hold up everybody, and where a panic would be
+    /// the end.
+    fn drop_on_worker(&self, value: impl Send + 'static) {
+        self.with.pool.submit(Box::new(move || drop(value)));
+    }
+
+    fn launch(&mut self, task: TaskId, stage: StageId, key: Key, attempt: u32, links: &Arc<Links>) {
         let Some(plan) = self.stores.get(&key.0).map(|store| Arc::clone(&store.plan)) else { return };
         let slots = self.slots_of(&plan, key.1);
-        let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, &plan, me));
+        let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, &plan, links));
         let cancelled = Arc::new(AtomicBool::new(false));
         self.running.insert(task, Arc::clone(&cancelled));
         let run = TaskRun {
@@ -145,27 +170,25 @@ impl Coordinator {
             batch_rows: self.with.batch_rows,
             io: Arc::clone(&self.with.io),
             owner,
-            coordinator: me.clone(),
+            links: Arc::clone(links),
         };
         self.with.pool.submit(Box::new(move || run.run()));
     }
 
-    fn start_partition(&mut self, task: TaskId, key: Key, plan: &StagePlan, me: &Addr<Self>) -> Addr<PartitionActor> {
+    fn start_partition(
+        &mut self,
+        task: TaskId,
+        key: Key,
+        plan: &StagePlan,
+        links: &Arc<Links>,
+    ) -> Addr<PartitionActor> {
         let slot = Arc::new(Slot::new(task));
         if let Some(store) = self.stores.get_mut(&key.0) {
             store.slots[key.1] = Some(Arc::clone(&slot));
             store.shared = None;
         }
-        let actor = PartitionActor {
-            key,
-            kind: plan.kind,
-            slot,
-            coordinator: me.clone(),
-            governor: self.with.governor.clone(),
-            pool: self.with.pool.clone(),
-            charged: None,
-            dismissed: false,
-        };
+        let actor =
+            PartitionActor { key, kind: plan.kind, slot, links: Arc::clone(links), charged: None, dismissed: false };
         let addr = PartitionActor::start_in_arbiter(&self.with.partitions, move |_| actor);
         self.actors.insert(task, (key, addr.clone()));
         addr
@@ -193,6 +216,11 @@ impl Actor for Coordinator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1 << 20);
+        self.links = Some(Arc::new(Links {
+            coordinator: ctx.address(),
+            governor: self.with.governor.clone(),
+            pool: self.with.pool.clone(),
+        }));
     }
 }
 
@@ -211,7 +239,7 @@ impl Message for Submit {
 impl Handler<Submit> for Coordinator {
     type Result = ();
 
-    fn handle(&mut self, submit: Submit, ctx: &mut Self::Context) {
+    fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
         let Submit { job, stages, wanted, outcome } = submit;
         if self.stopped {
             // Whoever dropped the handle does not want to know.
@@ -229,14 +257,16 @@ impl Handler<Submit> for Coordinator {
         });
         let input = Input::Submit { job, action, stages: specs.collect(), wanted };
         for plan in stages {
-            self.stores.entry(plan.store).or_insert_with(|| StoreShell {
-                slots: vec![None; plan.partitions],
-                plan,
-                shared: None,
-            });
+            match self.stores.entry(plan.store) {
+                // The newest plan counts: what it reads may have been persisted, or released, since the last one.
+                Entry::Occupied(mut known) => known.get_mut().plan = plan,
+                Entry::Vacant(free) => {
+                    free.insert(StoreShell { slots: vec![None; plan.partitions], plan, shared: None });
+                }
+            }
         }
         self.jobs.insert(job, JobShell { outcome, results: Vec::new() });
-        self.step(input, None, &ctx.address());
+        self.step(input, None);
     }
 }
 
@@ -256,10 +286,10 @@ impl Message for TaskReport {
 impl Handler<TaskReport> for Coordinator {
     type Result = ();
 
-    fn handle(&mut self, report: TaskReport, ctx: &mut Self::Context) {
+    fn handle(&mut self, report: TaskReport, _: &mut Self::Context) {
         let TaskReport { task, end, output, duration } = report;
         self.running.remove(&task);
-        self.step(Input::TaskEnded { task, end, duration }, output, &ctx.address());
+        self.step(Input::TaskEnded { task, end, duration }, output);
     }
 }
 
@@ -276,9 +306,9 @@ impl Message for PartitionGone {
 impl Handler<PartitionGone> for Coordinator {
     type Result = ();
 
-    fn handle(&mut self, PartitionGone { key, generation }: PartitionGone, ctx: &mut Self::Context) {
+    fn handle(&mut self, PartitionGone { key, generation }: PartitionGone, _: &mut Self::Context) {
         let (store, partition) = key;
-        self.step(Input::PartitionLost { store, partition, generation }, None, &ctx.address());
+        self.step(Input::PartitionLost { store, partition, generation }, None);
     }
 }
 
@@ -294,8 +324,8 @@ impl Message for CancelJob {
 impl Handler<CancelJob> for Coordinator {
     type Result = ();
 
-    fn handle(&mut self, CancelJob { job }: CancelJob, ctx: &mut Self::Context) {
-        self.step(Input::Cancel { job }, None, &ctx.address());
+    fn handle(&mut self, CancelJob { job }: CancelJob, _: &mut Self::Context) {
+        self.step(Input::Cancel { job }, None);
     }
 }
 
@@ -309,10 +339,10 @@ impl Message for CancelAll {
 impl Handler<CancelAll> for Coordinator {
     type Result = MessageResult<CancelAll>;
 
-    fn handle(&mut self, _: CancelAll, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: CancelAll, _: &mut Self::Context) -> Self::Result {
         let jobs = self.machine.jobs();
         for job in &jobs {
-            self.step(Input::Cancel { job: *job }, None, &ctx.address());
+            self.step(Input::Cancel { job: *job }, None);
         }
         MessageResult(jobs)
     }
@@ -330,29 +360,31 @@ impl Message for Forget {
 impl Handler<Forget> for Coordinator {
     type Result = ();
 
-    fn handle(&mut self, Forget { store }: Forget, ctx: &mut Self::Context) {
-        self.step(Input::Forget { store }, None, &ctx.address());
+    fn handle(&mut self, Forget { store }: Forget, _: &mut Self::Context) {
+        self.step(Input::Forget { store }, None);
     }
 }
 
-/// From a test: kill the actor of a stored partition, as a fault would. Answers whether there was one; by then it is
-/// dead or has the order to die in its mailbox, before any later order.
+/// From a test: kill the actor of a stored partition, as a fault would. Answers with the attempt that made
+/// it, or is making it, if there was one; by then it is dead or has the order to die in its mailbox.
 pub(crate) struct KillPartition {
     pub(crate) store: StoreId,
     pub(crate) partition: PartitionIndex,
 }
 
 impl Message for KillPartition {
-    type Result = bool;
+    type Result = Option<TaskId>;
 }
 
 impl Handler<KillPartition> for Coordinator {
-    type Result = bool;
+    type Result = MessageResult<KillPartition>;
 
-    fn handle(&mut self, kill: KillPartition, _: &mut Self::Context) -> bool {
+    fn handle(&mut self, kill: KillPartition, _: &mut Self::Context) -> Self::Result {
         let slot = self.stores.get(&kill.store).and_then(|store| store.slots.get(kill.partition)?.as_ref());
-        let actor = slot.and_then(|slot| self.actors.get(&slot.generation));
-        actor.is_some_and(|(_, actor)| post(actor, Kill).is_ok())
+        MessageResult(
+            slot.map(|slot| slot.generation)
+                .filter(|generation| self.actors.get(generation).is_some_and(|(_, actor)| post(actor, Kill).is_ok())),
+        )
     }
 }
 

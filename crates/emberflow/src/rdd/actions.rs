@@ -11,7 +11,7 @@ use emberflow_core::{
 };
 
 use super::Rdd;
-use crate::action::Action;
+use crate::action::{Action, Driver};
 
 impl<T: ExchangeData> Rdd<T> {
     /// All the rows, in the order of partitions and within them.
@@ -49,31 +49,32 @@ impl<T: ExchangeData> Rdd<T> {
 
     pub(crate) fn collect_as(&self, info: OpInfo) -> Action<Vec<T>> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
-            let wanted = rdd.all_partitions();
-            let parts = driver.run(&rdd, info, wanted, |_, mut rows, cx| {
-                let mut all: Vec<T> = Vec::new();
-                while let Some(batch) = rows.next()? {
-                    cx.check_cancelled()?;
-                    match batch {
-                        Batch::Owned(rows) if all.is_empty() => all = rows,
-                        Batch::Owned(mut rows) => all.append(&mut rows),
-                        Batch::Shared(rows) => all.extend_from_slice(rows.as_slice()),
-                    }
+        Action::start(&self.shared().engine, |driver| async move { rdd.collect_with(&driver, info).await })
+    }
+
+    pub(crate) async fn collect_with(&self, driver: &Driver, info: OpInfo) -> Result<Vec<T>> {
+        let parts = driver.run(self, info, self.all_partitions(), |_, mut rows, cx| {
+            let mut all: Vec<T> = Vec::new();
+            while let Some(batch) = rows.next()? {
+                cx.check_cancelled()?;
+                match batch {
+                    Batch::Owned(rows) if all.is_empty() => all = rows,
+                    Batch::Owned(mut rows) => all.append(&mut rows),
+                    Batch::Shared(rows) => all.extend_from_slice(rows.as_slice()),
                 }
-                let rows = all.len() as u64;
-                Ok((all, rows))
-            });
-            let mut parts = parts.await?;
-            if parts.len() == 1 {
-                return Ok(parts.remove(0));
             }
-            let mut all = Vec::with_capacity(parts.iter().map(Vec::len).sum());
-            for mut part in parts {
-                all.append(&mut part);
-            }
-            Ok(all)
-        })
+            let rows = all.len() as u64;
+            Ok((all, rows))
+        });
+        let mut parts = parts.await?;
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
+        }
+        let mut all = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+        for mut part in parts {
+            all.append(&mut part);
+        }
+        Ok(all)
     }
 }
 

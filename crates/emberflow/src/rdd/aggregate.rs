@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use emberflow_core::{
-    batch::Batch,
     data::{Data, ExchangeData},
     error::Result,
     place::{OpInfo, Place},
@@ -55,14 +54,7 @@ impl<T: ExchangeData> Rdd<T> {
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
-                    let merged = match batch {
-                        Batch::Owned(rows) => rows.into_iter().reduce(|a, b| each(a, b)),
-                        Batch::Shared(rows) => rows.as_slice().iter().cloned().reduce(|a, b| each(a, b)),
-                    };
-                    sum = match (sum, merged) {
-                        (Some(a), Some(b)) => Some(each(a, b)),
-                        (a, b) => a.or(b),
-                    };
+                    sum = batch.reduce(sum, |a, b| each(a, b));
                 }
                 Ok((sum, count))
             });
@@ -170,10 +162,7 @@ impl<T: Data> Rdd<T> {
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
-                    sum = match batch {
-                        Batch::Owned(rows) => rows.into_iter().fold(sum, &within),
-                        Batch::Shared(rows) => rows.as_slice().iter().cloned().fold(sum, &within),
-                    };
+                    sum = batch.fold(sum, &within);
                 }
                 Ok((sum, count))
             });

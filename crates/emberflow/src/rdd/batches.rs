@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use emberflow_core::{
-    batch::{AnyStream, Batch, BoxStream, Stream},
+    batch::{AnyStream, Batch, BoxStream, Stream, buffers},
     data::Data,
     error::TaskError,
     ids::PartitionIndex,
@@ -62,11 +62,10 @@ impl<T, U, F: FnMut(Batch<T>) -> Result<Batch<U>, TaskError>> Stream<U> for Batc
 }
 
 /// Applies a function to every row of a batch.
-pub(super) fn map_batch<T: Clone, U>(batch: Batch<T>, each: impl FnMut(T) -> U) -> Batch<U> {
-    Batch::Owned(match batch {
-        Batch::Owned(rows) => rows.into_iter().map(each).collect(),
-        Batch::Shared(rows) => rows.as_slice().iter().cloned().map(each).collect(),
-    })
+pub(super) fn map_batch<T: Data, U: Data>(batch: Batch<T>, each: impl FnMut(T) -> U) -> Batch<U> {
+    let mut out = buffers::take();
+    batch.map_into(&mut out, each);
+    Batch::Owned(out)
 }
 
 /// A value for all partitions, behind one pointer.

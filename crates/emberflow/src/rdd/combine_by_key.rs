@@ -19,8 +19,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// Merges the values of each key with `f`.
     ///
     /// Wide: one shuffle after a map-side combine; narrow if `self` is placed by key already. `n` rows in, one row for
-    /// each distinct key out. Values meet in the order of partitions, so that a rerun gives the same bytes; `f` should
-    /// be associative and commutative. Combining before the shuffle stops by itself where it does not shrink the rows.
+    /// each distinct key out. Values meet in an order that the rows alone decide, so that a rerun gives the same bytes;
+    /// `f` should be associative and commutative. Combining before the shuffle stops by itself where it does not shrink the rows.
     /// Holds one entry for each key of a partition. Unlike [`group_by_key`](Self::group_by_key), it never gathers all
     /// values of a key. After Spark's `reduceByKey`.
     ///
@@ -175,8 +175,7 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// ```
     #[track_caller]
     pub fn collect_as_map(&self) -> Result<HashMap<K, V>> {
-        let info = OpInfo::new("collect_as_map", Place::caller());
-        self.collect_as(info).wait().map(HashMap::from_iter)
+        self.collect_as_map_async().wait()
     }
 
     /// As [`collect_as_map`](Self::collect_as_map), without waiting.
@@ -189,8 +188,10 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// ```
     #[track_caller]
     pub fn collect_as_map_async(&self) -> Action<HashMap<K, V>> {
-        let rows = self.collect_as(OpInfo::new("collect_as_map", Place::caller()));
-        Action::start(&self.shared().engine, |_| async move { rows.await.map(HashMap::from_iter) })
+        let (rdd, info) = (self.clone(), OpInfo::new("collect_as_map", Place::caller()));
+        Action::start(&self.shared().engine, |driver| async move {
+            rdd.collect_with(&driver, info).await.map(HashMap::from_iter)
+        })
     }
 }
 

@@ -1,9 +1,9 @@
-//! `flat_map` and `flat_map_with`: one row to any number of rows.
+//! `flat_map`, `flat_map_with` and `flat_map_extend`: one row to any number of rows.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, mem, sync::Arc};
 
 use emberflow_core::{
-    batch::{AnyStream, Batch, BoxStream, Stream},
+    batch::{AnyStream, Batch, BoxStream, Stream, buffers},
     data::{Data, ExchangeData},
     error::TaskError,
     ids::PartitionIndex,
@@ -59,6 +59,97 @@ impl<T: Data> Rdd<T> {
     }
 }
 
+impl<T: Data> Rdd<T> {
+    /// Looks at every row, and lets `f` add any number of rows for it to the end of a vector.
+    ///
+    /// Narrow. As [`flat_map`](Self::flat_map), but without an iterator that must own what it gives: rows are looked at
+    /// in place, and nothing is allocated between a row and what is made of it. `f` must leave alone what is in the
+    /// vector already; what it adds for one row is held in memory at once.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let lines = ctx.parallelize(vec!["to be or", "not to be"]);
+    /// let words = lines.flat_map_extend(|line, words| words.extend(line.split(' ').map(str::to_owned)));
+    /// assert_eq!(words.count()?, 6);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn flat_map_extend<U, F>(&self, f: F) -> Rdd<U>
+    where
+        U: Data,
+        F: Fn(&T, &mut Vec<U>) + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("flat_map_extend", Place::caller()).with_code::<F>();
+        self.narrow(info, FlatMapExtend { f: share(f), types: PhantomData }, None)
+    }
+}
+
+struct FlatMapExtend<T, U, F> {
+    f: Arc<F>,
+    types: PhantomData<fn(T) -> U>,
+}
+
+impl<T, U, F> Operator for FlatMapExtend<T, U, F>
+where
+    T: Data,
+    U: Data,
+    F: Fn(&T, &mut Vec<U>) + Send + Sync + 'static,
+{
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        Ok(AnyStream::new(ExtendStream {
+            rows: inputs.narrow::<T>(0, partition)?,
+            batch: None,
+            next: 0,
+            f: Arc::clone(&self.f),
+            marker: inputs.marker(),
+            batch_rows: inputs.task().batch_rows_of::<U>(),
+        }))
+    }
+}
+
+struct ExtendStream<T, F> {
+    rows: BoxStream<T>,
+    batch: Option<Batch<T>>,
+    /// The row of the batch that comes next.
+    next: usize,
+    f: Arc<F>,
+    marker: Marker,
+    batch_rows: usize,
+}
+
+impl<T, U, F> Stream<U> for ExtendStream<T, F>
+where
+    T: Data,
+    U: Data,
+    F: Fn(&T, &mut Vec<U>),
+{
+    fn next(&mut self) -> Result<Option<Batch<U>>, TaskError> {
+        let mut out = buffers::take();
+        loop {
+            if let Some(batch) = &self.batch {
+                self.marker.enter();
+                for row in &batch.as_slice()[self.next..] {
+                    (self.f)(row, &mut out);
+                    self.next += 1;
+                    if out.len() >= self.batch_rows {
+                        return Ok(Some(Batch::Owned(out)));
+                    }
+                }
+            }
+            self.marker.check_cancelled()?;
+            self.next = 0;
+            let used = mem::replace(&mut self.batch, self.rows.next()?);
+            if let Some(Batch::Owned(rows)) = used {
+                buffers::give(rows);
+            }
+            if self.batch.is_none() {
+                return Ok((!out.is_empty()).then_some(Batch::Owned(out)));
+            }
+        }
+    }
+}
+
 struct FlatMap<T, I, F> {
     f: Arc<F>,
     types: PhantomData<fn(T) -> I>,
@@ -73,7 +164,7 @@ where
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(FlatMapStream {
             rows: inputs.narrow(0, partition)?,
-            batch: Vec::new().into_iter(),
+            batch: Vec::new(),
             inner: None,
             f: Arc::clone(&self.f),
             marker: inputs.marker(),
@@ -84,7 +175,8 @@ where
 
 struct FlatMapStream<T, I: IntoIterator, F> {
     rows: BoxStream<T>,
-    batch: std::vec::IntoIter<T>,
+    /// The rows that are still to come, the next one last.
+    batch: Vec<T>,
     inner: Option<I::IntoIter>,
     f: Arc<F>,
     marker: Marker,
@@ -93,12 +185,12 @@ struct FlatMapStream<T, I: IntoIterator, F> {
 
 impl<T, I, F> Stream<I::Item> for FlatMapStream<T, I, F>
 where
-    T: Clone,
-    I: IntoIterator,
+    T: Data,
+    I: IntoIterator<Item: 'static>,
     F: Fn(T) -> I,
 {
     fn next(&mut self) -> Result<Option<Batch<I::Item>>, TaskError> {
-        let mut out = Vec::with_capacity(self.batch_rows);
+        let mut out = buffers::take();
         self.marker.enter();
         loop {
             if let Some(inner) = &mut self.inner {
@@ -109,11 +201,13 @@ where
                 }
                 self.inner = None;
             }
-            match self.batch.next() {
+            match self.batch.pop() {
                 Some(row) => self.inner = Some((self.f)(row).into_iter()),
-                None => match self.rows.next()? {
+                None => match self.marker.check_cancelled().and_then(|()| self.rows.next())? {
                     Some(batch) => {
-                        self.batch = batch.into_vec().into_iter();
+                        let mut rows = batch.into_vec();
+                        rows.reverse();
+                        buffers::give(mem::replace(&mut self.batch, rows));
                         self.marker.enter();
                     }
                     None => return Ok((!out.is_empty()).then_some(Batch::Owned(out))),

@@ -97,11 +97,11 @@ impl<T: Data> Rdd<T> {
     }
 
     fn each_partition_as(&self, info: OpInfo, f: impl Fn(PartitionIter<T>) + Send + Sync + 'static) -> Action<()> {
-        let (rdd, id) = (self.clone(), self.id());
+        let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let wanted = rdd.all_partitions();
             let parts = driver.run(&rdd, info, wanted, move |_, rows, cx| {
-                PartitionIter::run(rows, cx.marker(id), &f).map(|()| ((), 0))
+                PartitionIter::run(rows, cx.sink_marker(), &f).map(|()| ((), 0))
             });
             parts.await.map(|_| ())
         })

@@ -160,7 +160,7 @@ impl<T: Clone> Iterator for PartitionIter<T> {
                     }
                 }
             }
-            let next = self.rows.next();
+            let next = self.marker.check_cancelled().and_then(|()| self.rows.next());
             self.marker.enter();
             match next {
                 Ok(Some(Batch::Owned(rows))) => self.open = Open::Owned(rows.into_iter()),
@@ -221,10 +221,10 @@ impl<I: Iterator> Stream<I::Item> for PartitionStream<I> {
         };
         let batch: Vec<I::Item> = rows.by_ref().take(self.batch_rows).collect();
         self.failure.take()?;
-        if batch.is_empty() {
-            return Ok(None);
+        // An iterator that has ended is not asked again: it may have more to say.
+        if batch.len() == self.batch_rows {
+            self.rows = Rows::Open(rows);
         }
-        self.rows = Rows::Open(rows);
-        Ok(Some(Batch::Owned(batch)))
+        Ok((!batch.is_empty()).then_some(Batch::Owned(batch)))
     }
 }

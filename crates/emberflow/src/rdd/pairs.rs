@@ -49,10 +49,13 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         let info = OpInfo::new("keys", Place::caller());
         self.batches(info, None, |_| {
             |batch: Batch<(K, V)>| {
-                Ok(Batch::Owned(match batch {
-                    Batch::Owned(rows) => rows.into_iter().map(|(key, _)| key).collect(),
-                    Batch::Shared(rows) => rows.as_slice().iter().map(|(key, _)| key.clone()).collect(),
-                }))
+                Ok(match batch {
+                    Batch::Shared(rows) => {
+                        // The other halves are not cloned.
+                        Batch::Owned(rows.as_slice().iter().map(|(key, _)| key.clone()).collect())
+                    }
+                    owned => map_batch(owned, |(key, _)| key),
+                })
             }
         })
     }
@@ -72,10 +75,12 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         let info = OpInfo::new("values", Place::caller());
         self.batches(info, None, |_| {
             |batch: Batch<(K, V)>| {
-                Ok(Batch::Owned(match batch {
-                    Batch::Owned(rows) => rows.into_iter().map(|(_, value)| value).collect(),
-                    Batch::Shared(rows) => rows.as_slice().iter().map(|(_, value)| value.clone()).collect(),
-                }))
+                Ok(match batch {
+                    Batch::Shared(rows) => {
+                        Batch::Owned(rows.as_slice().iter().map(|(_, value)| value.clone()).collect())
+                    }
+                    owned => map_batch(owned, |(_, value)| value),
+                })
             }
         })
     }

@@ -96,7 +96,7 @@ impl<T: ExchangeData> Rdd<T> {
             let round = match (looked_at, found.len()) {
                 (0, _) => 1,
                 (_, 0) => looked_at * GROWTH,
-                (_, some) => (left * looked_at).div_ceil(some).min(looked_at * GROWTH),
+                (_, some) => left.saturating_mul(looked_at).div_ceil(some).min(looked_at * GROWTH),
             };
             let until = self.partitions().min(looked_at + round);
             let wanted = (looked_at..until).collect();

@@ -100,7 +100,7 @@ struct Numbered<T> {
     next: u64,
 }
 
-impl<T: Clone> Stream<(T, u64)> for Numbered<T> {
+impl<T: Data> Stream<(T, u64)> for Numbered<T> {
     fn next(&mut self) -> Result<Option<Batch<(T, u64)>>, TaskError> {
         let Some(batch) = self.rows.next()? else { return Ok(None) };
         let first = self.next;

@@ -10,14 +10,14 @@
 //! passed. At high cardinality nearly every row of one large table costs a cache miss; this costs one more pass
 //! instead (radix partitioning, after Manegold, Boncz and Kersten 2002).
 
-use std::{any::Any, marker::PhantomData, mem, sync::Arc};
+use std::{any::Any, borrow::Cow, marker::PhantomData, mem, sync::Arc};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, IterStream, Stream},
     blocks::{BlockWriter, Blocks},
     data::{ExchangeData, Key},
     error::TaskError,
-    ids::{PartitionIndex, RddId},
+    ids::PartitionIndex,
     lineage::Dependency,
     operator::{Inputs, Operator, StoreWriter},
     partitioner::KeyHasher,
@@ -29,12 +29,14 @@ use emberflow_core::{
 
 use super::{
     IntoPartitioning, Partitioning, dependency,
-    table::{Cell, Plain, Table, Taken},
+    table::{Candidate, Cell, Plain, Table, Taken},
 };
 use crate::{context::NodeSpec, rdd::Rdd};
 
 /// Rows between two looks at whether combining pays.
 const LOOK_ROWS: usize = 1 << 16;
+/// Rows that a large table is asked for at once: what is noted of them stays in the innermost cache.
+const PROBE_ROWS: usize = 512;
 /// Keys beyond which a map-side table is written out.
 const TABLE_ROWS: usize = 1 << 18;
 /// Shallow bytes of rows that one piece of a reducer's input should have: its table fits the second-level cache.
@@ -84,7 +86,7 @@ where
         Dependency::Narrow(Arc::clone(parent.node()))
     } else {
         let (aggregator, hasher) = (Arc::clone(&aggregator), hasher.clone());
-        let writer = CombineWriter { aggregator, hasher, partitioning, map_side, rdd: parent.id(), types: PhantomData };
+        let writer = CombineWriter { aggregator, hasher, partitioning, map_side, types: PhantomData };
         dependency(parent, info.clone(), writer)
     };
     shared.rdd(NodeSpec {
@@ -107,6 +109,10 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
         None
     }
 
+    fn has_block(&self, reducer: PartitionIndex) -> bool {
+        self.combined.has(reducer) || self.passed.has(reducer)
+    }
+
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }
@@ -117,7 +123,6 @@ struct CombineWriter<K, V, C, A> {
     hasher: KeyHasher,
     partitioning: Partitioning<K>,
     map_side: MapSide,
-    rdd: RddId,
     types: PhantomData<fn(V) -> C>,
 }
 
@@ -145,35 +150,40 @@ where
         let partitions = self.partitioning.placement().partitions();
         let (mut combined, mut passed) = (BlockWriter::new(partitions), BlockWriter::new(partitions));
         let mut table: Table<K, S> = Table::new();
+        let mut scratch = Scratch::default();
         let (mut combining, mut seen) = (self.map_side == MapSide::Combine, 0);
-        let marker = cx.marker(self.rdd);
+        let marker = cx.sink_marker();
         while let Some(batch) = rows.next()? {
             cx.check_cancelled()?;
             marker.enter();
             let mut rest = Rest::of(batch);
             while combining && !rest.is_empty() {
                 let taken = rest.len().min(LOOK_ROWS - seen % LOOK_ROWS);
+                let taken = if table.is_large() { taken.min(PROBE_ROWS) } else { taken };
+                let probed = scratch.probe(&table, &self.hasher, &rest.as_slice()[..taken]);
                 match &mut rest {
+                    Rest::Owned(rows) if probed => {
+                        for (at, (key, value)) in rows.drain(..taken).enumerate() {
+                            self.add_probed(&mut table, scratch.at(at), Cow::Owned(key), value);
+                        }
+                    }
                     Rest::Owned(rows) => {
-                        for (key, value) in rows.by_ref().take(taken) {
-                            let hash = self.hasher.hash(&key);
-                            match table.find(hash, |k| *k == key) {
-                                Ok(cell) => cell.update(|sum| self.aggregator.merge_value(sum, value)),
-                                Err(free) => table.insert(free, hash, key, S::new(self.aggregator.create(value))),
-                            }
+                        for (key, value) in rows.drain(..taken) {
+                            self.add(&mut table, self.hasher.hash(&key), Cow::Owned(key), value);
                         }
                     }
                     Rest::Shared(rows, from) => {
-                        for (key, value) in &rows.as_slice()[*from..*from + taken] {
-                            let (hash, value) = (self.hasher.hash(key), value.clone());
-                            match table.find(hash, |k| k == key) {
-                                Ok(cell) => cell.update(|sum| self.aggregator.merge_value(sum, value)),
-                                Err(free) => {
-                                    table.insert(free, hash, key.clone(), S::new(self.aggregator.create(value)));
-                                }
+                        let next = &rows.as_slice()[*from..*from + taken];
+                        *from += taken;
+                        if probed {
+                            for (at, (key, value)) in next.iter().enumerate() {
+                                self.add_probed(&mut table, scratch.at(at), Cow::Borrowed(key), value.clone());
+                            }
+                        } else {
+                            for (key, value) in next {
+                                self.add(&mut table, self.hasher.hash(key), Cow::Borrowed(key), value.clone());
                             }
                         }
-                        *from += taken;
                     }
                 }
                 seen += taken;
@@ -186,7 +196,7 @@ where
                 }
             }
             match rest {
-                Rest::Owned(rows) => rows.for_each(|row| self.pass(row, &mut passed)),
+                Rest::Owned(rows) => Batch::Owned(rows).for_each(|row| self.pass(row, &mut passed)),
                 Rest::Shared(rows, from) => {
                     rows.as_slice()[from..].iter().cloned().for_each(|row| self.pass(row, &mut passed));
                 }
@@ -198,6 +208,30 @@ where
             combined.chunks().map(size::estimate).sum::<u64>() + passed.chunks().map(size::estimate).sum::<u64>();
         let data = Arc::new(CombineBlocks { combined, passed });
         Ok(Stored { rows: combined_rows + passed_rows, bytes, data })
+    }
+
+    /// Merges one row into the table; its key is only kept if it is new.
+    #[inline]
+    fn add<S: Cell<C>>(&self, table: &mut Table<K, S>, hash: u64, key: Cow<'_, K>, value: V) {
+        match table.find(hash, |k| *k == *key) {
+            Ok(cell) => cell.update(|sum| self.aggregator.merge_value(sum, value)),
+            Err(free) => table.insert(free, hash, key.into_owned(), S::new(self.aggregator.create(value))),
+        }
+    }
+
+    /// The same, for a row that the table was asked for ahead of time.
+    #[inline]
+    fn add_probed<S: Cell<C>>(
+        &self,
+        table: &mut Table<K, S>,
+        (hash, candidate): (u64, Candidate),
+        key: Cow<'_, K>,
+        value: V,
+    ) {
+        match table.get(candidate, |k| *k == *key) {
+            Some(cell) => cell.update(|sum| self.aggregator.merge_value(sum, value)),
+            None => self.add(table, hash, key, value),
+        }
     }
 
     #[inline]
@@ -216,25 +250,54 @@ where
     }
 }
 
+/// What is known of the next rows before they are merged, if the table is large enough to be asked ahead of time.
+#[derive(Default)]
+struct Scratch {
+    hashes: Vec<u64>,
+    found: Vec<Candidate>,
+}
+
+impl Scratch {
+    /// Asks the table ahead of time if that pays; whether it did.
+    fn probe<K: Key, V, S>(&mut self, table: &Table<K, S>, hasher: &KeyHasher, rows: &[(K, V)]) -> bool {
+        let probed = table.is_large();
+        if probed {
+            self.hashes.clear();
+            self.hashes.extend(rows.iter().map(|(key, _)| hasher.hash(key)));
+            table.probe(&self.hashes, &mut self.found);
+        }
+        probed
+    }
+
+    #[inline]
+    fn at(&self, row: usize) -> (u64, Candidate) {
+        (self.hashes[row], self.found[row])
+    }
+}
+
 /// What is left of a batch.
 enum Rest<T> {
-    Owned(std::vec::IntoIter<T>),
+    Owned(Vec<T>),
     Shared(emberflow_core::batch::SharedRows<T>, usize),
 }
 
 impl<T> Rest<T> {
     fn of(batch: Batch<T>) -> Self {
         match batch {
-            Batch::Owned(rows) => Self::Owned(rows.into_iter()),
+            Batch::Owned(rows) => Self::Owned(rows),
             Batch::Shared(rows) => Self::Shared(rows, 0),
         }
     }
 
-    fn len(&self) -> usize {
+    fn as_slice(&self) -> &[T] {
         match self {
-            Self::Owned(rows) => rows.len(),
-            Self::Shared(rows, from) => rows.as_slice().len() - from,
+            Self::Owned(rows) => rows.as_slice(),
+            Self::Shared(rows, from) => &rows.as_slice()[*from..],
         }
+    }
+
+    fn len(&self) -> usize {
+        self.as_slice().len()
     }
 
     fn is_empty(&self) -> bool {
@@ -259,13 +322,7 @@ where
         let (task, marker) = (inputs.task().clone(), inputs.marker());
         let reducer = if inputs.is_shuffle(0) { partition } else { 0 };
         let source = if inputs.is_shuffle(0) {
-            // Only those with something for this reducer: a hundred thousand map tasks may have nothing.
-            let outputs = inputs.map_outputs::<CombineBlocks<K, V, C>>(0);
-            let some = |blocks: &Arc<CombineBlocks<K, V, C>>| {
-                !blocks.combined.of(reducer).is_empty() || !blocks.passed.of(reducer).is_empty()
-            };
-            let outputs = outputs.filter(|blocks| blocks.as_ref().map_or(true, some));
-            Source::Blocks(outputs.collect::<Result<Vec<_>, _>>()?)
+            Source::Blocks(inputs.blocks(0, reducer).collect::<Result<_, _>>()?)
         } else {
             Source::Placed(inputs.narrow(0, partition)?)
         };

@@ -7,7 +7,7 @@ use emberflow_core::{
     blocks::{BlockWriter, Blocks},
     data::{Data, ExchangeData},
     error::TaskError,
-    ids::{PartitionIndex, RddId},
+    ids::PartitionIndex,
     operator::{Inputs, Operator, StoreWriter},
     partitioner::Placement,
     place::OpInfo,
@@ -32,7 +32,7 @@ where
     S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
     F: FnMut(&T) -> usize,
 {
-    let writer = PlaceWriter { start, partitions, rdd: parent.id(), rows: PhantomData };
+    let writer = PlaceWriter { start, partitions, rows: PhantomData };
     parent.shared().rdd(NodeSpec {
         partitions,
         op: Arc::new(ReadPlaced::<T>(PhantomData)),
@@ -50,7 +50,6 @@ pub(crate) fn spread(map: PartitionIndex, partitions: usize) -> usize {
 struct PlaceWriter<T, S> {
     start: S,
     partitions: usize,
-    rdd: RddId,
     rows: PhantomData<fn(T)>,
 }
 
@@ -64,7 +63,7 @@ where
         let mut stream: BoxStream<T> = input.downcast()?;
         let mut place = (self.start)(partition);
         let mut writer = BlockWriter::new(self.partitions);
-        let marker = cx.marker(self.rdd);
+        let marker = cx.sink_marker();
         while let Some(batch) = stream.next()? {
             cx.check_cancelled()?;
             marker.enter();
@@ -83,7 +82,7 @@ struct ReadPlaced<T>(PhantomData<fn() -> T>);
 impl<T: Data> Operator for ReadPlaced<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let mut chunks = Vec::new();
-        for blocks in inputs.map_outputs::<Blocks<T>>(0) {
+        for blocks in inputs.blocks::<Blocks<T>>(0, partition) {
             let blocks = blocks?;
             chunks.extend(blocks.of(partition).iter().map(|rows| SharedRows::new(Arc::clone(rows), 0..rows.len())));
         }

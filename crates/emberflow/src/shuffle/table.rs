@@ -4,6 +4,8 @@
 //! promise. The index is open addressing with linear probing over 8-byte slots (32 bits of hash, 32 bits of entry), at
 //! most half full, so that a hit costs one slot and one entry.
 
+use std::mem;
+
 /// Where a combiner is kept, and how it is replaced by what the user's function makes of it.
 pub(super) trait Cell<C> {
     fn new(value: C) -> Self;
@@ -56,6 +58,10 @@ pub(super) struct Table<K, S> {
     mask: usize,
 }
 
+/// An entry with the right hash, or none.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate(u64);
+
 const FIRST_SLOTS: usize = 16;
 const HASH_BITS: u64 = !0 << 32;
 
@@ -87,6 +93,36 @@ impl<K, S> Table<K, S> {
         }
     }
 
+    /// Whether the table has outgrown the inner caches, so that [`probe`](Self::probe) pays.
+    pub(super) fn is_large(&self) -> bool {
+        const INNER_CACHE_BYTES: usize = 256 << 10;
+        mem::size_of_val(self.slots.as_slice()) + mem::size_of_val(self.entries.as_slice()) > INNER_CACHE_BYTES
+    }
+
+    /// Looks up many hashes at once: for each, the entry that probably has it.
+    ///
+    /// One lookup in a large table is two or three cache misses, one after the other. Here each loop misses on its own:
+    /// no load waits for another row's, so that the processor has many of them under way at a time.
+    pub(super) fn probe(&self, hashes: &[u64], found: &mut Vec<Candidate>) {
+        found.clear();
+        found.extend(hashes.iter().map(|hash| Candidate(self.slots[position(*hash, self.mask)])));
+        for (candidate, hash) in found.iter_mut().zip(hashes) {
+            let mut at = position(*hash, self.mask);
+            while candidate.0 != 0 && (candidate.0 ^ hash) & HASH_BITS != 0 {
+                at = (at + 1) & self.mask;
+                candidate.0 = self.slots[at];
+            }
+        }
+    }
+
+    /// The value of the entry that [`probe`](Self::probe) found, if it is the key that `is_key` recognises.
+    #[inline]
+    pub(super) fn get(&mut self, candidate: Candidate, is_key: impl Fn(&K) -> bool) -> Option<&mut S> {
+        let entry = ((candidate.0 & !HASH_BITS) as usize).checked_sub(1)?;
+        let (key, value) = &mut self.entries[entry];
+        is_key(key).then_some(value)
+    }
+
     /// Puts a new key into the free slot that [`find`](Self::find) has just named.
     ///
     /// # Panics
@@ -104,14 +140,14 @@ impl<K, S> Table<K, S> {
     /// Takes the entries out, in the order in which they came, and leaves the table empty for the next ones.
     pub(super) fn take(&mut self) -> Vec<(K, S)> {
         self.slots.fill(0);
-        std::mem::take(&mut self.entries)
+        mem::take(&mut self.entries)
     }
 
     /// Doubles the index. The slots hold all of the hash that places them, so no key is hashed again.
     #[cold]
     fn grow(&mut self) {
         let size = self.slots.len() * 2;
-        let old = std::mem::replace(&mut self.slots, vec![0; size]);
+        let old = mem::replace(&mut self.slots, vec![0; size]);
         self.mask = size - 1;
         for slot in old.into_iter().filter(|slot| *slot != 0) {
             let mut at = position(slot, self.mask);

@@ -20,6 +20,9 @@ use emberflow_core::{
 
 use crate::{action::Action, rdd::Rdd};
 
+/// How often the removal of an unfinished directory is begun again because a file was added to it.
+const REMOVALS: usize = 1000;
+
 impl<T: Data + Display> Rdd<T> {
     /// Writes the rows as text: a directory at `path`, with one file `part-00000`, … a partition, a line a row, and an
     /// empty file `_SUCCESS`.
@@ -152,8 +155,14 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if !self.committed {
-            // Nothing can be done about a directory that cannot be removed; its name says what it is.
-            let _ = fs::remove_dir_all(&*self.unfinished);
+            // A task that has not heard of the end yet may make its file meanwhile: each can do so once, and none when
+            // the directory is gone. Nothing can be done about one that cannot be removed; its name says what it is.
+            for _ in 0..REMOVALS {
+                match fs::remove_dir_all(&*self.unfinished) {
+                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                    _ => break,
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use emberflow_core::{
-    batch::{AnyStream, Batch, Stream},
+    batch::{AnyStream, Batch, Stream, buffers},
     data::ExchangeData,
     error::TaskError,
     ids::PartitionIndex,
@@ -42,7 +42,9 @@ macro_rules! range_row {
             fn batch(start: Self, from: u64, to: u64) -> Vec<Self> {
                 // Between the range's start and end, so the sum wraps back to where it belongs.
                 let first = start.wrapping_add(from as $integer);
-                (0..to - from).map(|n| first.wrapping_add(n as $integer)).collect()
+                let mut rows = buffers::take();
+                rows.extend((0..to - from).map(|n| first.wrapping_add(n as $integer)));
+                rows
             }
         }
     )*};

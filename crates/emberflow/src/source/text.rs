@@ -13,7 +13,7 @@ use std::{
 };
 
 use emberflow_core::{
-    batch::{AnyStream, Batch, Stream},
+    batch::{AnyStream, Batch, Stream, buffers},
     error::{Error, Result, TaskError},
     ids::PartitionIndex,
     operator::{Inputs, Operator},
@@ -234,7 +234,7 @@ impl Stream<String> for LineStream {
         self.task.check_cancelled()?;
         self.marker.enter();
         let batch_rows = self.task.batch_rows_of::<String>();
-        let mut rows = Vec::with_capacity(batch_rows);
+        let mut rows = buffers::take();
         while rows.len() < batch_rows {
             let lines = match &mut self.lines {
                 Some(lines) => lines,
@@ -318,21 +318,26 @@ impl Lines {
                 None => self.carry.extend_from_slice(part),
                 Some(_) if self.carry.is_empty() => {
                     let line = part.to_vec();
-                    rows.push(self.line(line, begin, options)?);
+                    rows.push(self.ended_line(line, begin, options)?);
                 }
                 Some(_) => {
                     self.carry.extend_from_slice(part);
                     let line = std::mem::take(&mut self.carry);
-                    rows.push(self.line(line, begin, options)?);
+                    rows.push(self.ended_line(line, begin, options)?);
                 }
             }
         }
     }
 
-    fn line(&self, mut bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
+    /// A line that ended with a line feed: a carriage return before it belongs to the line's end.
+    fn ended_line(&self, mut bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
+        self.line(bytes, begin, options)
+    }
+
+    fn line(&self, bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
         match String::from_utf8(bytes) {
             Ok(line) => Ok(line),
             Err(error) if options.lossy => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
@@ -404,7 +409,7 @@ impl Blocks {
             return Ok(Self::Direct(reader));
         }
         let (send, receive) = mpsc::sync_channel(BLOCKS_AHEAD);
-        task.io().spawn(Box::new(move || {
+        let spawned = task.io().spawn(Box::new(move || {
             // Ends with the file, with an error, or when the reader of the channel has gone.
             while let Some(block) = reader.next_block().transpose() {
                 let over = block.is_err();
@@ -413,6 +418,9 @@ impl Blocks {
                 }
             }
         }));
+        if !spawned {
+            return Reader::open(piece, from).map(Self::Direct).map_err(FileFault::into_task_error);
+        }
         Ok(Self::Ahead(receive))
     }
 
