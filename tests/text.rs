@@ -1,0 +1,305 @@
+//! Text files in and out: what is read, how it is cut and packed, what goes wrong, and that output is whole or not there.
+
+mod support;
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use emberflow::{Error, Event, TextOptions};
+use flate2::{Compression, write::GzEncoder};
+
+use self::support::{Gate, ON_PURPOSE, Tally, World, names_in, next_of};
+
+fn write(world: &World, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    let path = world.files().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn lines_of(world: &World, path: &Path) -> Result<Vec<String>, Error> {
+    world.text_file(path)?.collect()
+}
+
+// ---- Reading.
+
+#[test]
+fn what_names_no_file_is_refused_with_what_was_given() {
+    let world = World::new(1);
+    write(&world, "a.txt", "a");
+    for name in ["missing", "*.csv", "missing/*.txt"] {
+        let error = world.text_file(world.files().join(name)).err().unwrap();
+        assert!(matches!(&error, Error::NoSuchInput { pattern } if pattern.ends_with(name)), "{error:?}");
+        assert!(error.to_string().contains("matches no file; give a file, a directory, or a glob"), "{error}");
+    }
+    let error = world.text_file(world.files().join("a[")).err().unwrap();
+    assert!(matches!(&error, Error::BadGlob { pattern, .. } if pattern.ends_with("a[")), "{error:?}");
+}
+
+#[test]
+fn a_line_that_is_not_utf8_is_named_by_file_and_byte_or_replaced() {
+    let world = World::new(1);
+    let good = "caf\u{e9}\n".repeat(100);
+    let path = write(&world, "bad.txt", [good.as_bytes(), b"x\xe9y\nend"].concat());
+    let error = lines_of(&world, &path).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("bad.txt") && text.contains(&format!("byte {}", good.len() + 1)), "{text}");
+    assert!(text.contains("not UTF-8"), "{text}");
+    assert!(matches!(&error, Error::TaskFailed { causes, .. } if causes.len() == 1), "retrying is useless: {error:?}");
+
+    let lossy = world.text_files(&[&path], &TextOptions::new().lossy(true)).unwrap().collect().unwrap();
+    assert_eq!(&lossy[99..], ["caf\u{e9}", "x\u{fffd}y", "end"]);
+}
+
+#[test]
+fn a_file_that_changed_after_it_was_found_is_an_error_rather_than_a_mixture() {
+    let world = World::new(1);
+    let path = write(&world, "a.txt", "one\ntwo\n");
+    let lines = world.text_file(&path).unwrap();
+    assert_eq!(lines.count().unwrap(), 2);
+    fs::write(&path, "one\ntwo\nthree\n").unwrap();
+    let error = lines.count().unwrap_err().to_string();
+    assert!(error.contains("a.txt has changed since the rdd was made"), "{error}");
+    assert_eq!(world.text_file(&path).unwrap().count().unwrap(), 3);
+
+    // The same length, another time.
+    let lines = world.text_file(&path).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
+    assert!(lines.count().unwrap_err().to_string().contains("another time stamp"));
+
+    let lines = world.text_file(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(lines.count().unwrap_err().to_string().contains("cannot read"));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_named_by_its_first_byte() {
+    let world = World::new(1);
+    let path = write(&world, "long.txt", format!("short\n{}\nend\n", "x".repeat(1000)));
+    let options = TextOptions::new().max_line_bytes(999);
+    let error = world.text_files(&[&path], &options).unwrap().count().unwrap_err().to_string();
+    assert!(error.contains("long.txt, byte 6: a line of more than 999 bytes"), "{error}");
+    let options = TextOptions::new().max_line_bytes(1000);
+    assert_eq!(world.text_files(&[&path], &options).unwrap().count().unwrap(), 3);
+}
+
+#[test]
+fn gzip_is_decompressed_whatever_its_members_and_a_truncated_one_is_an_error() {
+    let world = World::new(1);
+    let text: String = (0..200_000).map(|n| format!("line {n}\n")).collect();
+    let (first, second) = text.split_at(1_000_003);
+    let zipped = [gzip(first.as_bytes()), gzip(second.as_bytes())].concat();
+    let path = write(&world, "two-members.gz", &zipped);
+    assert_eq!(lines_of(&world, &path).unwrap(), text.lines().collect::<Vec<_>>());
+
+    let path = write(&world, "truncated.gz", &zipped[..zipped.len() - 10]);
+    let error = lines_of(&world, &path).unwrap_err().to_string();
+    assert!(error.contains("truncated.gz"), "{error}");
+    let path = write(&world, "text.gz", "this is no gzip");
+    assert!(lines_of(&world, &path).unwrap_err().to_string().contains("text.gz"));
+}
+
+#[test]
+fn a_directory_is_read_in_path_order_without_what_is_hidden() {
+    let world = World::new(2);
+    for (name, text) in [
+        ("d/b.txt", "b\n"),
+        ("d/a.txt", "a1\na2"),
+        ("d/c/d.txt", "d"),
+        ("d/c/_SUCCESS", "no"),
+        ("d/.hidden", "no"),
+        ("d/_temporary/part-0", "no"),
+        ("d/empty", ""),
+    ] {
+        write(&world, name, text);
+    }
+    assert_eq!(lines_of(&world, &world.files().join("d")).unwrap(), ["a1", "a2", "b", "d"]);
+    assert_eq!(lines_of(&world, &world.files().join("d/[ab].txt")).unwrap(), ["a1", "a2", "b"]);
+    assert_eq!(lines_of(&world, &world.files().join("d/**/*.txt")).unwrap(), ["a1", "a2", "b", "d"]);
+    // What is asked for by name is read, hidden or not.
+    assert_eq!(lines_of(&world, &world.files().join("d/.hidden")).unwrap(), ["no"]);
+}
+
+#[test]
+fn an_empty_file_and_an_empty_directory_have_no_lines() {
+    let world = World::new(1);
+    let path = write(&world, "empty", "");
+    assert_eq!(lines_of(&world, &path).unwrap(), [] as [&str; 0]);
+    fs::create_dir(world.files().join("void")).unwrap();
+    let lines = world.text_file(world.files().join("void")).unwrap();
+    assert_eq!((lines.partitions(), lines.count().unwrap()), (0, 0));
+}
+
+#[test]
+fn a_thousand_small_files_are_packed_into_few_partitions() {
+    let world = World::new(2);
+    let mut expected = Vec::new();
+    for n in 0..1_000 {
+        write(&world, &format!("{n:04}"), format!("{n}\nx\n"));
+        expected.extend([n.to_string(), "x".to_owned()]);
+    }
+    let lines = world.text_file(world.files()).unwrap();
+    assert!((2..=32).contains(&lines.partitions()), "{} partitions", lines.partitions());
+    assert_eq!(lines.collect().unwrap(), expected);
+}
+
+#[test]
+fn a_large_file_is_cut_and_its_lines_are_whole() {
+    let world = World::new(2);
+    // Lines of all lengths, so that cuts and blocks fall anywhere; some are longer than a block.
+    let mut text = String::new();
+    for n in 0..60_000_usize {
+        let line = "\u{e9}".repeat(n * 7919 % 83);
+        text.push_str(&line);
+        text.push_str(if n % 3 == 0 { "\r\n" } else { "\n" });
+        if n % 20_000 == 10_000 {
+            text.push_str(&"y".repeat(1_300_000));
+        }
+    }
+    assert!(text.len() > 5 << 20);
+    let path = write(&world, "large.txt", &text);
+    let expected: Vec<&str> = text.lines().collect();
+    let lines = world.text_file(&path).unwrap();
+    assert!(lines.partitions() > 4, "{} partitions", lines.partitions());
+    assert!(lines.collect().unwrap() == expected);
+    for partitions in [1, 2, 7, 64] {
+        let lines = world.text_files(&[&path], &TextOptions::new().min_partitions(partitions)).unwrap();
+        assert!(lines.partitions() >= partitions);
+        assert!(lines.collect().unwrap() == expected, "{partitions} partitions");
+    }
+}
+
+#[test]
+fn taking_from_the_front_of_a_large_file_leaves_no_reader_behind() {
+    let world = World::new(1);
+    let path = write(&world, "large.txt", "some line\n".repeat(1 << 20));
+    let one = world.text_files(&[&path], &TextOptions::new().min_partitions(1)).unwrap();
+    assert_eq!(one.partitions(), 1);
+    for _ in 0..20 {
+        assert_eq!(one.take(2).unwrap(), ["some line", "some line"]);
+    }
+    // The end of the world checks that the threads of these readers end.
+}
+
+// ---- Writing.
+
+#[test]
+fn what_is_saved_is_what_is_read() {
+    let world = World::new(2);
+    let path = world.files().join("new/numbers");
+    let rows = world.range_into(0..1_000_u64, 4);
+    rows.filter(|n| n / 250 != 2).save_as_text_file(&path).unwrap();
+    assert_eq!(names_in(&path), ["_SUCCESS", "part-00000", "part-00001", "part-00002", "part-00003"]);
+    assert_eq!(fs::read_to_string(path.join("part-00002")).unwrap(), "");
+    assert_eq!(fs::read_to_string(path.join("_SUCCESS")).unwrap(), "");
+    let expected: Vec<String> = (0..1_000).filter(|n| n / 250 != 2).map(|n: u64| n.to_string()).collect();
+    assert_eq!(lines_of(&world, &path).unwrap(), expected);
+    assert_eq!(names_in(path.parent().unwrap()), ["numbers"]);
+
+    world.empty::<u64>().save_as_text_file(world.files().join("nothing")).unwrap();
+    assert_eq!(names_in(&world.files().join("nothing")), ["_SUCCESS"]);
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let world = World::new(1);
+    fs::create_dir(world.files().join("dir")).unwrap();
+    write(&world, "file", "mine");
+    for name in ["dir", "file"] {
+        let path = world.files().join(name);
+        let error = world.range_into(0..10_u64, 2).save_as_text_file(&path).unwrap_err();
+        assert!(matches!(&error, Error::OutputExists { path: taken } if *taken == path), "{error:?}");
+        assert!(error.to_string().contains("exists; choose another path"), "{error}");
+    }
+    assert_eq!(
+        (names_in(&world.files()).len(), fs::read_to_string(world.files().join("file")).unwrap()),
+        (2, "mine".into())
+    );
+}
+
+#[test]
+fn a_target_that_appears_while_it_is_written_is_left_alone() {
+    let world = World::new(1);
+    let path = world.files().join("out");
+    let racing = path.clone();
+    let rows = world.range_into(0..10_u64, 1).map(move |n| {
+        fs::create_dir_all(&racing).unwrap();
+        n
+    });
+    assert!(matches!(rows.save_as_text_file(&path), Err(Error::OutputExists { .. })));
+    assert_eq!((names_in(&world.files()), names_in(&path)), (vec!["out".to_owned()], vec![]));
+}
+
+#[test]
+fn a_save_that_fails_in_its_middle_leaves_nothing() {
+    let world = World::new(2);
+    let rows = world.range_into(0..10_000_u64, 8).map(|n| {
+        assert!(n != 7_777, "{ON_PURPOSE}");
+        n
+    });
+    for _ in 0..20 {
+        assert!(matches!(rows.save_as_text_file(world.files().join("out")), Err(Error::TaskFailed { .. })));
+        assert_eq!(names_in(&world.files()), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn a_save_that_is_cancelled_leaves_nothing_wherever_it_is() {
+    for tasks in (0..100).chain(0..100) {
+        let world = World::new(2);
+        let mut events = world.events();
+        let save = world.range_into(0..400_u64, 400).save_as_text_file_async(world.files().join("out"));
+        for _ in 0..=tasks {
+            next_of(&mut events, |event| matches!(event, Event::TaskFinished { .. }).then_some(()));
+        }
+        drop(save);
+        let files = world.files();
+        // No task runs any more when the context has stopped.
+        world.stop();
+        assert_eq!(names_in(&files), [] as [&str; 0], "cancelled after {tasks} tasks");
+    }
+}
+
+#[test]
+fn a_save_that_is_dropped_while_a_task_holds_its_file_leaves_nothing() {
+    let world = World::new(1);
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let rows = world.range_into(0..10_u64, 1).map(move |n| {
+        inner.pass();
+        n
+    });
+    let save = rows.save_as_text_file_async(world.files().join("out"));
+    gate.wait_for(1);
+    drop(save);
+    gate.open();
+    world.stop();
+    assert_eq!(names_in(&world.files()), [] as [&str; 0]);
+}
+
+#[test]
+fn a_save_that_is_retried_writes_no_row_twice() {
+    let world = World::with(|builder| builder.workers(2).batch_rows(10));
+    let attempts = Tally::new();
+    let counter = attempts.clone();
+    let rows = world.range_into(0..1_000_u64, 4).map(move |n| {
+        assert!(n != 600 || counter.add() >= 2, "{ON_PURPOSE}");
+        n
+    });
+    let path = world.files().join("out");
+    rows.save_as_text_file(&path).unwrap();
+    assert_eq!(attempts.get(), 3);
+    assert_eq!(names_in(&path).len(), 5);
+    assert_eq!(lines_of(&world, &path).unwrap(), (0..1_000).map(|n| n.to_string()).collect::<Vec<_>>());
+}
