@@ -1,0 +1,50 @@
+//! The workloads as an emberflow user writes them.
+
+use std::{cmp::Reverse, path::Path};
+
+use compact_str::CompactString;
+use emberflow::prelude::*;
+
+use crate::baselines::Summary;
+
+/// W1: a range, a map, a filter and a sum. Bound by arithmetic.
+pub(crate) fn w1(ctx: &Context, n: u64) -> Result<u64> {
+    ctx.range(0..n)
+        .map(|x| x.wrapping_mul(2_654_435_761) ^ (x >> 7))
+        .filter(|x| x % 3 == 0)
+        .fold(0, |a, b| a.wrapping_add(b))
+}
+
+/// W2: the ten most frequent words of a file, as small strings that hold up to 24 bytes in place. Bound by cutting,
+/// hashing and comparing words.
+pub(crate) fn w2(ctx: &Context, path: &Path) -> Result<Vec<(String, u64)>> {
+    let best = ctx
+        .text_file(path)?
+        .flat_map_extend(|line, words| words.extend(line.split_ascii_whitespace().map(CompactString::from)))
+        .map(|word| (word, 1_u64))
+        .reduce_by_key(|a, b| a + b)
+        .top_by(10, |(word, count)| (*count, Reverse(word.clone())))?;
+    Ok(best.into_iter().map(|(word, count)| (word.into(), count)).collect())
+}
+
+/// The same with rows that are `String`s, each of them allocated: what most programs do first.
+pub(crate) fn w2_strings(ctx: &Context, path: &Path) -> Result<Vec<(String, u64)>> {
+    ctx.text_file(path)?
+        .flat_map(|line| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .map(|word| (word, 1_u64))
+        .reduce_by_key(|a, b| a + b)
+        .top_by(10, |(word, count)| (*count, Reverse(word.clone())))
+}
+
+/// W3: sums by key. Bound by the hash table with few keys, by memory with many.
+pub(crate) fn w3(rows: &Rdd<(u64, u64)>) -> Result<Summary> {
+    let sums = rows.reduce_by_key(|a, b| a.wrapping_add(b));
+    let within = |sum: (u64, u64), (key, value)| merge(sum, Summary::of(key, value));
+    let (keys, checksum) = sums.aggregate((0, 0), within, |a, b| merge(a, Summary { keys: b.0, checksum: b.1 }))?;
+    Ok(Summary { keys, checksum })
+}
+
+fn merge((keys, checksum): (u64, u64), other: Summary) -> (u64, u64) {
+    let sum = Summary { keys, checksum }.merge(other);
+    (sum.keys, sum.checksum)
+}

@@ -1,0 +1,315 @@
+//! How fast is emberflow against the two programs that one would write by hand, on the same data, in the same run?
+//!
+//! ```text
+//! cargo bench --bench workloads -- [W1] [W2] [W3a] [W3b] [tasks] [start] [--rounds N] [--scale F] [--workers N]
+//! ```
+//!
+//! Programs take turns, so that a noisy machine is unkind to all of them alike; every answer is checked; times are
+//! medians, and what counts are their ratios. Peak memory is the anonymous memory of a child process that runs one
+//! program once, sampled every two milliseconds, its input included.
+
+#[path = "../baselines/mod.rs"]
+mod baselines;
+mod engine;
+
+use std::{
+    env, fs,
+    hint::black_box,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use comfy_table::{Table, presets};
+use emberflow::{prelude::*, system};
+
+use crate::baselines::{data, idiom, limit};
+
+/// The workloads with the least ratios that are asked of them: against the idiom (W1) or the limit.
+const WORKLOADS: [&str; 4] = ["W1", "W2", "W3a", "W3b"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    Idiom,
+    Limit,
+    Emberflow,
+}
+
+const PROGRAMS: [Program; 3] = [Program::Idiom, Program::Limit, Program::Emberflow];
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Idiom => "idiom",
+            Self::Limit => "limit",
+            Self::Emberflow => "emberflow",
+        }
+    }
+}
+
+struct Options {
+    chosen: Vec<String>,
+    rounds: usize,
+    scale: f64,
+    workers: usize,
+    /// Set in the child process that measures memory.
+    child: Option<Program>,
+}
+
+fn main() -> ExitCode {
+    let options = match parse(env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("workloads: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Some(program) = options.child {
+        println!("{}", measure_memory(&options, program));
+        return ExitCode::SUCCESS;
+    }
+    let chosen = |name: &str| options.chosen.is_empty() || options.chosen.iter().any(|chosen| chosen == name);
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header([
+        "",
+        "idiom s",
+        "limit s",
+        "emberflow s",
+        "idiom / ours",
+        "limit / ours",
+        "M rows/s",
+        "idiom MiB",
+        "limit MiB",
+        "ours MiB",
+        "ours / limit",
+    ]);
+    for workload in WORKLOADS.into_iter().filter(|name| chosen(name)) {
+        table.add_row(compare(&options, workload));
+    }
+    if table.row_count() > 0 {
+        println!("{table}");
+    }
+    if chosen("tasks") {
+        tasks(&options);
+    }
+    if chosen("start") {
+        start(&options);
+    }
+    ExitCode::SUCCESS
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let mut options = Options { chosen: Vec::new(), rounds: 5, scale: 1.0, workers, child: None };
+    while let Some(argument) = arguments.next() {
+        let mut number = || {
+            let text = arguments.next().ok_or(format!("{argument} needs a number"))?;
+            text.parse::<f64>().map_err(|error| format!("{argument} {text}: {error}"))
+        };
+        match argument.as_str() {
+            "--bench" => {}
+            "--rounds" => options.rounds = (number()? as usize).max(1),
+            "--scale" => options.scale = number()?,
+            "--workers" => options.workers = (number()? as usize).max(1),
+            "--child" => {
+                let name = arguments.next().unwrap_or_default();
+                options.child = PROGRAMS.into_iter().find(|program| program.name() == name);
+            }
+            name if WORKLOADS.contains(&name) || ["tasks", "start"].contains(&name) => {
+                options.chosen.push(name.to_owned());
+            }
+            other => return Err(format!("{other}? give W1, W2, W3a, W3b, tasks or start")),
+        }
+    }
+    Ok(options)
+}
+
+/// One workload's data, and its three programs over it.
+struct Workload {
+    rows: u64,
+    run: Box<dyn FnMut(Program) -> String>,
+}
+
+/// Makes the data for the given programs: a child that measures one program's memory holds it only once.
+fn prepare(options: &Options, workload: &str, programs: &[Program]) -> Workload {
+    let workers = options.workers;
+    let ctx = Context::local(workers).expect("a context starts");
+    let scaled = |rows: f64| (rows * options.scale) as u64;
+    match workload {
+        "W1" => {
+            let rows = scaled(200e6);
+            let run = move |program| match program {
+                Program::Idiom => idiom::w1(rows).to_string(),
+                Program::Limit => limit::w1(rows, workers).to_string(),
+                Program::Emberflow => engine::w1(&ctx, rows).expect("W1 runs").to_string(),
+            };
+            Workload { rows, run: Box::new(run) }
+        }
+        "W2" => {
+            let path = text_file(scaled(400e6));
+            let text = fs::read(&path).expect("the text was written");
+            let rows = text.split(|byte| *byte == b' ' || *byte == b'\n').filter(|word| !word.is_empty()).count();
+            drop(text);
+            let run = move |program| match program {
+                Program::Idiom => format!("{:?}", idiom::w2(&path)),
+                Program::Limit => format!("{:?}", limit::w2(&path, workers)),
+                Program::Emberflow => format!("{:?}", engine::w2(&ctx, &path).expect("W2 runs")),
+            };
+            Workload { rows: rows as u64, run: Box::new(run) }
+        }
+        _ => {
+            let few = workload == "W3a";
+            let keys = if few { 1000 } else { scaled(10e6) };
+            let plain = data::pairs(scaled(50e6) as usize, keys);
+            let rows = plain.len() as u64;
+            let ours = programs.contains(&Program::Emberflow);
+            let (plain, rdd) = match (ours, programs.len()) {
+                (true, 1) => (Vec::new(), Some(ctx.parallelize(plain))),
+                (true, _) => (plain.clone(), Some(ctx.parallelize(plain))),
+                (false, _) => (plain, None),
+            };
+            let run = move |program| {
+                let summary = match (program, &rdd) {
+                    (Program::Idiom, _) => idiom::w3(&plain),
+                    (Program::Limit, _) if few => limit::w3a(&plain, workers),
+                    (Program::Limit, _) => limit::w3b(&plain, workers),
+                    (Program::Emberflow, Some(rdd)) => engine::w3(rdd).expect("W3 runs"),
+                    (Program::Emberflow, None) => unreachable!("prepared for other programs"),
+                };
+                let _ = &ctx;
+                format!("{summary:?}")
+            };
+            Workload { rows, run: Box::new(run) }
+        }
+    }
+}
+
+/// The text of W2, written once and kept beside the other build products.
+fn text_file(bytes: u64) -> PathBuf {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let path = dir.join(format!("zipf-{bytes}.txt"));
+    if !path.exists() {
+        let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
+        data::zipf_text(&unfinished, bytes).expect("the text can be written");
+        fs::rename(&unfinished, &path).expect("the text can be named");
+    }
+    path
+}
+
+fn compare(options: &Options, name: &str) -> Vec<String> {
+    eprintln!("{name}: making the data");
+    let mut workload = prepare(options, name, &PROGRAMS);
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); PROGRAMS.len()];
+    let mut answer: Option<String> = None;
+    for round in 0..=options.rounds {
+        for (program, times) in PROGRAMS.into_iter().zip(&mut times) {
+            let began = Instant::now();
+            let got = black_box((workload.run)(program));
+            let seconds = began.elapsed().as_secs_f64();
+            let expected = answer.get_or_insert_with(|| got.clone());
+            assert_eq!(&got, expected, "{name}: {} disagrees", program.name());
+            // The first round touches the memory and is not counted.
+            if round > 0 {
+                times.push(seconds);
+                eprintln!("{name}: {} {seconds:.3} s", program.name());
+            }
+        }
+    }
+    let rows = workload.rows as f64;
+    drop(workload);
+    let median = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let [idiom, limit, ours] = [0, 1, 2].map(|program| median(&mut times[program]));
+    let memory = PROGRAMS.map(|program| memory_of(options, name, program));
+    vec![
+        name.to_owned(),
+        format!("{idiom:.3}"),
+        format!("{limit:.3}"),
+        format!("{ours:.3}"),
+        format!("{:.2}", idiom / ours),
+        format!("{:.2}", limit / ours),
+        format!("{:.0}", rows / ours / 1e6),
+        format!("{:.0}", memory[0]),
+        format!("{:.0}", memory[1]),
+        format!("{:.0}", memory[2]),
+        format!("{:.2}", memory[2] / memory[1]),
+    ]
+}
+
+/// Peak memory of one program, in MiB, from a child process.
+fn memory_of(options: &Options, workload: &str, program: Program) -> f64 {
+    let executable = env::current_exe().expect("this program has a path");
+    let output = Command::new(executable)
+        .args([workload, "--child", program.name()])
+        .args(["--scale", &options.scale.to_string(), "--workers", &options.workers.to_string()])
+        .output()
+        .expect("this program can be started again");
+    assert!(output.status.success(), "the child failed: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse::<f64>().expect("the child prints a number") / f64::from(1 << 20)
+}
+
+fn measure_memory(options: &Options, program: Program) -> u64 {
+    let workload = options.chosen.first().expect("the parent names a workload");
+    let mut workload = prepare(options, workload, &[program]);
+    let (peak, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (seen, stop) = (Arc::clone(&peak), Arc::clone(&over));
+    let sampler = thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            seen.fetch_max(system::anonymous_resident_bytes().unwrap_or(0), Ordering::Relaxed);
+            // A sampling interval, not a wait for anything.
+            thread::sleep(Duration::from_millis(2));
+        }
+    });
+    black_box((workload.run)(program));
+    over.store(true, Ordering::Relaxed);
+    sampler.join().expect("the sampler does not panic");
+    peak.load(Ordering::Relaxed)
+}
+
+/// What a task costs that has next to nothing to do.
+fn tasks(options: &Options) {
+    const PARTITIONS: u64 = 100_000;
+    let ctx = Context::local(options.workers).expect("a context starts");
+    let rows = ctx.range_into(0..PARTITIONS, PARTITIONS as usize);
+    let time = |name: &str, run: &dyn Fn()| {
+        let times = (0..options.rounds).map(|_| {
+            let began = Instant::now();
+            run();
+            began.elapsed().as_secs_f64()
+        });
+        let mut times: Vec<f64> = times.collect();
+        times.sort_by(f64::total_cmp);
+        let seconds = times[times.len() / 2];
+        println!(
+            "{name} over {PARTITIONS} partitions: {seconds:.3} s, {:.1} µs a task",
+            seconds * 1e6 / PARTITIONS as f64
+        );
+    };
+    time("count", &|| assert_eq!(rows.count().expect("count runs"), PARTITIONS));
+    time("reduce_by_key into 100", &|| {
+        let sums = rows.map(|n| (n % 1000, n)).reduce_by_key_into(|a, b| a + b, 100);
+        assert_eq!(sums.count().expect("reduce_by_key runs"), 1000);
+    });
+}
+
+/// From nothing to a first result.
+fn start(options: &Options) {
+    let times = (0..options.rounds.max(20)).map(|_| {
+        let began = Instant::now();
+        let ctx = Context::local(options.workers).expect("a context starts");
+        assert_eq!(ctx.range(0..10_u64).count().expect("count runs"), 10);
+        began.elapsed().as_secs_f64()
+    });
+    let mut times: Vec<f64> = times.collect();
+    times.sort_by(f64::total_cmp);
+    println!("start to first result: {:.2} ms", times[times.len() / 2] * 1e3);
+}

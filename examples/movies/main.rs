@@ -1,0 +1,175 @@
+//! Which genres of film earn most? Reads a CSV file of films, finds its schema, and sums the revenue of each genre.
+//!
+//! ```text
+//! cargo run --release --example movies [PATH] [--plain]
+//! ```
+//!
+//! Without a path it reads the films that come with emberflow. A larger file of the same shape may be given: a header,
+//! then a film a line, with at least the columns `genre` and `revenue`. `--plain` prints the totals alone.
+
+mod row;
+mod schema;
+mod table;
+
+use std::{
+    collections::HashSet,
+    error::Error,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytesize::ByteSize;
+use emberflow::{Event, prelude::*, system};
+
+use crate::{
+    row::Row,
+    schema::{ColumnType, Schema},
+};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// A row that cannot be used, and where it stands.
+#[derive(Debug, thiserror::Error)]
+#[error("{}, line {line}: {cause}", path.display())]
+struct BadLine {
+    path: PathBuf,
+    line: u64,
+    cause: Failure,
+}
+
+fn main() -> std::process::ExitCode {
+    let (mut path, mut plain) = (None, false);
+    for argument in std::env::args_os().skip(1) {
+        match argument.to_str() {
+            Some("--plain") => plain = true,
+            Some(option) if option.starts_with("--") => {
+                eprintln!("movies: no option {option}; usage: movies [PATH] [--plain]");
+                return std::process::ExitCode::from(2);
+            }
+            _ => path = Some(PathBuf::from(argument)),
+        }
+    }
+    let path = path.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/films.csv"));
+    match run(&path, plain) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("movies: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(path: &Path, plain: bool) -> Result<(), Failure> {
+    let began = Instant::now();
+    let ctx = Context::builder().app_name("movies").build()?;
+    let events = ctx.events();
+
+    // The lines with their numbers, in memory: the file is read once.
+    let lines = ctx.text_file(path)?.cache().zip_with_index().map(|(line, at)| (at + 1, line));
+    let Some((_, header)) = lines.first()? else {
+        return Err(format!("{} is empty; it should begin with a header", path.display()).into());
+    };
+    let names = fields_of(&header)?;
+    let columns = names.len();
+    let source = Arc::new(path.to_owned());
+    let at = move |line, cause: Failure| BadLine { path: source.to_path_buf(), line, cause };
+
+    // Every line as its fields; what has too many or too few ends the program with its place.
+    let bad_line = at.clone();
+    let records =
+        lines.filter(|(number, line)| *number > 1 && !line.trim().is_empty()).try_map(move |(number, line)| {
+            let fields = fields_of(&line).map_err(|cause| bad_line(number, cause))?;
+            if fields.len() == columns {
+                Ok((number, fields))
+            } else {
+                let cause = format!("{} fields, but the header has {columns}", fields.len());
+                Err(bad_line(number, cause.into()))
+            }
+        });
+
+    // The schema: the narrowest type that all the values of a column fit.
+    let mut schema = Schema::from_header(&names);
+    let kinds = records.aggregate(
+        vec![ColumnType::Null; columns],
+        |kinds, (_, fields)| merge(kinds, fields.iter().map(|field| ColumnType::of(field))),
+        |a, b| merge(a, b.into_iter()),
+    )?;
+    for (field, kind) in schema.fields.iter_mut().zip(kinds) {
+        field.kind = kind;
+    }
+    let schema = Arc::new(schema);
+    let (genre, revenue) = (column(&schema, "genre", path)?, column(&schema, "revenue", path)?);
+    let found = schema.fields[revenue].kind;
+    if found == ColumnType::String {
+        return Err(format!("{}: the column \"revenue\" is not a number but {found}", path.display()).into());
+    }
+
+    let of = Arc::clone(&schema);
+    let films =
+        records.try_map(move |(number, fields)| Row::parse(&fields, &of).map_err(|cause| at(number, cause.into())));
+    let films = films.cache();
+
+    // The question itself.
+    let totals = films
+        .filter_with(genre, |genre, film| film.values[*genre].as_str().is_some_and(|genre| !genre.is_empty()))
+        .map_with((genre, revenue), |(genre, revenue), film| {
+            let genre = film.values[*genre].as_str().unwrap_or_default().to_owned();
+            (genre, film.values[*revenue].as_i64().unwrap_or(0))
+        })
+        .reduce_by_key(|a, b| a + b);
+    let best = totals.top_by(5, |(genre, revenue)| (*revenue, std::cmp::Reverse(genre.clone())))?;
+
+    if plain {
+        for (genre, revenue) in best {
+            println!("{genre} {revenue}");
+        }
+        return Ok(());
+    }
+    match films.first()? {
+        Some(film) => println!("{}\n", film.display(&schema)),
+        None => println!("(no films)\n"),
+    }
+    println!("{schema}\n");
+    let rows: Vec<Vec<String>> = best.into_iter().map(|(genre, revenue)| vec![genre, revenue.to_string()]).collect();
+    println!("{}\n", table::aligned(&["genre", "revenue"], &rows, &[false, true]));
+    println!("{}", totals.to_debug_string());
+
+    let (films, partitions) = (films.count()?, films.partitions());
+    drop((lines, records, totals));
+    ctx.stop();
+    let stages = events.filter_map(|record| match record.event {
+        Event::StageStarted { stage, .. } => Some(stage),
+        _ => None,
+    });
+    let (stages, peak) = (stages.collect::<HashSet<_>>().len(), system::peak_resident_bytes().map(ByteSize));
+    println!(
+        "{films} rows, {partitions} partitions, {stages} stages, {:.3} s, peak memory {}",
+        began.elapsed().as_secs_f64(),
+        peak.map_or_else(|| "unknown".to_owned(), |peak| peak.to_string()),
+    );
+    Ok(())
+}
+
+/// The fields of one line of CSV.
+fn fields_of(line: &str) -> Result<Vec<String>, Failure> {
+    if !line.contains('"') {
+        // Most lines need no parser, and making one costs more than splitting a line.
+        return Ok(line.split(',').map(str::to_owned).collect());
+    }
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).buffer_capacity(1 << 10).from_reader(line.as_bytes());
+    let mut record = csv::StringRecord::new();
+    reader.read_record(&mut record)?;
+    Ok(record.iter().map(str::to_owned).collect())
+}
+
+fn merge(kinds: Vec<ColumnType>, others: impl Iterator<Item = ColumnType>) -> Vec<ColumnType> {
+    kinds.into_iter().zip(others).map(|(kind, other)| kind.merge(other)).collect()
+}
+
+fn column(schema: &Schema, name: &str, path: &Path) -> Result<usize, String> {
+    schema.index_of(name).ok_or_else(|| {
+        let names: Vec<&str> = schema.fields.iter().map(|field| field.name.as_str()).collect();
+        format!("{} has no column \"{name}\"; it has {}", path.display(), names.join(", "))
+    })
+}
