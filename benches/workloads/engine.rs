@@ -20,8 +20,9 @@ pub(crate) fn w1(ctx: &Context, n: u64) -> Result<u64> {
 pub(crate) fn w2(ctx: &Context, path: &Path) -> Result<Vec<(String, u64)>> {
     let best = ctx
         .text_file(path)?
-        .flat_map_extend(|line, words| words.extend(line.split_ascii_whitespace().map(CompactString::from)))
-        .map(|word| (word, 1_u64))
+        .flat_map_extend(|line, pairs| {
+            pairs.extend(line.split_ascii_whitespace().map(|word| (CompactString::from(word), 1_u64)));
+        })
         .reduce_by_key(|a, b| a + b)
         .top_by(10, |(word, count)| (*count, Reverse(word.clone())))?;
     Ok(best.into_iter().map(|(word, count)| (word.into(), count)).collect())

@@ -1,7 +1,7 @@
 //! How fast is emberflow against the two programs that one would write by hand, on the same data, in the same run?
 //!
 //! ```text
-//! cargo bench --bench workloads -- [W1] [W2] [W3a] [W3b] [tasks] [start] [--rounds N] [--scale F] [--workers N]
+//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [tasks] [start] [--rounds N] [--scale F] [--workers N]
 //! ```
 //!
 //! Programs take turns, so that a noisy machine is unkind to all of them alike; every answer is checked; times are
@@ -30,8 +30,8 @@ use emberflow::{prelude::*, system};
 
 use crate::baselines::{data, idiom, limit};
 
-/// The workloads with the least ratios that are asked of them: against the idiom (W1) or the limit.
-const WORKLOADS: [&str; 4] = ["W1", "W2", "W3a", "W3b"];
+/// The workloads; W2s is W2 with every word a `String`.
+const WORKLOADS: [&str; 5] = ["W1", "W2", "W2s", "W3a", "W3b"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
@@ -124,7 +124,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             name if WORKLOADS.contains(&name) || ["tasks", "start"].contains(&name) => {
                 options.chosen.push(name.to_owned());
             }
-            other => return Err(format!("{other}? give W1, W2, W3a, W3b, tasks or start")),
+            other => return Err(format!("{other}? give W1, W2, W2s, W3a, W3b, tasks or start")),
         }
     }
     Ok(options)
@@ -151,7 +151,8 @@ fn prepare(options: &Options, workload: &str, programs: &[Program]) -> Workload 
             };
             Workload { rows, run: Box::new(run) }
         }
-        "W2" => {
+        "W2" | "W2s" => {
+            let strings = workload == "W2s";
             let path = text_file(scaled(400e6));
             let text = fs::read(&path).expect("the text was written");
             let rows = text.split(|byte| *byte == b' ' || *byte == b'\n').filter(|word| !word.is_empty()).count();
@@ -159,6 +160,7 @@ fn prepare(options: &Options, workload: &str, programs: &[Program]) -> Workload 
             let run = move |program| match program {
                 Program::Idiom => format!("{:?}", idiom::w2(&path)),
                 Program::Limit => format!("{:?}", limit::w2(&path, workers)),
+                Program::Emberflow if strings => format!("{:?}", engine::w2_strings(&ctx, &path).expect("W2s runs")),
                 Program::Emberflow => format!("{:?}", engine::w2(&ctx, &path).expect("W2 runs")),
             };
             Workload { rows: rows as u64, run: Box::new(run) }
