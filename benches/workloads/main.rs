@@ -266,7 +266,7 @@ fn measure_memory(options: &Options, program: Program) -> u64 {
     let sampler = thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             seen.fetch_max(system::anonymous_resident_bytes().unwrap_or(0), Ordering::Relaxed);
-            // A sampling interval, not a wait for anything.
+            #[allow(clippy::disallowed_methods, reason = "a sampling interval, not a wait for anything")]
             thread::sleep(Duration::from_millis(2));
         }
     });

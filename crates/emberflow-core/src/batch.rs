@@ -133,6 +133,12 @@ pub trait Stream<T> {
 /// A stream behind a pointer: one dynamic call a batch.
 pub type BoxStream<T> = Box<dyn Stream<T>>;
 
+impl<T, S: Stream<T> + ?Sized> Stream<T> for Box<S> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        (**self).next()
+    }
+}
+
 /// A stream whose row type is known to its two ends only.
 pub struct AnyStream {
     stream: Box<dyn Any>,

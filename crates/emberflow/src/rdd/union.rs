@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, ops::Range, sync::Arc};
 
 use emberflow_core::{
-    batch::{AnyStream, Stream},
+    batch::AnyStream,
     data::Data,
     error::TaskError,
     ids::PartitionIndex,
@@ -56,20 +56,11 @@ struct Union<T> {
 impl<T: Data> Operator for Union<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let input = self.starts.partition_point(|start| *start <= partition) - 1;
-        Ok(AnyStream::new(Whole(inputs.narrow::<T>(input, partition - self.starts[input])?)))
+        inputs.narrow::<T>(input, partition - self.starts[input]).map(AnyStream::new)
     }
 
     fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {
         let (start, end) = (self.starts[input], self.starts[input + 1]);
         if (start..end).contains(&partition) { partition - start..partition - start + 1 } else { 0..0 }
-    }
-}
-
-/// A stream handed on as it is.
-pub(super) struct Whole<T>(pub(super) emberflow_core::batch::BoxStream<T>);
-
-impl<T> Stream<T> for Whole<T> {
-    fn next(&mut self) -> Result<Option<emberflow_core::batch::Batch<T>>, TaskError> {
-        self.0.next()
     }
 }
