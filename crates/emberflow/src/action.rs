@@ -75,6 +75,13 @@ impl<R: 'static> Action<R> {
     ///
     /// # Errors
     /// Those of the action; [`Error::Cancelled`] if it was cancelled meanwhile.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..9_u64).count_async().wait()?, 9);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn wait(mut self) -> Result<R> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut cx = Context::from_waker(&waker);
@@ -87,6 +94,15 @@ impl<R: 'static> Action<R> {
     }
 
     /// Something to cancel this action by, from anywhere.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let endless = ctx.range(0..u64::MAX).count_async();
+    /// endless.canceller().cancel();
+    /// assert!(endless.wait().is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
     }

@@ -48,12 +48,24 @@ pub struct ContextBuilder {
 
 impl ContextBuilder {
     /// Names the application; its threads carry the name. `EMBERFLOW_APP_NAME`; "emberflow" by default.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::builder().app_name("films").build()?.app_name(), "films");
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn app_name(mut self, name: impl Into<String>) -> Self {
         self.app_name = Some(name.into());
         self
     }
 
     /// Worker threads. `EMBERFLOW_WORKERS`; by default as many as the process may use cores.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::builder().workers(3).build()?.workers(), 3);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
@@ -61,6 +73,12 @@ impl ContextBuilder {
 
     /// Bytes that rows may take in memory. `EMBERFLOW_MEMORY_BUDGET`, such as `2GiB`; by default 60 % of what the
     /// container or the machine has. Accounted for in [`Context::memory`], not yet enforced.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::builder().memory_budget(1 << 30).build()?.memory().budget, 1 << 30);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.memory_budget = Some(bytes);
         self
@@ -68,6 +86,13 @@ impl ContextBuilder {
 
     /// The directory for spilled partitions; it must exist. `EMBERFLOW_SPILL_DIR`; by default the system's directory
     /// for temporary files. Checked, but nothing is spilled yet.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let missing = Context::builder().spill_dir("/no/such/directory").build();
+    /// assert!(missing.unwrap_err().to_string().contains("not a directory"));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn spill_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.spill_dir = Some(dir.as_ref().to_owned());
         self
@@ -75,6 +100,14 @@ impl ContextBuilder {
 
     /// How often one task may fail before its job does. `EMBERFLOW_TASK_FAILURE_LIMIT`; 4 by default, 1 to fail at
     /// once.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().task_failure_limit(1).build()?;
+    /// let failed = ctx.range(0..9_u64).for_each(|n| assert_ne!(n, 5));
+    /// assert!(failed.unwrap_err().to_string().contains("failed after 1 attempt;"));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn task_failure_limit(mut self, failures: usize) -> Self {
         self.task_failure_limit = Some(failures);
         self
@@ -82,6 +115,12 @@ impl ContextBuilder {
 
     /// Partitions of sources and shuffles unless they are given. `EMBERFLOW_DEFAULT_PARTITIONS`; 32 by default, on
     /// every machine, so that results do not depend on it.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::builder().default_partitions(8).build()?.range(0..99_u64).partitions(), 8);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn default_partitions(mut self, partitions: usize) -> Self {
         self.default_partitions = Some(partitions);
         self
@@ -89,6 +128,12 @@ impl ContextBuilder {
 
     /// Rows that a batch holds at most (and no more than 64 KiB). `EMBERFLOW_BATCH_ROWS`; 1024 by default. For tests
     /// and measurements.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::builder().batch_rows(1).build()?.range(0..99_u64).count()?, 99);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn batch_rows(mut self, rows: usize) -> Self {
         self.batch_rows = Some(rows);
         self
@@ -96,6 +141,12 @@ impl ContextBuilder {
 
     /// The seed of the hash that places keys. `EMBERFLOW_HASH_SEED`; 0 by default. Choose one at random where keys come
     /// from an adversary; the order of results depends on it.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::builder().hash_seed(7).build()?.range(0..99_u64).distinct().count()?, 99);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn hash_seed(mut self, seed: u64) -> Self {
         self.hash_seed = Some(seed);
         self
@@ -103,6 +154,12 @@ impl ContextBuilder {
 
     /// The progress bar on standard error. `EMBERFLOW_PROGRESS`, which is `auto`, `on` or `off`; by default on if it is
     /// a terminal.
+    ///
+    /// ```
+    /// # use emberflow::{Progress, prelude::*};
+    /// assert_eq!(Context::builder().progress(Progress::Off).build()?.range(0..99_u64).count()?, 99);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn progress(mut self, progress: Progress) -> Self {
         self.progress = Some(progress);
         self
@@ -112,6 +169,13 @@ impl ContextBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] naming the setting and what would be right; [`Error::NestedAction`] inside a task.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let error = Context::builder().workers(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "workers = \"0\": give a whole number, at least 1");
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn build(self) -> Result<Context> {
         self.build_from(&|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }

@@ -100,6 +100,12 @@ impl Context {
     ///
     /// # Errors
     /// [`Error::InvalidSetting`](crate::Error::InvalidSetting) if an environment variable cannot be used.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert!(Context::new()?.workers() >= 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn new() -> Result<Self> {
         Self::builder().build()
     }
@@ -119,6 +125,13 @@ impl Context {
     }
 
     /// Settings to choose.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().app_name("films").build()?;
+    /// assert_eq!(ctx.app_name(), "films");
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn builder() -> ContextBuilder {
         ContextBuilder::default()
     }
@@ -267,6 +280,21 @@ impl Context {
     }
 
     /// The rows of a source of your own; see [`Source`].
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # struct Ones;
+    /// # impl Source for Ones {
+    /// #     type Row = u64;
+    /// #     type Error = std::io::Error;
+    /// #     type Rows = std::vec::IntoIter<std::io::Result<u64>>;
+    /// #     fn partitions(&self) -> usize { 3 }
+    /// #     fn read(&self, _: usize) -> std::io::Result<Self::Rows> { Ok(vec![Ok(1)].into_iter()) }
+    /// # }
+    /// assert_eq!(ctx.from_source(Ones).count()?, 3);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn from_source<S: Source>(&self, from: S) -> Rdd<S::Row> {
         source::custom(self.shared(), OpInfo::new("from_source", Place::caller()), from)
@@ -287,22 +315,51 @@ impl Context {
     }
 
     /// Number of worker threads.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.workers(), 2);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn workers(&self) -> usize {
         self.shared().engine.config().workers
     }
 
     /// The partitions that sources and shuffles make unless told otherwise. It does not depend on the number of
     /// workers, so that the same program gives the same bytes on every machine.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..1000_u64).partitions(), ctx.default_partitions());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn default_partitions(&self) -> usize {
         self.shared().default_partitions
     }
 
     /// The name given to the application; its threads carry it.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.app_name(), "emberflow");
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn app_name(&self) -> &str {
         &self.shared().engine.config().app_name
     }
 
     /// What persisted rows and map outputs take in memory, by estimate.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let memory = ctx.memory();
+    /// assert!(memory.budget > 0 && memory.persisted == 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn memory(&self) -> MemoryUse {
         self.shared().engine.memory()
     }
@@ -325,11 +382,32 @@ impl Context {
     }
 
     /// As [`events`](Self::events), keeping so many events for a slow reader.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let mut few = ctx.events_with_capacity(10);
+    /// ctx.range(0..9_u64).count()?;
+    /// assert!(few.next().is_some());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn events_with_capacity(&self, capacity: usize) -> EventStream {
         self.shared().engine.subscribe(capacity.max(1))
     }
 
     /// Cancels a job, by the id that its events carry. One that has ended stays as it is.
+    ///
+    /// ```
+    /// # use emberflow::{Event, prelude::*};
+    /// # let ctx = Context::local(2)?;
+    /// let mut events = ctx.events();
+    /// let endless = ctx.range(0..u64::MAX).count_async();
+    /// if let Some(Event::JobStarted { job, .. }) = events.next().map(|record| record.event) {
+    ///     ctx.cancel_job(job);
+    /// }
+    /// assert!(matches!(endless.wait(), Err(Error::Cancelled { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn cancel_job(&self, job: JobId) {
         self.shared().engine.cancel(job);
     }
@@ -338,6 +416,15 @@ impl Context {
     ///
     /// # Errors
     /// [`Error::ContextClosed`](crate::Error::ContextClosed) after [`stop`](Self::stop).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let endless = ctx.range(0..u64::MAX).count_async();
+    /// assert_eq!(ctx.cancel_all_jobs()?.len(), 1);
+    /// assert!(endless.wait().is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn cancel_all_jobs(&self) -> Result<Vec<JobId>> {
         self.shared().engine.cancel_all()
     }
@@ -345,11 +432,29 @@ impl Context {
     /// Ends the context now, whoever else holds it: jobs end with
     /// [`Error::ContextClosed`](crate::Error::ContextClosed), threads are joined. A task ends at its next batch; code
     /// of yours that never returns is waited for.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range(0..9_u64);
+    /// ctx.stop();
+    /// assert!(matches!(rows.count(), Err(Error::ContextClosed)));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn stop(&self) {
         self.shared().engine.stop();
     }
 
     /// Whether the context was stopped.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert!(!ctx.is_stopped());
+    /// ctx.stop();
+    /// assert!(ctx.is_stopped());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn is_stopped(&self) -> bool {
         self.shared().engine.is_closed()
     }

@@ -98,6 +98,14 @@ impl<T: Data> Rdd<T> {
     }
 
     /// The id; larger than those of the RDDs that this one is made from.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let numbers = ctx.range(0..9_u64);
+    /// assert!(numbers.map(|n| n + 1).id() > numbers.id());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn id(&self) -> RddId {
         self.node.id
     }

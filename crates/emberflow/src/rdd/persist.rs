@@ -60,6 +60,13 @@ impl<T: Data> Rdd<T> {
     }
 
     /// Whether the rows are kept once they are computed.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert!(ctx.range(0..9_u64).cache().is_cached());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn is_cached(&self) -> bool {
         self.node().persisted().is_some()
     }

@@ -53,11 +53,32 @@ impl Default for TextOptions {
 
 impl TextOptions {
     /// The defaults of [`Context::text_file`](crate::Context::text_file).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("text");
+    /// # std::fs::write(&path, "one\ntwo\n").unwrap();
+    /// assert_eq!(ctx.text_files(&[&path], &TextOptions::new())?.count()?, 2);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Whether bytes that are not UTF-8 are replaced by U+FFFD. By default they are an error.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("text");
+    /// # std::fs::write(&path, b"caf\xe9").unwrap();
+    /// assert!(ctx.text_files(&[&path], &TextOptions::new())?.collect().is_err());
+    /// assert_eq!(ctx.text_files(&[&path], &TextOptions::new().lossy(true))?.collect()?, ["caf\u{fffd}"]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn lossy(mut self, lossy: bool) -> Self {
         self.lossy = lossy;
         self
@@ -65,6 +86,17 @@ impl TextOptions {
 
     /// Cuts files into at least about so many partitions; by default the context's
     /// [`default_partitions`](crate::Context::default_partitions), but none below a megabyte.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("text");
+    /// # std::fs::write(&path, "one\ntwo\n").unwrap();
+    /// let lines = ctx.text_files(&[&path], &TextOptions::new().min_partitions(2))?;
+    /// assert_eq!((lines.partitions(), lines.collect()?), (2, vec!["one".to_owned(), "two".to_owned()]));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn min_partitions(mut self, partitions: usize) -> Self {
         self.min_partitions = Some(partitions);
         self
@@ -72,6 +104,17 @@ impl TextOptions {
 
     /// The longest line that is accepted, in bytes; 64 MiB by default. A longer one is an error rather than a process
     /// that runs out of memory.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("text");
+    /// # std::fs::write(&path, "one\ntwo\n").unwrap();
+    /// let short = ctx.text_files(&[&path], &TextOptions::new().max_line_bytes(2))?;
+    /// assert!(short.collect().unwrap_err().to_string().contains("a line of more than 2 bytes"));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn max_line_bytes(mut self, bytes: usize) -> Self {
         self.max_line_bytes = bytes;
         self
