@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "every test binary includes this module and uses a part of it")]
 
+pub(crate) mod law;
+
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
@@ -23,7 +25,7 @@ use emberflow::{Context, ContextBuilder, Event, EventStream, Progress, StageId, 
 use tempfile::TempDir;
 
 /// Far beyond what anything here takes: only a hang lasts so long.
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The text that every panic on purpose carries, so that it is not printed.
 pub(crate) const ON_PURPOSE: &str = "on purpose";
