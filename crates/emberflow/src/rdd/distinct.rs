@@ -38,8 +38,12 @@ impl<T: Key> Rdd<T> {
     #[track_caller]
     pub fn distinct_into(&self, partitions: usize) -> Rdd<T> {
         let info = OpInfo::new("distinct", Place::caller());
-        let keyed = self.map_info(info.clone(), |row| (row, ()));
-        shuffle::combine(&keyed, info.clone(), partitions, MapSide::Combine, First).map_info(info, |(row, ())| row)
+        self.distinct_keys(&info, partitions).map_info(info, |(row, ())| row)
+    }
+
+    /// The distinct rows as keys, placed by hash.
+    pub(super) fn distinct_keys(&self, info: &OpInfo, partitions: usize) -> Rdd<(T, ())> {
+        shuffle::combine(&self.as_keys(info), info.clone(), partitions, MapSide::Combine, First)
     }
 }
 

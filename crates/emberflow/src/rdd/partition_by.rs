@@ -28,14 +28,6 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     pub fn partition_by(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)> {
         let info = OpInfo::new("partition_by", Place::caller());
         let partitioning = into.into_partitioning(&self.shared().hasher);
-        let placement = partitioning.placement().clone();
-        if self.node().placement.as_ref() == Some(&placement) {
-            return self.clone();
-        }
-        let partitions = placement.partitions();
-        shuffle::place_rows(self, info, partitions, Some(placement), move |_| {
-            let partitioning = partitioning.clone();
-            move |(key, _): &(K, V)| partitioning.partition(key)
-        })
+        shuffle::placed(self, &info, Some(&partitioning))
     }
 }

@@ -5,10 +5,8 @@
 //! outgrown [`TABLE_ROWS`], it is written out and begun anew. Both are decided by rows alone, so that the tree in which
 //! values are merged, and with it a floating-point sum, depends on the data and on nothing else.
 //!
-//! **Reduce side.** What a reducer gets is split by other bits of the hash into pieces whose tables fit the cache, and
-//! the pieces are worked through one after the other, each in map order: first all that was combined, then all that was
-//! passed. At high cardinality nearly every row of one large table costs a cache miss; this costs one more pass
-//! instead (radix partitioning, after Manegold, Boncz and Kersten 2002).
+//! **Reduce side.** What a reducer gets is split into [pieces](super::pieces) whose tables fit the cache, and the pieces
+//! are worked through one after the other, each in map order: first all that was combined, then all that was passed.
 
 use std::{any::Any, borrow::Cow, marker::PhantomData, mem, sync::Arc};
 
@@ -29,6 +27,7 @@ use emberflow_core::{
 
 use super::{
     IntoPartitioning, Partitioning, dependency,
+    pieces::{self, Chunks, Pieces},
     table::{Candidate, Cell, Plain, Table, Taken},
 };
 use crate::{context::NodeSpec, rdd::Rdd};
@@ -39,10 +38,6 @@ const LOOK_ROWS: usize = 1 << 16;
 const PROBE_ROWS: usize = 512;
 /// Keys beyond which a map-side table is written out.
 const TABLE_ROWS: usize = 1 << 18;
-/// Shallow bytes of rows that one piece of a reducer's input should have: its table fits the second-level cache.
-const PIECE_BYTES: usize = 256 << 10;
-/// Pieces at most: each needs a cache line and a page to be written to.
-const MAX_PIECE_BITS: u32 = 10;
 
 /// How values become combiners, and combiners one.
 pub(crate) trait Aggregator<V, C>: Send + Sync + 'static {
@@ -358,28 +353,16 @@ struct Reduce<K, V, C, A> {
 /// A reducer's output: piece by piece, batch by batch.
 struct ReduceStream<K, V, C, A, S> {
     reduce: Reduce<K, V, C, A>,
-    blocks: Vec<Arc<CombineBlocks<K, V, C>>>,
-    pieces: Option<Pieces<K, V, C>>,
+    input: Option<Input<K, V, C>>,
+    next: usize,
     table: Table<K, S>,
     out: Option<IterStream<std::vec::IntoIter<(K, C)>>>,
 }
 
 /// The rows of a reducer, split by hash.
-struct Pieces<K, V, C> {
-    combined: Split<(K, C)>,
-    passed: Split<(K, V)>,
-    next: usize,
-    count: usize,
-}
-
-/// Rows by piece: copied where they own nothing, else pointed to, so that no string is cloned only to be compared.
-enum Split<R> {
-    /// There is one piece: all rows.
-    Whole,
-    /// The rows of each piece.
-    Copied(Vec<Vec<R>>),
-    /// For each piece, chunk and row of each of its rows.
-    Located(Vec<Vec<(u32, u32)>>),
+struct Input<K, V, C> {
+    combined: Pieces<(K, C)>,
+    passed: Pieces<(K, V)>,
 }
 
 impl<K, V, C, A, S> ReduceStream<K, V, C, A, S>
@@ -391,58 +374,50 @@ where
     S: Cell<C>,
 {
     fn new(reduce: Reduce<K, V, C, A>) -> Self {
-        Self { reduce, blocks: Vec::new(), pieces: None, table: Table::new(), out: None }
+        Self { reduce, input: None, next: 0, table: Table::new(), out: None }
     }
 
     /// Gathers the rows and splits them; done when the first batch is asked for.
-    fn split(&mut self) -> Result<(), TaskError> {
+    fn gather(&mut self) -> Result<Input<K, V, C>, TaskError> {
+        let (mut combined, mut passed) = (Chunks::new(), Chunks::new());
         match self.reduce.source.take() {
-            Some(Source::Blocks(blocks)) => self.blocks = blocks,
-            Some(Source::Placed(mut rows)) => {
-                let mut writer = BlockWriter::new(1);
-                while let Some(batch) = rows.next()? {
-                    self.reduce.task.check_cancelled()?;
-                    batch.for_each(|row| writer.push(0, row));
+            Some(Source::Blocks(blocks)) => {
+                for blocks in blocks {
+                    combined.extend(blocks.combined.of(self.reduce.reducer));
+                    passed.extend(blocks.passed.of(self.reduce.reducer));
                 }
-                let (combined, passed) = (BlockWriter::new(1).finish().0, writer.finish().0);
-                self.blocks = vec![Arc::new(CombineBlocks { combined, passed })];
             }
+            Some(Source::Placed(rows)) => passed = Chunks::gather(rows, &self.reduce.task)?,
             None => {}
         }
-        let (combined, passed) = (self.combined(), self.passed());
-        let bytes = shallow_bytes(&combined) + shallow_bytes(&passed);
-        let bits = (bytes / PIECE_BYTES).next_power_of_two().trailing_zeros().min(MAX_PIECE_BITS);
-        let pieces = Pieces {
-            combined: split(&combined, bits, &self.reduce.hasher),
-            passed: split(&passed, bits, &self.reduce.hasher),
-            next: 0,
-            count: 1 << bits,
+        self.reduce.marker.enter();
+        let (bits, hasher) = (pieces::bits(combined.bytes() + passed.bytes()), &self.reduce.hasher);
+        Ok(Input { combined: combined.split(bits, hasher), passed: passed.split(bits, hasher) })
+    }
+
+    /// Merges the next piece, if there is one.
+    fn merge(&mut self) -> Result<Option<Vec<(K, C)>>, TaskError> {
+        let mut input = match self.input.take() {
+            Some(input) => input,
+            None => self.gather()?,
         };
-        self.pieces = Some(pieces);
-        Ok(())
-    }
-
-    fn combined(&self) -> Vec<&[(K, C)]> {
-        self.blocks.iter().flat_map(|blocks| blocks.combined.of(self.reduce.reducer)).map(|c| c.as_slice()).collect()
-    }
-
-    fn passed(&self) -> Vec<&[(K, V)]> {
-        self.blocks.iter().flat_map(|blocks| blocks.passed.of(self.reduce.reducer)).map(|c| c.as_slice()).collect()
-    }
-
-    /// Merges one piece.
-    fn merge(&mut self, piece: usize) -> Vec<(K, C)> {
-        let Some(mut pieces) = self.pieces.take() else { return Vec::new() };
+        let piece = self.next;
+        if piece == input.passed.count() {
+            self.input = Some(input);
+            return Ok(None);
+        }
+        self.next += 1;
+        self.reduce.marker.enter();
         let mut table = mem::replace(&mut self.table, Table::new());
         let (hasher, aggregator) = (&self.reduce.hasher, &self.reduce.aggregator);
-        pieces.combined.visit(piece, &self.combined(), |(key, value)| {
+        input.combined.take(piece).for_each(|(key, value)| {
             let hash = hasher.hash(key);
             match table.find(hash, |k| k == key) {
                 Ok(cell) => cell.update(|sum| aggregator.merge(sum, value.clone())),
                 Err(free) => table.insert(free, hash, key.clone(), S::new(value.clone())),
             }
         });
-        pieces.passed.visit(piece, &self.passed(), |(key, value)| {
+        input.passed.take(piece).for_each(|(key, value)| {
             let (hash, value) = (hasher.hash(key), value.clone());
             match table.find(hash, |k| k == key) {
                 Ok(cell) => cell.update(|sum| aggregator.merge_value(sum, value)),
@@ -450,8 +425,8 @@ where
             }
         });
         let rows = table.take();
-        (self.table, self.pieces) = (table, Some(pieces));
-        rows.into_iter().filter_map(|(key, cell)| cell.into_inner().map(|value| (key, value))).collect()
+        (self.table, self.input) = (table, Some(input));
+        Ok(Some(rows.into_iter().filter_map(|(key, cell)| cell.into_inner().map(|value| (key, value))).collect()))
     }
 }
 
@@ -472,68 +447,8 @@ where
                 self.out = None;
             }
             self.reduce.task.check_cancelled()?;
-            if self.pieces.is_none() {
-                self.split()?;
-            }
-            self.reduce.marker.enter();
-            let Some(pieces) = &mut self.pieces else { return Ok(None) };
-            if pieces.next == pieces.count {
-                return Ok(None);
-            }
-            let piece = pieces.next;
-            pieces.next += 1;
-            let rows = self.merge(piece);
+            let Some(rows) = self.merge()? else { return Ok(None) };
             self.out = Some(IterStream::new(rows.into_iter(), self.reduce.batch_rows));
-        }
-    }
-}
-
-fn shallow_bytes<R>(chunks: &[&[R]]) -> usize {
-    chunks.iter().map(|chunk| mem::size_of_val(*chunk)).sum()
-}
-
-/// The piece of a key, by bits that neither the partition nor the table's index comes from.
-#[inline]
-fn piece_of(hash: u64, bits: u32) -> usize {
-    (hash.wrapping_mul(0xd6e8_feb8_6659_fd93) >> (64 - bits)) as usize
-}
-
-fn split<K: Key, V: Clone>(chunks: &[&[(K, V)]], bits: u32, hasher: &KeyHasher) -> Split<(K, V)> {
-    if bits == 0 {
-        return Split::Whole;
-    }
-    let rows: usize = chunks.iter().map(|chunk| chunk.len()).sum();
-    // Pieces are about equal: a little more than the mean saves most of them from growing.
-    let room = (rows >> bits) + (rows >> (bits + 3));
-    let count = 1 << bits;
-    if mem::needs_drop::<(K, V)>() {
-        let mut pieces: Vec<Vec<(u32, u32)>> = (0..count).map(|_| Vec::with_capacity(room)).collect();
-        for (at, chunk) in (0..).zip(chunks) {
-            for (row, (key, _)) in (0..).zip(*chunk) {
-                pieces[piece_of(hasher.hash(key), bits)].push((at, row));
-            }
-        }
-        Split::Located(pieces)
-    } else {
-        let mut pieces: Vec<Vec<(K, V)>> = (0..count).map(|_| Vec::with_capacity(room)).collect();
-        for row in chunks.iter().copied().flatten() {
-            pieces[piece_of(hasher.hash(&row.0), bits)].push(row.clone());
-        }
-        Split::Copied(pieces)
-    }
-}
-
-impl<R> Split<R> {
-    /// Calls `each` with the rows of one piece, in their order, and forgets the piece.
-    fn visit(&mut self, piece: usize, chunks: &[&[R]], mut each: impl FnMut(&R)) {
-        match self {
-            Self::Whole => chunks.iter().copied().flatten().for_each(each),
-            Self::Copied(pieces) => mem::take(&mut pieces[piece]).iter().for_each(each),
-            Self::Located(pieces) => {
-                for (chunk, row) in mem::take(&mut pieces[piece]) {
-                    each(&chunks[chunk as usize][row as usize]);
-                }
-            }
         }
     }
 }

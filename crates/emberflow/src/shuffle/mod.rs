@@ -3,25 +3,34 @@
 //! - `partitioning`: which reducer a key belongs to.
 //! - `place`: rows as they are, block by block (`partition_by`, `repartition`).
 //! - `combine`: rows merged by key before and after the shuffle (`reduce_by_key`, `group_by_key`, `distinct`, …).
-//! - `table`: the hash table that combining is made on.
+//! - `join`: rows of two placed RDDs that have equal keys (`join`, `left_outer_join`, `subtract`, …).
+//! - `cogroup`: the rows of several placed RDDs, grouped by key.
+//! - `pieces`: what a reducer gets, split so that its tables fit the cache.
+//! - `table`: the hash tables that combining and joining are made on.
 
+mod cogroup;
 mod combine;
+pub(crate) mod join;
 mod partitioning;
+mod pieces;
 mod place;
 mod table;
 
 use std::sync::Arc;
 
 use emberflow_core::{
-    data::Data,
+    data::{Data, ExchangeData, Key},
     lineage::{Dependency, ShuffleDependency},
     operator::StoreWriter,
+    partitioner::Placement,
     place::OpInfo,
 };
 
 pub use self::partitioning::{HashPartitioner, IntoPartitioning, Partitioning};
 pub(crate) use self::{
+    cogroup::{CogroupSide, cogroup},
     combine::{Aggregator, MapSide, combine},
+    join::{Right, join},
     place::{place_rows, spread},
 };
 use crate::rdd::Rdd;
@@ -37,4 +46,33 @@ pub(crate) fn dependency<T: Data>(parent: &Rdd<T>, info: OpInfo, writer: impl St
         info,
         guard: engine.guard(store),
     }))
+}
+
+/// How RDDs placed in these ways meet by key: as the first one that is placed by hash, or else by hash over the default
+/// number of partitions; `None` if they are all placed alike already.
+pub(crate) fn meeting<K: Key, T: Data>(first: &Rdd<T>, placements: &[Option<&Placement>]) -> Option<Partitioning<K>> {
+    if placements.iter().all(|placement| placement.is_some() && *placement == placements[0]) {
+        return None;
+    }
+    let shared = first.shared();
+    let by_hash = |placement: &&Placement| **placement == Placement::hash(&shared.hasher, placement.partitions());
+    let partitions = placements.iter().copied().flatten().find(by_hash).map(Placement::partitions);
+    Some(partitions.unwrap_or(shared.default_partitions).into_partitioning(&shared.hasher))
+}
+
+/// The rows of `rdd` placed by key; `rdd` itself if they are, or if there is nothing to place them by.
+pub(crate) fn placed<K: Key, V: ExchangeData>(
+    rdd: &Rdd<(K, V)>,
+    info: &OpInfo,
+    partitioning: Option<&Partitioning<K>>,
+) -> Rdd<(K, V)> {
+    let Some(partitioning) = partitioning.cloned() else { return rdd.clone() };
+    let placement = partitioning.placement().clone();
+    if rdd.node().placement.as_ref() == Some(&placement) {
+        return rdd.clone();
+    }
+    place_rows(rdd, info.clone(), placement.partitions(), Some(placement), move |_| {
+        let partitioning = partitioning.clone();
+        move |(key, _): &(K, V)| partitioning.partition(key)
+    })
 }

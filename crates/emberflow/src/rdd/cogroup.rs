@@ -1,0 +1,137 @@
+//! `cogroup`: for each key, all the values that each of several RDDs has of it.
+
+use emberflow_core::{
+    data::{ExchangeData, Key},
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::shuffle::{self, CogroupSide, IntoPartitioning, Partitioning};
+
+impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+    /// For each key of either RDD, its values in `self` and its values in `other`, each in the order of their RDD.
+    ///
+    /// Wide; narrow if both are placed alike, as with [joins](Self::join). One row a key out. A reducer holds its share
+    /// of both, and all values of a key at once.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let (left, right) = (ctx.parallelize(vec![(1, 'a'), (2, 'b')]), ctx.parallelize(vec![(2, 8), (2, 9)]));
+    /// let groups = left.cogroup(&right).collect_as_map()?;
+    /// assert_eq!(groups[&1], (vec!['a'], vec![]));
+    /// assert_eq!(groups[&2], (vec!['b'], vec![8, 9]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn cogroup<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Vec<V>, Vec<W>))> {
+        self.cogroup_by(other, OpInfo::new("cogroup", Place::caller()), None)
+    }
+
+    /// As [`cogroup`](Self::cogroup), into so many partitions or by a partitioner.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let pairs = ctx.parallelize(vec![(1, 'a'), (1, 'b')]);
+    /// assert_eq!(pairs.cogroup_into(&pairs, 1).collect()?, [(1, (vec!['a', 'b'], vec!['a', 'b']))]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn cogroup_into<W: ExchangeData>(
+        &self,
+        other: &Rdd<(K, W)>,
+        into: impl IntoPartitioning<K>,
+    ) -> Rdd<(K, (Vec<V>, Vec<W>))> {
+        let into = into.into_partitioning(&self.shared().hasher);
+        self.cogroup_by(other, OpInfo::new("cogroup", Place::caller()), Some(into))
+    }
+
+    fn cogroup_by<W: ExchangeData>(
+        &self,
+        other: &Rdd<(K, W)>,
+        info: OpInfo,
+        into: Option<Partitioning<K>>,
+    ) -> Rdd<(K, (Vec<V>, Vec<W>))> {
+        let placements = [self.node().placement.as_ref(), other.node().placement.as_ref()];
+        let into = into.or_else(|| shuffle::meeting(self, &placements));
+        let first = shuffle::placed(self, &info, into.as_ref());
+        let second = shuffle::placed(other, &info, into.as_ref());
+        let sides = vec![
+            CogroupSide::new(&first, |(a, _): &mut (Vec<V>, Vec<W>)| a),
+            CogroupSide::new(&second, |(_, b): &mut (Vec<V>, Vec<W>)| b),
+        ];
+        shuffle::cogroup(&first, info, sides)
+    }
+
+    /// As [`cogroup`](Self::cogroup), of three RDDs.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let (a, b) = (ctx.parallelize(vec![(1, 'a')]), ctx.parallelize(vec![(1, 2.5)]));
+    /// let groups = a.cogroup3(&b, &ctx.parallelize(vec![(1, 7), (1, 8)])).collect()?;
+    /// assert_eq!(groups, [(1, (vec!['a'], vec![2.5], vec![7, 8]))]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn cogroup3<W, X>(&self, second: &Rdd<(K, W)>, third: &Rdd<(K, X)>) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>))>
+    where
+        W: ExchangeData,
+        X: ExchangeData,
+    {
+        type Groups<V, W, X> = (Vec<V>, Vec<W>, Vec<X>);
+        let info = OpInfo::new("cogroup", Place::caller());
+        let placements = [&self.node().placement, &second.node().placement, &third.node().placement];
+        let into = shuffle::meeting(self, &placements.map(Option::as_ref));
+        let first = shuffle::placed(self, &info, into.as_ref());
+        let second = shuffle::placed(second, &info, into.as_ref());
+        let third = shuffle::placed(third, &info, into.as_ref());
+        let sides = vec![
+            CogroupSide::new(&first, |(a, ..): &mut Groups<V, W, X>| a),
+            CogroupSide::new(&second, |(_, b, _): &mut Groups<V, W, X>| b),
+            CogroupSide::new(&third, |(.., c): &mut Groups<V, W, X>| c),
+        ];
+        shuffle::cogroup(&first, info, sides)
+    }
+
+    /// As [`cogroup`](Self::cogroup), of four RDDs.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let a = ctx.parallelize(vec![(1, 'a')]);
+    /// assert_eq!(a.cogroup4(&a, &a, &a).collect()?, [(1, (vec!['a'], vec!['a'], vec!['a'], vec!['a']))]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    #[expect(clippy::type_complexity, reason = "the groups are what the caller gets; a name would hide them")]
+    pub fn cogroup4<W, X, Y>(
+        &self,
+        second: &Rdd<(K, W)>,
+        third: &Rdd<(K, X)>,
+        fourth: &Rdd<(K, Y)>,
+    ) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>, Vec<Y>))>
+    where
+        W: ExchangeData,
+        X: ExchangeData,
+        Y: ExchangeData,
+    {
+        type Groups<V, W, X, Y> = (Vec<V>, Vec<W>, Vec<X>, Vec<Y>);
+        let info = OpInfo::new("cogroup", Place::caller());
+        let placements =
+            [&self.node().placement, &second.node().placement, &third.node().placement, &fourth.node().placement];
+        let into = shuffle::meeting(self, &placements.map(Option::as_ref));
+        let first = shuffle::placed(self, &info, into.as_ref());
+        let second = shuffle::placed(second, &info, into.as_ref());
+        let third = shuffle::placed(third, &info, into.as_ref());
+        let fourth = shuffle::placed(fourth, &info, into.as_ref());
+        let sides = vec![
+            CogroupSide::new(&first, |(a, ..): &mut Groups<V, W, X, Y>| a),
+            CogroupSide::new(&second, |(_, b, ..): &mut Groups<V, W, X, Y>| b),
+            CogroupSide::new(&third, |(.., c, _): &mut Groups<V, W, X, Y>| c),
+            CogroupSide::new(&fourth, |(.., d): &mut Groups<V, W, X, Y>| d),
+        ];
+        shuffle::cogroup(&first, info, sides)
+    }
+}

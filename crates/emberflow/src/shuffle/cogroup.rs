@@ -1,0 +1,182 @@
+//! The rows of several RDDs that are placed alike, grouped by key: one list a side.
+//!
+//! Each side's rows are gathered and split into [pieces](super::pieces), and a piece of all sides is grouped at a time.
+//! Keys come in the order in which they are first met, side after side.
+
+use std::{mem, ops::Range, sync::Arc};
+
+use emberflow_core::{
+    batch::{AnyStream, Batch, BoxStream, IterStream, Stream},
+    data::{Data, ExchangeData, Key},
+    error::TaskError,
+    ids::PartitionIndex,
+    lineage::Dependency,
+    operator::{Inputs, Operator},
+    partitioner::KeyHasher,
+    place::OpInfo,
+    task::{Marker, TaskContext},
+};
+
+use super::{
+    pieces::{self, Chunks, Pieces},
+    table::Table,
+};
+use crate::{context::NodeSpec, rdd::Rdd};
+
+/// One side of a cogroup: an RDD, and which of a key's groups its values go to.
+pub(crate) struct CogroupSide<K, G> {
+    dependency: Dependency,
+    open: OpenSide<K, G>,
+}
+
+type OpenSide<K, G> =
+    Arc<dyn Fn(&Inputs<'_>, usize, PartitionIndex) -> Result<Box<dyn Rows<K, G>>, TaskError> + Send + Sync>;
+
+impl<K: Key, G: Default + 'static> CogroupSide<K, G> {
+    pub(crate) fn new<V: ExchangeData>(rdd: &Rdd<(K, V)>, group: fn(&mut G) -> &mut Vec<V>) -> Self {
+        let open = move |inputs: &Inputs<'_>, input: usize, partition: PartitionIndex| {
+            let rows = Some(inputs.narrow::<(K, V)>(input, partition)?);
+            let side: Box<dyn Rows<K, G>> =
+                Box::new(Side { rows, chunks: Chunks::new(), pieces: Pieces::none(), group });
+            Ok(side)
+        };
+        Self { dependency: Dependency::Narrow(Arc::clone(rdd.node())), open: Arc::new(open) }
+    }
+}
+
+/// Groups the rows of `sides`, which are placed as `first` is.
+pub(crate) fn cogroup<K, V, G>(first: &Rdd<(K, V)>, info: OpInfo, sides: Vec<CogroupSide<K, G>>) -> Rdd<(K, G)>
+where
+    K: Key,
+    V: Data,
+    G: Default + Data,
+{
+    let hasher = first.shared().hasher.clone();
+    let (dependencies, open) = sides.into_iter().map(|side| (side.dependency, side.open)).unzip();
+    first.shared().rdd(NodeSpec {
+        partitions: first.partitions(),
+        op: Arc::new(Cogroup { sides: open, hasher }),
+        dependencies,
+        placement: first.node().placement.clone(),
+        info,
+    })
+}
+
+struct Cogroup<K, G> {
+    sides: Vec<OpenSide<K, G>>,
+    hasher: KeyHasher,
+}
+
+impl<K: Key, G: Default + Data> Operator for Cogroup<K, G> {
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        let mut sides = Vec::with_capacity(self.sides.len());
+        for (at, open) in self.sides.iter().enumerate() {
+            sides.push(open(inputs, at, partition)?);
+        }
+        Ok(AnyStream::new(Groups {
+            sides,
+            hasher: self.hasher.clone(),
+            pieces: None,
+            table: Table::new(),
+            out: None,
+            batch_rows: inputs.task().batch_rows_of::<(K, G)>(),
+            marker: inputs.marker(),
+            task: inputs.task().clone(),
+        }))
+    }
+}
+
+struct Groups<K, G> {
+    sides: Vec<Box<dyn Rows<K, G>>>,
+    hasher: KeyHasher,
+    /// Those that are left, once the rows are gathered.
+    pieces: Option<Range<usize>>,
+    table: Table<K, G>,
+    out: Option<IterStream<std::vec::IntoIter<(K, G)>>>,
+    batch_rows: usize,
+    marker: Marker,
+    task: TaskContext,
+}
+
+impl<K: Key, G: Default + Data> Groups<K, G> {
+    /// Gathers the rows of all sides and splits them; done when the first batch is asked for.
+    fn gather(&mut self) -> Result<Range<usize>, TaskError> {
+        let mut bytes = 0;
+        for side in &mut self.sides {
+            bytes += side.gather(&self.task)?;
+        }
+        self.marker.enter();
+        let bits = pieces::bits(bytes);
+        self.sides.iter_mut().for_each(|side| side.split(bits, &self.hasher));
+        Ok(0..1 << bits)
+    }
+}
+
+impl<K: Key, G: Default + Data> Stream<(K, G)> for Groups<K, G> {
+    fn next(&mut self) -> Result<Option<Batch<(K, G)>>, TaskError> {
+        loop {
+            if let Some(batch) = self.out.as_mut().map(Stream::next).transpose()?.flatten() {
+                return Ok(Some(batch));
+            }
+            self.task.check_cancelled()?;
+            let mut pieces = match self.pieces.take() {
+                Some(pieces) => pieces,
+                None => self.gather()?,
+            };
+            let piece = pieces.next();
+            self.pieces = Some(pieces);
+            let Some(piece) = piece else { return Ok(None) };
+            self.marker.enter();
+            for side in &mut self.sides {
+                side.group(piece, &mut self.table, &self.hasher);
+            }
+            self.out = Some(IterStream::new(self.table.take().into_iter(), self.batch_rows));
+        }
+    }
+}
+
+/// A side's rows, type of values forgotten.
+trait Rows<K, G> {
+    /// Reads the rows; how many bytes they have.
+    fn gather(&mut self, task: &TaskContext) -> Result<usize, TaskError>;
+
+    fn split(&mut self, bits: u32, hasher: &KeyHasher);
+
+    /// Puts the rows of one piece into their groups.
+    fn group(&mut self, piece: usize, table: &mut Table<K, G>, hasher: &KeyHasher);
+}
+
+struct Side<K, V, G> {
+    /// Until they are gathered.
+    rows: Option<BoxStream<(K, V)>>,
+    chunks: Chunks<(K, V)>,
+    pieces: Pieces<(K, V)>,
+    group: fn(&mut G) -> &mut Vec<V>,
+}
+
+impl<K: Key, V: ExchangeData, G: Default> Rows<K, G> for Side<K, V, G> {
+    fn gather(&mut self, task: &TaskContext) -> Result<usize, TaskError> {
+        if let Some(rows) = self.rows.take() {
+            self.chunks = Chunks::gather(rows, task)?;
+        }
+        Ok(self.chunks.bytes())
+    }
+
+    fn split(&mut self, bits: u32, hasher: &KeyHasher) {
+        self.pieces = mem::replace(&mut self.chunks, Chunks::new()).split(bits, hasher);
+    }
+
+    fn group(&mut self, piece: usize, table: &mut Table<K, G>, hasher: &KeyHasher) {
+        self.pieces.take(piece).for_each(|(key, value)| {
+            let hash = hasher.hash(key);
+            match table.find(hash, |k| k == key) {
+                Ok(groups) => (self.group)(groups).push(value.clone()),
+                Err(free) => {
+                    let mut groups = G::default();
+                    (self.group)(&mut groups).push(value.clone());
+                    table.insert(free, hash, key.clone(), groups);
+                }
+            }
+        });
+    }
+}
