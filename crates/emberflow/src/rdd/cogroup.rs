@@ -105,7 +105,6 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    #[expect(clippy::type_complexity, reason = "the groups are what the caller gets; a name would hide them")]
     pub fn cogroup4<W, X, Y>(
         &self,
         second: &Rdd<(K, W)>,
