@@ -12,7 +12,7 @@ use std::{
 use emberflow::{Rdd, TextOptions};
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use self::support::{law::law, sorted};
+use self::support::{World, law::law, sorted};
 
 /// Rows and the number of partitions that they are in; sometimes none of either.
 fn rows_in_partitions() -> impl Strategy<Value = (Vec<i64>, usize)> {
@@ -569,4 +569,45 @@ fn many_small_text_files_equal_the_lines_of_each_in_path_order() {
         prop_assert_eq!(ctx.text_file(dir.path().join("*")).unwrap().collect().unwrap(), expected);
         Ok(())
     });
+}
+
+#[test]
+fn flat_map_reduce_by_key_equals_flat_map_and_then_reduce_by_key() {
+    let lines = vec(vec("[a-d]{0,2}", 0..6).prop_map(|words| words.join(" ")), 0..40);
+    law(100, (lines, 1_usize..5, 1_usize..5), |ctx, (lines, n, into)| {
+        let rows = ctx.parallelize_into(lines.clone(), n);
+        let joined = |a: String, b: String| a + "," + &b;
+        let borrowed: Rdd<(String, String)> = rows.flat_map_reduce_by_key_into(
+            |line, pairs| line.split(' ').enumerate().for_each(|(at, word)| pairs.push(word, at.to_string())),
+            joined,
+            into,
+        );
+        let pairs = rows.flat_map(|line| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).enumerate().collect();
+            words.into_iter().map(|(at, word)| (word, at.to_string())).collect::<Vec<_>>()
+        });
+        // To the byte: the order of rows and of values too.
+        prop_assert_eq!(borrowed.collect().unwrap(), pairs.reduce_by_key_into(joined, into).collect().unwrap());
+        let mut model: BTreeMap<String, String> = BTreeMap::new();
+        for (at, word) in lines.iter().flat_map(|line| line.split(' ').enumerate()) {
+            let so_far = model.entry(word.to_owned()).or_default();
+            *so_far = if so_far.is_empty() { at.to_string() } else { format!("{so_far},{at}") };
+        }
+        prop_assert_eq!(sorted(borrowed.collect().unwrap()), model.into_iter().collect::<Vec<_>>());
+        Ok(())
+    });
+}
+
+/// More keys than a table is kept for, of which few come twice: combining stops, and the rest passes.
+#[test]
+fn borrowed_keys_that_hardly_repeat_pass_uncombined() {
+    let world = World::new(2);
+    let rows = world.range_into(0..300_000_u64, 2).map(|n| format!("{} {}", n, n / 100_000));
+    let counts: Rdd<(String, u64)> =
+        rows.flat_map_reduce_by_key_into(|row, pairs| row.split(' ').for_each(|w| pairs.push(w, 1)), |a, b| a + b, 3);
+    let pairs = rows.flat_map(|row| row.split(' ').map(|w| (w.to_owned(), 1_u64)).collect::<Vec<_>>());
+    let counts = counts.collect().unwrap();
+    assert_eq!(counts, pairs.reduce_by_key_into(|a, b| a + b, 3).collect().unwrap());
+    assert_eq!(counts.len(), 300_000);
+    assert_eq!(counts.iter().find(|(word, _)| word == "2"), Some(&("2".to_owned(), 100_001)));
 }

@@ -49,7 +49,7 @@ pub use emberflow_core::{
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
 pub use rdd::{PartitionIter, Rdd};
-pub use shuffle::{HashPartitioner, IntoPartitioning, Partitioning};
+pub use shuffle::{HashPartitioner, IntoPartitioning, Pairs, Partitioning};
 pub use source::{RangeRow, Source, TextOptions};
 
 /// The README's programs are compiled and run as tests.

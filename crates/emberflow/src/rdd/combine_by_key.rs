@@ -264,7 +264,7 @@ impl<T: Key> Rdd<T> {
     }
 }
 
-struct Reduce<F>(F);
+pub(super) struct Reduce<F>(pub(super) F);
 
 impl<V, F: Fn(V, V) -> V + Send + Sync + 'static> Aggregator<V, V> for Reduce<F> {
     fn create(&self, value: V) -> V {

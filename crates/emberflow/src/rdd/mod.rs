@@ -12,6 +12,7 @@ mod combine_by_key;
 mod distinct;
 mod filter;
 mod flat_map;
+mod flat_map_reduce_by_key;
 mod for_each;
 mod group_by_key;
 mod join;

@@ -1,43 +1,32 @@
 //! Rows combined by key: before the shuffle where that shrinks them, and after it, cache-sized piece by piece.
 //!
-//! **Map side.** A table combines the rows of a partition. Every 65,536 rows it is asked whether that pays: if there
-//! are nearly as many keys as rows, combining stops for this partition, and the rest passes as it is. If the table has
-//! outgrown [`TABLE_ROWS`], it is written out and begun anew. Both are decided by rows alone, so that the tree in which
-//! values are merged, and with it a floating-point sum, depends on the data and on nothing else.
+//! **Map side.** Rows are [combined](super::map_side) while that pays. Their keys may be borrowed from longer rows.
 //!
 //! **Reduce side.** What a reducer gets is split into [pieces](super::pieces) whose tables fit the cache, and the pieces
 //! are worked through one after the other, each in map order: first all that was combined, then all that was passed.
 
-use std::{any::Any, borrow::Cow, marker::PhantomData, mem, sync::Arc};
+use std::{borrow::Borrow, hash::Hash, marker::PhantomData, mem, sync::Arc};
 
 use emberflow_core::{
-    batch::{AnyStream, Batch, BoxStream, IterStream, Stream},
-    blocks::{BlockWriter, Blocks},
-    data::{ExchangeData, Key},
+    batch::{AnyStream, Batch, BoxStream, IterStream, Stream, buffers},
+    data::{Data, ExchangeData, Key},
     error::TaskError,
     ids::PartitionIndex,
     lineage::Dependency,
     operator::{Inputs, Operator, StoreWriter},
-    partitioner::KeyHasher,
+    partitioner::{KeyHasher, Placement},
     place::OpInfo,
-    size,
-    store::{Stored, StoredData},
+    store::Stored,
     task::{Marker, TaskContext},
 };
 
 use super::{
     IntoPartitioning, Partitioning, dependency,
+    map_side::{CombineBlocks, Combining, MapSide, Pair, Pairs},
     pieces::{self, Chunks, Pieces},
-    table::{Candidate, Cell, Plain, Table, Taken},
+    table::{Cell, Plain, Table, Taken},
 };
 use crate::{context::NodeSpec, rdd::Rdd};
-
-/// Rows between two looks at whether combining pays.
-const LOOK_ROWS: usize = 1 << 16;
-/// Rows that a large table is asked for at once: what is noted of them stays in the innermost cache.
-const PROBE_ROWS: usize = 512;
-/// Keys beyond which a map-side table is written out.
-const TABLE_ROWS: usize = 1 << 18;
 
 /// How values become combiners, and combiners one.
 pub(crate) trait Aggregator<V, C>: Send + Sync + 'static {
@@ -46,15 +35,6 @@ pub(crate) trait Aggregator<V, C>: Send + Sync + 'static {
     fn merge_value(&self, sum: C, value: V) -> C;
 
     fn merge(&self, a: C, b: C) -> C;
-}
-
-/// Whether rows are combined before the shuffle.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MapSide {
-    /// While it pays.
-    Combine,
-    /// Never: combining would not shrink them.
-    Pass,
 }
 
 /// Combines the rows of `parent` by key: through a shuffle, or in place if they are placed so already.
@@ -84,33 +64,58 @@ where
         let writer = CombineWriter { aggregator, hasher, partitioning, map_side, types: PhantomData };
         dependency(parent, info.clone(), writer)
     };
-    shared.rdd(NodeSpec {
+    let reader = CombineReader::<K, V, C, A> { aggregator, hasher, types: PhantomData };
+    reduced(parent, info, dependency, placement, reader)
+}
+
+/// As [`combine`], of the pairs that `emit` makes of each row of `parent`.
+pub(crate) fn emit_and_combine<T, K, Q, V, A, E>(
+    parent: &Rdd<T>,
+    info: OpInfo,
+    into: impl IntoPartitioning<K>,
+    emit: E,
+    aggregator: A,
+) -> Rdd<(K, V)>
+where
+    T: Data,
+    K: Key + Borrow<Q> + for<'q> From<&'q Q>,
+    Q: Eq + Hash + ?Sized + 'static,
+    V: ExchangeData,
+    A: Aggregator<V, V>,
+    E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
+{
+    let hasher = parent.shared().hasher.clone();
+    let partitioning = into.into_partitioning(&hasher);
+    let placement = partitioning.placement().clone();
+    let aggregator = Arc::new(aggregator);
+    let reader = CombineReader { aggregator: Arc::clone(&aggregator), hasher: hasher.clone(), types: PhantomData };
+    let writer = CombineWriter { aggregator, hasher, partitioning, map_side: MapSide::Combine, types: PhantomData };
+    let writer = EmitWriter { emit, writer, types: PhantomData };
+    let dependency = dependency(parent, info.clone(), writer);
+    reduced(parent, info, dependency, placement, reader)
+}
+
+fn reduced<T, K, V, C, A>(
+    parent: &Rdd<T>,
+    info: OpInfo,
+    dependency: Dependency,
+    placement: Placement,
+    reader: CombineReader<K, V, C, A>,
+) -> Rdd<(K, C)>
+where
+    T: Data,
+    K: Key,
+    V: ExchangeData,
+    C: ExchangeData,
+    A: Aggregator<V, C>,
+{
+    parent.shared().rdd(NodeSpec {
         partitions: placement.partitions(),
-        op: Arc::new(CombineReader::<K, V, C, A> { aggregator, hasher, types: PhantomData }),
+        op: Arc::new(reader),
         dependencies: vec![dependency],
         placement: Some(placement),
         info,
     })
-}
-
-/// What a map task gives to its reducers.
-struct CombineBlocks<K, V, C> {
-    combined: Blocks<(K, C)>,
-    passed: Blocks<(K, V)>,
-}
-
-impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V, C> {
-    fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
-        None
-    }
-
-    fn has_block(&self, reducer: PartitionIndex) -> bool {
-        self.combined.has(reducer) || self.passed.has(reducer)
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
 }
 
 struct CombineWriter<K, V, C, A> {
@@ -142,161 +147,70 @@ where
     A: Aggregator<V, C>,
 {
     fn write_in<S: Cell<C>>(&self, mut rows: BoxStream<(K, V)>, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let partitions = self.partitioning.placement().partitions();
-        let (mut combined, mut passed) = (BlockWriter::new(partitions), BlockWriter::new(partitions));
-        let mut table: Table<K, S> = Table::new();
-        let mut scratch = Scratch::default();
-        let (mut combining, mut seen) = (self.map_side == MapSide::Combine, 0);
+        let mut side: Combining<'_, K, V, C, A, S> =
+            Combining::new(&*self.aggregator, &self.hasher, &self.partitioning, self.map_side);
         let marker = cx.sink_marker();
         while let Some(batch) = rows.next()? {
             cx.check_cancelled()?;
             marker.enter();
-            let mut rest = Rest::of(batch);
-            while combining && !rest.is_empty() {
-                let taken = rest.len().min(LOOK_ROWS - seen % LOOK_ROWS);
-                let taken = if table.is_large() { taken.min(PROBE_ROWS) } else { taken };
-                let probed = scratch.probe(&table, &self.hasher, &rest.as_slice()[..taken]);
-                match &mut rest {
-                    Rest::Owned(rows) if probed => {
-                        for (at, (key, value)) in rows.drain(..taken).enumerate() {
-                            self.add_probed(&mut table, scratch.at(at), Cow::Owned(key), value);
-                        }
-                    }
-                    Rest::Owned(rows) => {
-                        for (key, value) in rows.drain(..taken) {
-                            self.add(&mut table, self.hasher.hash(&key), Cow::Owned(key), value);
-                        }
-                    }
-                    Rest::Shared(rows, from) => {
-                        let next = &rows.as_slice()[*from..*from + taken];
-                        *from += taken;
-                        if probed {
-                            for (at, (key, value)) in next.iter().enumerate() {
-                                self.add_probed(&mut table, scratch.at(at), Cow::Borrowed(key), value.clone());
-                            }
-                        } else {
-                            for (key, value) in next {
-                                self.add(&mut table, self.hasher.hash(key), Cow::Borrowed(key), value.clone());
-                            }
-                        }
-                    }
+            match batch {
+                Batch::Owned(mut rows) => {
+                    side.add(rows.drain(..));
+                    buffers::give(rows);
                 }
-                seen += taken;
-                if seen % LOOK_ROWS == 0 {
-                    combining = table.len() * 10 <= seen * 8;
-                    if !combining || table.len() > TABLE_ROWS {
-                        self.flush(&mut table, &mut combined);
-                        seen = 0;
-                    }
-                }
-            }
-            match rest {
-                Rest::Owned(rows) => Batch::Owned(rows).for_each(|row| self.pass(row, &mut passed)),
-                Rest::Shared(rows, from) => {
-                    rows.as_slice()[from..].iter().cloned().for_each(|row| self.pass(row, &mut passed));
-                }
+                Batch::Shared(rows) => side.add(rows.as_slice().iter()),
             }
         }
-        self.flush(&mut table, &mut combined);
-        let ((combined, combined_rows), (passed, passed_rows)) = (combined.finish(), passed.finish());
-        let bytes =
-            combined.chunks().map(size::estimate).sum::<u64>() + passed.chunks().map(size::estimate).sum::<u64>();
-        let data = Arc::new(CombineBlocks { combined, passed });
-        Ok(Stored { rows: combined_rows + passed_rows, bytes, data })
-    }
-
-    /// Merges one row into the table; its key is only kept if it is new.
-    #[inline]
-    fn add<S: Cell<C>>(&self, table: &mut Table<K, S>, hash: u64, key: Cow<'_, K>, value: V) {
-        match table.find(hash, |k| *k == *key) {
-            Ok(cell) => cell.update(|sum| self.aggregator.merge_value(sum, value)),
-            Err(free) => table.insert(free, hash, key.into_owned(), S::new(self.aggregator.create(value))),
-        }
-    }
-
-    /// The same, for a row that the table was asked for ahead of time.
-    #[inline]
-    fn add_probed<S: Cell<C>>(
-        &self,
-        table: &mut Table<K, S>,
-        (hash, candidate): (u64, Candidate),
-        key: Cow<'_, K>,
-        value: V,
-    ) {
-        match table.get(candidate, |k| *k == *key) {
-            Some(cell) => cell.update(|sum| self.aggregator.merge_value(sum, value)),
-            None => self.add(table, hash, key, value),
-        }
-    }
-
-    #[inline]
-    fn pass(&self, row: (K, V), passed: &mut BlockWriter<(K, V)>) {
-        let to = self.partitioning.partition(&row.0);
-        passed.push(to, row);
-    }
-
-    fn flush<S: Cell<C>>(&self, table: &mut Table<K, S>, combined: &mut BlockWriter<(K, C)>) {
-        for (key, cell) in table.take() {
-            if let Some(value) = cell.into_inner() {
-                let to = self.partitioning.partition(&key);
-                combined.push(to, (key, value));
-            }
-        }
+        Ok(side.finish())
     }
 }
 
-/// What is known of the next rows before they are merged, if the table is large enough to be asked ahead of time.
-#[derive(Default)]
-struct Scratch {
-    hashes: Vec<u64>,
-    found: Vec<Candidate>,
+/// As [`CombineWriter`], of pairs that `emit` makes of each row, and whose keys it may borrow from it.
+struct EmitWriter<T, K, Q: ?Sized, V, C, A, E> {
+    emit: E,
+    writer: CombineWriter<K, V, C, A>,
+    types: PhantomData<fn(T, &Q)>,
 }
 
-impl Scratch {
-    /// Asks the table ahead of time if that pays; whether it did.
-    fn probe<K: Key, V, S>(&mut self, table: &Table<K, S>, hasher: &KeyHasher, rows: &[(K, V)]) -> bool {
-        let probed = table.is_large();
-        if probed {
-            self.hashes.clear();
-            self.hashes.extend(rows.iter().map(|(key, _)| hasher.hash(key)));
-            table.probe(&self.hashes, &mut self.found);
-        }
-        probed
-    }
-
-    #[inline]
-    fn at(&self, row: usize) -> (u64, Candidate) {
-        (self.hashes[row], self.found[row])
+impl<T, K, Q, V, C, A, E> StoreWriter for EmitWriter<T, K, Q, V, C, A, E>
+where
+    T: Data,
+    K: Key + Borrow<Q> + for<'q> From<&'q Q>,
+    Q: Eq + Hash + ?Sized + 'static,
+    V: ExchangeData,
+    C: ExchangeData,
+    A: Aggregator<V, C>,
+    E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
+{
+    fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
+        let rows = input.downcast()?;
+        if mem::needs_drop::<C>() { self.write_in::<Taken<C>>(rows, cx) } else { self.write_in::<Plain<C>>(rows, cx) }
     }
 }
 
-/// What is left of a batch.
-enum Rest<T> {
-    Owned(Vec<T>),
-    Shared(emberflow_core::batch::SharedRows<T>, usize),
-}
-
-impl<T> Rest<T> {
-    fn of(batch: Batch<T>) -> Self {
-        match batch {
-            Batch::Owned(rows) => Self::Owned(rows),
-            Batch::Shared(rows) => Self::Shared(rows, 0),
+impl<T, K, Q, V, C, A, E> EmitWriter<T, K, Q, V, C, A, E>
+where
+    T: Data,
+    K: Key + Borrow<Q> + for<'q> From<&'q Q>,
+    Q: Eq + Hash + ?Sized + 'static,
+    V: ExchangeData,
+    C: ExchangeData,
+    A: Aggregator<V, C>,
+    E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
+{
+    fn write_in<S: Cell<C>>(&self, mut rows: BoxStream<T>, cx: &TaskContext) -> Result<Stored, TaskError> {
+        let CombineWriter { aggregator, hasher, partitioning, map_side, .. } = &self.writer;
+        let mut side: Combining<'_, K, V, C, A, S> = Combining::new(&**aggregator, hasher, partitioning, *map_side);
+        let marker = cx.sink_marker();
+        while let Some(batch) = rows.next()? {
+            cx.check_cancelled()?;
+            marker.enter();
+            let mut merge = |pairs: &mut Vec<Pair<'_, Q, V>>| side.add(pairs.drain(..));
+            let mut pairs = Pairs::new(&mut merge);
+            batch.as_slice().iter().for_each(|row| (self.emit)(row, &mut pairs));
+            pairs.flush();
         }
-    }
-
-    fn as_slice(&self) -> &[T] {
-        match self {
-            Self::Owned(rows) => rows.as_slice(),
-            Self::Shared(rows, from) => &rows.as_slice()[*from..],
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
+        Ok(side.finish())
     }
 }
 

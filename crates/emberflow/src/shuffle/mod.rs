@@ -5,12 +5,14 @@
 //! - `combine`: rows merged by key before and after the shuffle (`reduce_by_key`, `group_by_key`, `distinct`, …).
 //! - `join`: rows of two placed RDDs that have equal keys (`join`, `left_outer_join`, `subtract`, …).
 //! - `cogroup`: the rows of several placed RDDs, grouped by key.
+//! - `map_side`: combining before the shuffle.
 //! - `pieces`: what a reducer gets, split so that its tables fit the cache.
 //! - `table`: the hash tables that combining and joining are made on.
 
 mod cogroup;
 mod combine;
 pub(crate) mod join;
+mod map_side;
 mod partitioning;
 mod pieces;
 mod place;
@@ -26,12 +28,16 @@ use emberflow_core::{
     place::OpInfo,
 };
 
-pub use self::partitioning::{HashPartitioner, IntoPartitioning, Partitioning};
 pub(crate) use self::{
     cogroup::{CogroupSide, cogroup},
-    combine::{Aggregator, MapSide, combine},
+    combine::{Aggregator, combine, emit_and_combine},
     join::{Right, join},
+    map_side::MapSide,
     place::{place_rows, spread},
+};
+pub use self::{
+    map_side::Pairs,
+    partitioning::{HashPartitioner, IntoPartitioning, Partitioning},
 };
 use crate::rdd::Rdd;
 

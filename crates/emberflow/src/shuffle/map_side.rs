@@ -1,0 +1,341 @@
+//! Rows combined by key before they are shuffled.
+//!
+//! A table combines the rows of a partition. Every 65,536 rows it is asked whether that pays: if there are nearly as
+//! many keys as rows, combining stops for this partition, and the rest passes as it is. If the table has outgrown
+//! [`TABLE_ROWS`], it is written out and begun anew. Both are decided by rows alone, so that the tree in which values
+//! are merged, and with it a floating-point sum, depends on the data and on nothing else.
+//!
+//! A row's key is only kept if it is new: rows may be owned, somebody else's, or a value with a key that is borrowed
+//! from something longer.
+
+use std::{any::Any, borrow::Borrow, hash::Hash, slice, sync::Arc, vec};
+
+use emberflow_core::{
+    batch::AnyStream,
+    blocks::{BlockWriter, Blocks},
+    data::{ExchangeData, Key},
+    ids::PartitionIndex,
+    partitioner::KeyHasher,
+    size,
+    store::{Stored, StoredData},
+};
+
+use super::{
+    Aggregator, Partitioning,
+    table::{Candidate, Cell, Table},
+};
+
+/// Rows between two looks at whether combining pays.
+const LOOK_ROWS: usize = 1 << 16;
+/// Rows that a large table is asked for at once: what is noted of them stays in the innermost cache.
+const PROBE_ROWS: usize = 512;
+/// Keys beyond which a map-side table is written out.
+const TABLE_ROWS: usize = 1 << 18;
+
+/// Whether rows are combined before the shuffle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MapSide {
+    /// While it pays.
+    Combine,
+    /// Never: combining would not shrink them.
+    Pass,
+}
+
+/// What a map task gives to its reducers.
+pub(super) struct CombineBlocks<K, V, C> {
+    pub(super) combined: Blocks<(K, C)>,
+    pub(super) passed: Blocks<(K, V)>,
+}
+
+impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V, C> {
+    fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
+        None
+    }
+
+    fn has_block(&self, reducer: PartitionIndex) -> bool {
+        self.combined.has(reducer) || self.passed.has(reducer)
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+/// The pairs that a row is turned into: each a value, and a key that may be borrowed from the row. They are merged a few
+/// hundred at a time. See [`flat_map_reduce_by_key`](crate::Rdd::flat_map_reduce_by_key).
+pub struct Pairs<'a, Q: ?Sized, V> {
+    pairs: Vec<Pair<'a, Q, V>>,
+    merge: &'a mut dyn FnMut(&mut Vec<Pair<'a, Q, V>>),
+}
+
+impl<'a, Q: ?Sized, V> Pairs<'a, Q, V> {
+    pub(super) fn new(merge: &'a mut dyn FnMut(&mut Vec<Pair<'a, Q, V>>)) -> Self {
+        Self { pairs: Vec::with_capacity(PROBE_ROWS), merge }
+    }
+
+    /// Adds a pair.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.parallelize(vec!["a=1".to_owned(), "b=2".to_owned(), "a=3".to_owned()]);
+    /// let sums: Rdd<(String, i64)> = rows.flat_map_reduce_by_key(
+    ///     |row, pairs| {
+    ///         if let Some((key, value)) = row.split_once('=') {
+    ///             pairs.push(key, value.parse::<i64>().unwrap_or(0));
+    ///         }
+    ///     },
+    ///     |a, b| a + b,
+    /// );
+    /// assert_eq!(sums.collect_as_map()?["a"], 4);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub fn push(&mut self, key: &'a Q, value: V) {
+        self.pairs.push(Pair { key, value });
+        if self.pairs.len() == PROBE_ROWS {
+            self.flush();
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        (self.merge)(&mut self.pairs);
+    }
+}
+
+/// A value and its key, which is borrowed from a row.
+pub(super) struct Pair<'a, Q: ?Sized, V> {
+    key: &'a Q,
+    value: V,
+}
+
+/// A row of whatever kind that is to be merged.
+pub(super) trait Entry<K, V>: Sized {
+    fn is(&self, key: &K) -> bool;
+
+    fn hash(&self, hasher: &KeyHasher) -> u64;
+
+    fn value(self) -> V;
+
+    fn into_pair(self) -> (K, V);
+}
+
+impl<K: Key, V> Entry<K, V> for (K, V) {
+    #[inline]
+    fn is(&self, key: &K) -> bool {
+        self.0 == *key
+    }
+
+    #[inline]
+    fn hash(&self, hasher: &KeyHasher) -> u64 {
+        hasher.hash(&self.0)
+    }
+
+    #[inline]
+    fn value(self) -> V {
+        self.1
+    }
+
+    #[inline]
+    fn into_pair(self) -> (K, V) {
+        self
+    }
+}
+
+impl<K: Key, V: Clone> Entry<K, V> for &(K, V) {
+    #[inline]
+    fn is(&self, key: &K) -> bool {
+        self.0 == *key
+    }
+
+    #[inline]
+    fn hash(&self, hasher: &KeyHasher) -> u64 {
+        hasher.hash(&self.0)
+    }
+
+    #[inline]
+    fn value(self) -> V {
+        self.1.clone()
+    }
+
+    #[inline]
+    fn into_pair(self) -> (K, V) {
+        self.clone()
+    }
+}
+
+impl<'a, K, Q, V> Entry<K, V> for Pair<'a, Q, V>
+where
+    K: Borrow<Q> + From<&'a Q>,
+    Q: Eq + Hash + ?Sized,
+{
+    #[inline]
+    fn is(&self, key: &K) -> bool {
+        self.key == key.borrow()
+    }
+
+    #[inline]
+    fn hash(&self, hasher: &KeyHasher) -> u64 {
+        hasher.hash(self.key)
+    }
+
+    #[inline]
+    fn value(self) -> V {
+        self.value
+    }
+
+    #[inline]
+    fn into_pair(self) -> (K, V) {
+        (self.key.into(), self.value)
+    }
+}
+
+/// Rows that come one by one, and that can be looked at before.
+pub(super) trait Entries<K, V>: Iterator<Item: Entry<K, V>> {
+    /// How many are left.
+    fn left(&self) -> usize;
+
+    /// The hashes of the next ones, of so many at most.
+    fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>);
+}
+
+impl<K, V, R: Entry<K, V>> Entries<K, V> for vec::Drain<'_, R> {
+    fn left(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>) {
+        hashes.extend(self.as_slice().iter().take(rows).map(|row| row.hash(hasher)));
+    }
+}
+
+impl<'a, K, V, R> Entries<K, V> for slice::Iter<'a, R>
+where
+    &'a R: Entry<K, V>,
+{
+    fn left(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>) {
+        hashes.extend(self.as_slice().iter().take(rows).map(|row| row.hash(hasher)));
+    }
+}
+
+/// One map task's combining.
+pub(super) struct Combining<'a, K, V, C, A, S> {
+    aggregator: &'a A,
+    hasher: &'a KeyHasher,
+    partitioning: &'a Partitioning<K>,
+    table: Table<K, S>,
+    /// Whether it still pays.
+    on: bool,
+    /// Rows that the table has seen.
+    seen: usize,
+    /// Of the next rows, if the table is large enough to be asked ahead of time.
+    hashes: Vec<u64>,
+    found: Vec<Candidate>,
+    combined: BlockWriter<(K, C)>,
+    passed: BlockWriter<(K, V)>,
+}
+
+impl<'a, K, V, C, A, S> Combining<'a, K, V, C, A, S>
+where
+    K: Key,
+    V: ExchangeData,
+    C: ExchangeData,
+    A: Aggregator<V, C>,
+    S: Cell<C>,
+{
+    pub(super) fn new(
+        aggregator: &'a A,
+        hasher: &'a KeyHasher,
+        partitioning: &'a Partitioning<K>,
+        map_side: MapSide,
+    ) -> Self {
+        let partitions = partitioning.placement().partitions();
+        Self {
+            aggregator,
+            hasher,
+            partitioning,
+            table: Table::new(),
+            on: map_side == MapSide::Combine,
+            seen: 0,
+            hashes: Vec::new(),
+            found: Vec::new(),
+            combined: BlockWriter::new(partitions),
+            passed: BlockWriter::new(partitions),
+        }
+    }
+
+    /// Adds all of `rows`.
+    pub(super) fn add(&mut self, mut rows: impl Entries<K, V>) {
+        while self.on && rows.left() > 0 {
+            let next = rows.left().min(LOOK_ROWS - self.seen % LOOK_ROWS);
+            if self.table.is_large() {
+                let next = next.min(PROBE_ROWS);
+                self.hashes.clear();
+                rows.hashes(next, self.hasher, &mut self.hashes);
+                self.table.probe(&self.hashes, &mut self.found);
+                for (at, row) in rows.by_ref().take(next).enumerate() {
+                    let (hash, found) = (self.hashes[at], self.found[at]);
+                    match self.table.get(found, |key| row.is(key)) {
+                        Some(cell) => cell.update(|sum| self.aggregator.merge_value(sum, row.value())),
+                        None => self.merge(hash, row),
+                    }
+                }
+                self.seen += next;
+            } else {
+                for row in rows.by_ref().take(next) {
+                    self.merge(row.hash(self.hasher), row);
+                }
+                self.seen += next;
+            }
+            if self.seen.is_multiple_of(LOOK_ROWS) {
+                self.look();
+            }
+        }
+        for row in rows {
+            let (key, value) = row.into_pair();
+            self.passed.push(self.partitioning.partition(&key), (key, value));
+        }
+    }
+
+    #[inline]
+    fn merge(&mut self, hash: u64, row: impl Entry<K, V>) {
+        match self.table.find(hash, |key| row.is(key)) {
+            Ok(cell) => cell.update(|sum| self.aggregator.merge_value(sum, row.value())),
+            Err(free) => {
+                let (key, value) = row.into_pair();
+                self.table.insert(free, hash, key, S::new(self.aggregator.create(value)));
+            }
+        }
+    }
+
+    /// Decides whether combining goes on, and whether the table does.
+    fn look(&mut self) {
+        self.on = self.table.len() * 10 <= self.seen * 8;
+        if !self.on || self.table.len() > TABLE_ROWS {
+            self.flush();
+            self.seen = 0;
+        }
+    }
+
+    fn flush(&mut self) {
+        for (key, cell) in self.table.take() {
+            if let Some(value) = cell.into_inner() {
+                let to = self.partitioning.partition(&key);
+                self.combined.push(to, (key, value));
+            }
+        }
+    }
+
+    /// What has been written.
+    pub(super) fn finish(mut self) -> Stored {
+        self.flush();
+        let ((combined, combined_rows), (passed, passed_rows)) = (self.combined.finish(), self.passed.finish());
+        let bytes =
+            combined.chunks().map(size::estimate).sum::<u64>() + passed.chunks().map(size::estimate).sum::<u64>();
+        Stored { rows: combined_rows + passed_rows, bytes, data: Arc::new(CombineBlocks { combined, passed }) }
+    }
+}
