@@ -303,3 +303,28 @@ fn a_save_that_is_retried_writes_no_row_twice() {
     assert_eq!(names_in(&path).len(), 5);
     assert_eq!(lines_of(&world, &path).unwrap(), (0..1_000).map(|n| n.to_string()).collect::<Vec<_>>());
 }
+
+#[test]
+fn blocks_hold_all_lines_once_whatever_their_size_and_the_pieces() {
+    let world = World::new(2);
+    let path = world.files().join("text");
+    let lines: Vec<String> = (0..400).map(|n| "x".repeat(n * 7 % 31) + &n.to_string()).collect();
+    for end in ["\n", "\r\n"] {
+        fs::write(&path, lines.join(end)).unwrap();
+        for partitions in [1, 2, 7, 100] {
+            for bytes in [1, 20, 100, 5_000, 1 << 20] {
+                let options = TextOptions::new().min_partitions(partitions).block_bytes(bytes);
+                let blocks = world.text_files(&[&path], &options).unwrap().collect().unwrap();
+                let found: Vec<&str> = blocks.iter().flat_map(|block| block.lines()).collect();
+                assert_eq!(found, lines, "{partitions} partitions, {bytes} bytes, {end:?}");
+                let long = |block: &&String| block.len() > bytes && block.contains('\n');
+                assert_eq!(blocks.iter().find(long), None, "a block of several lines is too large");
+            }
+        }
+    }
+    let short = TextOptions::new().max_line_bytes(20).block_bytes(1000);
+    let error = world.text_files(&[&path], &short).unwrap().collect().unwrap_err().to_string();
+    assert!(error.contains("a line of more than 20 bytes"), "{error}");
+    let enough = TextOptions::new().max_line_bytes(40).block_bytes(1000);
+    assert!(world.text_files(&[&path], &enough).unwrap().count().is_ok());
+}

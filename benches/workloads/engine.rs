@@ -15,16 +15,15 @@ pub(crate) fn w1(ctx: &Context, n: u64) -> Result<u64> {
         .fold(0, |a, b| a.wrapping_add(b))
 }
 
-/// W2: the ten most frequent words of a file, as small strings that hold up to 24 bytes in place. Bound by cutting,
-/// hashing and comparing words.
+/// W2: the ten most frequent words of a file, whose words are counted where they stand. Bound by cutting, hashing and
+/// comparing words.
 pub(crate) fn w2(ctx: &Context, path: &Path) -> Result<Vec<(String, u64)>> {
-    let best = ctx
-        .text_file(path)?
-        .flat_map_extend(|line, pairs| {
-            pairs.extend(line.split_ascii_whitespace().map(|word| (CompactString::from(word), 1_u64)));
-        })
-        .reduce_by_key(|a, b| a + b)
-        .top_by(10, |(word, count)| (*count, Reverse(word.clone())))?;
+    let text = ctx.text_files(&[path], &TextOptions::new().block_bytes(64 << 10))?;
+    let counts: Rdd<(CompactString, u64)> = text.flat_map_reduce_by_key(
+        |block, words| block.split_ascii_whitespace().for_each(|word| words.push(word, 1)),
+        |a, b| a + b,
+    );
+    let best = counts.top_by(10, |(word, count)| (*count, Reverse(word.clone())))?;
     Ok(best.into_iter().map(|(word, count)| (word.into(), count)).collect())
 }
 
