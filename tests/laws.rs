@@ -12,7 +12,7 @@ use std::{
 use emberflow::{Rdd, TextOptions};
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use self::support::{World, law::law, sorted};
+use self::support::{Tally, World, law::law, sorted};
 
 /// Rows and the number of partitions that they are in; sometimes none of either.
 fn rows_in_partitions() -> impl Strategy<Value = (Vec<i64>, usize)> {
@@ -610,4 +610,45 @@ fn borrowed_keys_that_hardly_repeat_pass_uncombined() {
     assert_eq!(counts, pairs.reduce_by_key_into(|a, b| a + b, 3).collect().unwrap());
     assert_eq!(counts.len(), 300_000);
     assert_eq!(counts.iter().find(|(word, _)| word == "2"), Some(&("2".to_owned(), 100_001)));
+}
+
+#[test]
+fn operations_that_only_look_at_rows_equal_those_that_take_them() {
+    law(60, vec(vec(0_u32..9, 0..5), 0..40), |ctx, rows| {
+        for rdd in [ctx.parallelize_into(rows.clone(), 3), ctx.parallelize_into(rows.clone(), 2).map(|row| row)] {
+            prop_assert_eq!(rdd.map_ref(Vec::len).collect().unwrap(), rdd.map(|row| row.len()).collect().unwrap());
+            let flat = rdd.flat_map_ref(|row, out| out.extend_from_slice(row)).collect().unwrap();
+            prop_assert_eq!(&flat, &rows.concat());
+            let joined = rdd.aggregate_ref(Vec::new(), |sum, row| [sum, row.clone()].concat(), |a, b| [a, b].concat());
+            prop_assert_eq!(joined.unwrap(), flat);
+            let seen = Tally::new();
+            let counted = seen.clone();
+            rdd.for_each_ref(move |_| drop(counted.add())).unwrap();
+            prop_assert_eq!(seen.get(), rows.len());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn rows_that_are_only_looked_at_are_not_cloned() {
+    struct Counted(Tally);
+
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            self.0.add();
+            Self(self.0.clone())
+        }
+    }
+
+    let world = World::new(2);
+    let clones = Tally::new();
+    let rows: Vec<Counted> = (0..10).map(|_| Counted(clones.clone())).collect();
+    let rdd = world.parallelize_into(rows, 2);
+    assert_eq!(rdd.map_ref(|_| 1).collect().unwrap().len(), 10);
+    assert_eq!(rdd.aggregate_ref(0, |n, _| n + 1, |a, b| a + b).unwrap(), 10);
+    rdd.flat_map_ref(|_, _: &mut Vec<u64>| ()).for_each_ref(|_| ()).unwrap();
+    assert_eq!(clones.get(), 0);
+    rdd.map(|row| drop(row)).count().unwrap();
+    assert_eq!(clones.get(), 10);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use emberflow_core::{
+    batch::Batch,
     data::{Data, ExchangeData},
     error::Result,
     place::{OpInfo, Place},
@@ -154,6 +155,17 @@ impl<T: Data> Rdd<T> {
         within: impl Fn(U, T) -> U + Send + Sync + 'static,
         across: impl Fn(U, U) -> U + Send + Sync + 'static,
     ) -> Action<U> {
+        self.aggregate_batches(info, zero, move |sum, batch| batch.fold(sum, &within), across)
+    }
+
+    /// Folds batches within partitions, and what that gives across them.
+    pub(super) fn aggregate_batches<U: ExchangeData>(
+        &self,
+        info: OpInfo,
+        zero: U,
+        within: impl Fn(U, Batch<T>) -> U + Send + Sync + 'static,
+        across: impl Fn(U, U) -> U + Send + Sync + 'static,
+    ) -> Action<U> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let first = zero.clone();
@@ -162,7 +174,7 @@ impl<T: Data> Rdd<T> {
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
-                    sum = batch.fold(sum, &within);
+                    sum = within(sum, batch);
                 }
                 Ok((sum, count))
             });

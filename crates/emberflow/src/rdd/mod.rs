@@ -6,6 +6,7 @@
 mod actions;
 mod aggregate;
 mod batches;
+mod by_ref;
 mod coalesce;
 mod cogroup;
 mod combine_by_key;
