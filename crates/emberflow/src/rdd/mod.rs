@@ -15,6 +15,7 @@ mod for_each;
 mod group_by_key;
 mod map;
 mod map_partitions;
+mod numbers;
 mod ordered;
 mod pairs;
 mod partition_by;
@@ -42,8 +43,11 @@ use emberflow_core::{
     plan::{self, ActionSpec, StageDescription},
 };
 
-pub use self::map_partitions::PartitionIter;
 pub(crate) use self::union::union;
+pub use self::{
+    map_partitions::PartitionIter,
+    numbers::{Number, Stats},
+};
 use crate::context::{NodeSpec, Shared};
 
 /// A resilient distributed dataset: rows of type `T` in partitions, described by how they are made.
