@@ -5,14 +5,17 @@
 
 mod actions;
 mod aggregate;
+mod approx_distinct;
 mod batches;
 mod coalesce;
 mod combine_by_key;
 mod distinct;
 mod filter;
 mod flat_map;
+mod fold_by_key;
 mod for_each;
 mod group_by_key;
+mod lookup;
 mod map;
 mod map_partitions;
 mod numbers;
@@ -20,7 +23,9 @@ mod ordered;
 mod pairs;
 mod partition_by;
 mod persist;
+mod reduce_by_key_locally;
 mod sample;
+mod sample_by_key;
 mod take;
 mod try_map;
 mod union;
