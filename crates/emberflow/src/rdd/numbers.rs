@@ -85,7 +85,8 @@ numbers! {
 /// use emberflow::Stats;
 ///
 /// let (mut left, mut right) = (Stats::default(), Stats::default());
-/// [1.0, 2.0].map(|x| left.add(x));
+/// left.add(1.0);
+/// left.add(2.0);
 /// right.add(6.0);
 /// let all = left.merge(right);
 /// assert_eq!((all.count(), all.mean(), all.min(), all.max()), (3, Some(3.0), Some(1.0), Some(6.0)));
@@ -662,7 +663,7 @@ mod tests {
             let mut rows = [1.0, 2.0, 3.0];
             rows[at] = f64::NAN;
             let mut stats = Stats::default();
-            rows.map(|row| stats.add(row));
+            rows.iter().for_each(|row| stats.add(*row));
             assert!(stats.min().unwrap().is_nan() && stats.max().unwrap().is_nan() && stats.sum().is_nan());
             let mut more = Stats::default();
             more.add(0.0);
