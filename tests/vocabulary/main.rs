@@ -6,6 +6,7 @@ mod support;
 
 mod keys;
 mod numbers;
+mod side_by_side;
 
 use std::collections::HashMap;
 

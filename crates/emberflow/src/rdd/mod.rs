@@ -7,6 +7,7 @@ mod actions;
 mod aggregate;
 mod approx_distinct;
 mod batches;
+mod cartesian;
 mod coalesce;
 mod combine_by_key;
 mod distinct;
@@ -29,7 +30,9 @@ mod sample_by_key;
 mod take;
 mod try_map;
 mod union;
+mod zip;
 mod zip_with_index;
+mod zip_with_unique_id;
 
 use std::{
     fmt,
