@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod by_chance;
 mod keys;
 mod numbers;
 mod side_by_side;
