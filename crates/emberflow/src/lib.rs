@@ -48,7 +48,7 @@ pub use emberflow_core::{
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
-pub use rdd::{Number, PartitionIter, Rdd, Stats};
+pub use rdd::{LocalIter, Number, PartitionIter, Rdd, Stats};
 pub use shuffle::{HashPartitioner, IntoPartitioning, Partitioning};
 pub use source::{RangeRow, Source, TextOptions};
 

@@ -30,6 +30,8 @@ mod sample;
 mod sample_by_key;
 mod take;
 mod take_sample;
+mod to_local_iter;
+mod tree;
 mod try_map;
 mod union;
 mod zip;
@@ -57,6 +59,7 @@ pub(crate) use self::union::union;
 pub use self::{
     map_partitions::PartitionIter,
     numbers::{Number, Stats},
+    to_local_iter::LocalIter,
 };
 use crate::context::{NodeSpec, Shared};
 
