@@ -8,6 +8,7 @@ mod by_chance;
 mod keys;
 mod numbers;
 mod side_by_side;
+mod sources;
 mod to_the_caller;
 
 use std::collections::HashMap;

@@ -28,6 +28,7 @@
 
 mod action;
 mod context;
+mod object_file;
 mod rdd;
 mod shuffle;
 mod sink;
@@ -50,7 +51,7 @@ pub use emberflow_core::{
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
 pub use rdd::{LocalIter, Number, PartitionIter, Rdd, Stats};
 pub use shuffle::{HashPartitioner, IntoPartitioning, Partitioning};
-pub use source::{RangeRow, Source, TextOptions};
+pub use source::{Random, RangeRow, Source, TextOptions};
 
 /// The README's programs are compiled and run as tests.
 #[cfg(doctest)]

@@ -55,12 +55,12 @@ use emberflow_core::{
     plan::{self, ActionSpec, StageDescription},
 };
 
-pub(crate) use self::union::union;
 pub use self::{
     map_partitions::PartitionIter,
     numbers::{Number, Stats},
     to_local_iter::LocalIter,
 };
+pub(crate) use self::{sample::random_of, union::union};
 use crate::context::{NodeSpec, Shared};
 
 /// A resilient distributed dataset: rows of type `T` in partitions, described by how they are made.

@@ -45,7 +45,7 @@ impl<T: Data> Rdd<T> {
         let part = |part: usize| {
             let range = if part == 0 { 0.0 } else { ends[part - 1] }..ends[part];
             self.batches(info.clone(), self.node().placement.clone(), move |partition| {
-                let (mut random, range) = (random_of(seed, partition), range.clone());
+                let (mut random, range) = (random_of("random_split", seed, partition), range.clone());
                 move |batch: Batch<T>| {
                     let mut is_in = |_: &T| range.contains(&random.random::<f64>());
                     Ok(Batch::Owned(match batch {

@@ -41,7 +41,7 @@ impl<T: Data> Rdd<T> {
         // A Poisson variable of mean zero is zero, but not to the crate.
         let poisson = Poisson::new(fraction).ok().filter(|_| with_replacement);
         self.batches(info, self.node().placement.clone(), move |partition| {
-            let mut random = random_of(seed, partition);
+            let mut random = random_of("sample", seed, partition);
             move |batch: Batch<T>| {
                 let mut out = Vec::new();
                 for row in batch.as_slice() {
@@ -57,9 +57,11 @@ impl<T: Data> Rdd<T> {
     }
 }
 
-/// The random numbers of one partition: PCG's, which do not change between platforms or versions.
-pub(super) fn random_of(seed: u64, partition: PartitionIndex) -> Pcg64Mcg {
-    Pcg64Mcg::seed_from_u64(seed ^ (partition as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+/// The random numbers of one partition: PCG's, which do not change between platforms or versions. Every operator has
+/// numbers of its own, so that the same seed may be used for several.
+pub(crate) fn random_of(operator: &str, seed: u64, partition: PartitionIndex) -> Pcg64Mcg {
+    let salt = operator.bytes().fold(0_u64, |salt, byte| salt.rotate_left(8) ^ u64::from(byte));
+    Pcg64Mcg::seed_from_u64(seed ^ salt ^ (partition as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// Whether a row is taken that is wanted with probability `fraction`.

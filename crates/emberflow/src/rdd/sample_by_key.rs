@@ -41,7 +41,7 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
         let info = OpInfo::new("sample_by_key", Place::caller()).with_code::<F>();
         let fractions = share(fractions);
         self.batches(info, self.node().placement.clone(), move |partition| {
-            let (mut random, fractions) = (random_of(seed, partition), fractions.clone());
+            let (mut random, fractions) = (random_of("sample_by_key", seed, partition), fractions.clone());
             move |batch: Batch<(K, V)>| {
                 let mut out = Vec::new();
                 for row in batch.as_slice() {

@@ -68,7 +68,7 @@ impl<T: ExchangeData> Rdd<T> {
     /// Each row gets a random number; the rows with the `n` smallest ones are the sample.
     async fn sample_once(&self, driver: &Driver, info: OpInfo, n: usize, seed: u64) -> Result<Vec<T>> {
         let parts = driver.run(self, info, self.all_partitions(), move |partition, mut rows, cx| {
-            let mut random = random_of(seed, partition);
+            let mut random = random_of("take_sample", seed, partition);
             let (mut best, mut count): (Vec<(u64, T)>, u64) = (Vec::new(), 0);
             let (room, mut worst) = (n.saturating_mul(2).saturating_add(64), u64::MAX);
             while let Some(batch) = rows.next()? {
@@ -115,7 +115,7 @@ impl<T: ExchangeData> Rdd<T> {
 
         // For each partition the rows that were drawn from it, with their places in the sample, in row order.
         let mut drawn: Vec<Vec<(u64, usize)>> = vec![Vec::new(); counts.len()];
-        let mut random = random_of(seed, CALLER);
+        let mut random = random_of("take_sample", seed, CALLER);
         for place in 0..n {
             let row = ((u128::from(random.next_u64()) * u128::from(total)) >> 64) as u64;
             let partition = ends.partition_point(|end| *end <= row);
