@@ -7,6 +7,7 @@ mod support;
 mod by_chance;
 mod keys;
 mod numbers;
+mod pipes;
 mod side_by_side;
 mod sources;
 mod to_the_caller;

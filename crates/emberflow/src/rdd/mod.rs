@@ -24,6 +24,7 @@ mod ordered;
 mod pairs;
 mod partition_by;
 mod persist;
+mod pipe;
 mod random_split;
 mod reduce_by_key_locally;
 mod sample;
