@@ -623,7 +623,10 @@ fn operations_that_only_look_at_rows_equal_those_that_take_them() {
             prop_assert_eq!(joined.unwrap(), flat);
             let seen = Tally::new();
             let counted = seen.clone();
-            rdd.for_each_ref(move |_| drop(counted.add())).unwrap();
+            rdd.for_each_ref(move |_| {
+                counted.add();
+            })
+            .unwrap();
             prop_assert_eq!(seen.get(), rows.len());
         }
         Ok(())
@@ -649,6 +652,6 @@ fn rows_that_are_only_looked_at_are_not_cloned() {
     assert_eq!(rdd.aggregate_ref(0, |n, _| n + 1, |a, b| a + b).unwrap(), 10);
     rdd.flat_map_ref(|_, _: &mut Vec<u64>| ()).for_each_ref(|_| ()).unwrap();
     assert_eq!(clones.get(), 0);
-    rdd.map(|row| drop(row)).count().unwrap();
+    rdd.map(drop).count().unwrap();
     assert_eq!(clones.get(), 10);
 }

@@ -51,6 +51,24 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
         .map_err(|source| CodecError::Encode { type_name: std::any::type_name::<T>(), source })
 }
 
+/// As [`encode`], behind what `out` holds already: for many values one after the other.
+///
+/// # Errors
+/// As [`encode`]; `out` may then hold a part of the value.
+pub fn encode_onto<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<usize, CodecError> {
+    bincode::serde::encode_into_std_write(value, out, config())
+        .map_err(|source| CodecError::Encode { type_name: std::any::type_name::<T>(), source })
+}
+
+/// Reads the first of several values that [`encode_onto`] wrote, and says how many bytes it took.
+///
+/// # Errors
+/// [`CodecError::Decode`] if the bytes do not begin with such a value.
+pub fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    bincode::serde::decode_from_slice(bytes, config())
+        .map_err(|source| CodecError::Decode { type_name: std::any::type_name::<T>(), source })
+}
+
 /// Reads one value that [`encode`] wrote; all the bytes must be used.
 ///
 /// # Errors
@@ -86,6 +104,16 @@ mod tests {
         let bytes = encode(&value).unwrap();
         assert_eq!(encoded_len(&value).unwrap(), bytes.len());
         assert_eq!(decode::<(u64, String, Vec<f64>)>(&bytes).unwrap(), value);
+    }
+
+    #[test]
+    fn values_behind_one_another_come_back_one_by_one() {
+        let mut bytes = Vec::new();
+        let first = encode_onto(&"ember".to_owned(), &mut bytes).unwrap();
+        encode_onto(&7_u64, &mut bytes).unwrap();
+        assert_eq!(decode_first::<String>(&bytes).unwrap(), ("ember".to_owned(), first));
+        assert_eq!(decode_first::<u64>(&bytes[first..]).unwrap(), (7, 8));
+        assert!(decode_first::<u64>(&bytes[first + 1..]).is_err());
     }
 
     #[test]

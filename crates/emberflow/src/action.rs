@@ -239,8 +239,9 @@ struct SinkStream<T> {
 
 impl<T> Stream<T> for SinkStream<T> {
     fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
-        let batch = self.rows.next();
+        // An error is the fault of the operator that ran last.
+        let batch = self.rows.next()?;
         self.marker.enter();
-        batch
+        Ok(batch)
     }
 }

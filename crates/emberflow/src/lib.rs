@@ -28,6 +28,7 @@
 
 mod action;
 mod context;
+mod object_file;
 mod rdd;
 mod shuffle;
 mod sink;
@@ -48,9 +49,9 @@ pub use emberflow_core::{
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
-pub use rdd::{PartitionIter, Rdd};
+pub use rdd::{LocalIter, Number, PartitionIter, Rdd, Stats};
 pub use shuffle::{HashPartitioner, IntoPartitioning, Pairs, Partitioning};
-pub use source::{RangeRow, Source, TextOptions};
+pub use source::{Random, RangeRow, Source, TextOptions};
 
 /// The README's programs are compiled and run as tests.
 #[cfg(doctest)]

@@ -53,7 +53,17 @@ impl<T: ExchangeData> Rdd<T> {
     }
 
     pub(crate) async fn collect_with(&self, driver: &Driver, info: OpInfo) -> Result<Vec<T>> {
-        let parts = driver.run(self, info, self.all_partitions(), |_, mut rows, cx| {
+        self.collect_some(driver, info, self.all_partitions()).await
+    }
+
+    /// The rows of the partitions in `wanted`, which are in order.
+    pub(crate) async fn collect_some(
+        &self,
+        driver: &Driver,
+        info: OpInfo,
+        wanted: Vec<PartitionIndex>,
+    ) -> Result<Vec<T>> {
+        let parts = driver.run(self, info, wanted, |_, mut rows, cx| {
             let mut all: Vec<T> = Vec::new();
             while let Some(batch) = rows.next()? {
                 cx.check_cancelled()?;

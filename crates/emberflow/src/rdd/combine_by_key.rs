@@ -280,10 +280,10 @@ impl<V, F: Fn(V, V) -> V + Send + Sync + 'static> Aggregator<V, V> for Reduce<F>
     }
 }
 
-struct Aggregate<C, W, A> {
-    zero: C,
-    within: W,
-    across: A,
+pub(super) struct Aggregate<C, W, A> {
+    pub(super) zero: C,
+    pub(super) within: W,
+    pub(super) across: A,
 }
 
 impl<V, C, W, A> Aggregator<V, C> for Aggregate<C, W, A>

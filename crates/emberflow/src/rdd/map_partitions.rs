@@ -118,9 +118,14 @@ enum Open<T> {
 
 /// Where the iterator leaves what `Iterator::next` cannot say.
 #[derive(Clone, Default)]
-struct Failure(Rc<RefCell<Option<TaskError>>>);
+pub(super) struct Failure(Rc<RefCell<Option<TaskError>>>);
 
 impl Failure {
+    /// The first one stays: what comes after it may be its consequence.
+    pub(super) fn set(&self, error: TaskError) {
+        self.0.borrow_mut().get_or_insert(error);
+    }
+
     fn take(&self) -> Result<(), TaskError> {
         self.0.borrow_mut().take().map_or(Ok(()), Err)
     }
@@ -136,8 +141,13 @@ impl<T: Clone> PartitionIter<T> {
 
     fn new(rows: BoxStream<T>, marker: Marker) -> (Self, Failure) {
         let failure = Failure::default();
+        (Self::failing_into(rows, marker, failure.clone()), failure)
+    }
+
+    /// The rows, with a place for failures that may be shared with others.
+    pub(super) fn failing_into(rows: BoxStream<T>, marker: Marker, failure: Failure) -> Self {
         marker.enter();
-        (Self { rows, open: Open::Owned(Vec::new().into_iter()), marker, failure: failure.clone() }, failure)
+        Self { rows, open: Open::Owned(Vec::new().into_iter()), marker, failure }
     }
 }
 
@@ -167,7 +177,7 @@ impl<T: Clone> Iterator for PartitionIter<T> {
                 Ok(Some(rows)) => self.open = Open::Shared(rows, 0),
                 Ok(None) => return None,
                 Err(error) => {
-                    *self.failure.0.borrow_mut() = Some(error);
+                    self.failure.set(error);
                     return None;
                 }
             }
@@ -189,13 +199,21 @@ where
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let (rows, failure) = PartitionIter::new(inputs.narrow(0, partition)?, inputs.marker());
         let f = Arc::clone(&self.f);
-        Ok(AnyStream::new(PartitionStream {
-            rows: Rows::Unopened(Box::new(move || f(partition, rows).into_iter())),
-            failure,
-            marker: inputs.marker(),
-            batch_rows: inputs.task().batch_rows_of::<I::Item>(),
-        }))
+        Ok(stream_of(move || f(partition, rows).into_iter(), failure, inputs))
     }
+}
+
+/// The rows that an iterator over other rows gives, until one of these fails.
+pub(super) fn stream_of<I>(open: impl FnOnce() -> I + 'static, failure: Failure, inputs: &Inputs<'_>) -> AnyStream
+where
+    I: Iterator<Item: Data> + 'static,
+{
+    AnyStream::new(PartitionStream {
+        rows: Rows::Unopened(Box::new(open)),
+        failure,
+        marker: inputs.marker(),
+        batch_rows: inputs.task().batch_rows_of::<I::Item>(),
+    })
 }
 
 enum Rows<I> {

@@ -5,8 +5,10 @@
 
 mod actions;
 mod aggregate;
+mod approx_distinct;
 mod batches;
 mod by_ref;
+mod cartesian;
 mod coalesce;
 mod cogroup;
 mod combine_by_key;
@@ -14,21 +16,33 @@ mod distinct;
 mod filter;
 mod flat_map;
 mod flat_map_reduce_by_key;
+mod fold_by_key;
 mod for_each;
 mod group_by_key;
 mod join;
+mod lookup;
 mod map;
 mod map_partitions;
+mod numbers;
 mod ordered;
 mod pairs;
 mod partition_by;
 mod persist;
+mod pipe;
+mod random_split;
+mod reduce_by_key_locally;
 mod sample;
+mod sample_by_key;
 mod sets;
 mod take;
+mod take_sample;
+mod to_local_iter;
+mod tree;
 mod try_map;
 mod union;
+mod zip;
 mod zip_with_index;
+mod zip_with_unique_id;
 
 use std::{
     fmt,
@@ -47,8 +61,12 @@ use emberflow_core::{
     plan::{self, ActionSpec, StageDescription},
 };
 
-pub use self::map_partitions::PartitionIter;
-pub(crate) use self::union::union;
+pub use self::{
+    map_partitions::PartitionIter,
+    numbers::{Number, Stats},
+    to_local_iter::LocalIter,
+};
+pub(crate) use self::{sample::random_of, union::union};
 use crate::context::{NodeSpec, Shared};
 
 /// A resilient distributed dataset: rows of type `T` in partitions, described by how they are made.

@@ -3,6 +3,7 @@
 use emberflow_core::{
     batch::Batch,
     data::Data,
+    ids::PartitionIndex,
     place::{OpInfo, Place},
 };
 use rand::{RngExt, SeedableRng};
@@ -40,13 +41,13 @@ impl<T: Data> Rdd<T> {
         // A Poisson variable of mean zero is zero, but not to the crate.
         let poisson = Poisson::new(fraction).ok().filter(|_| with_replacement);
         self.batches(info, self.node().placement.clone(), move |partition| {
-            let mut random = Pcg64Mcg::seed_from_u64(seed ^ (partition as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut random = random_of("sample", seed, partition);
             move |batch: Batch<T>| {
                 let mut out = Vec::new();
                 for row in batch.as_slice() {
                     let times = match &poisson {
                         Some(poisson) => poisson.sample(&mut random) as usize,
-                        None => usize::from(random.random::<f64>() < fraction),
+                        None => usize::from(chosen(&mut random, fraction)),
                     };
                     out.extend(std::iter::repeat_n(row, times).cloned());
                 }
@@ -54,4 +55,16 @@ impl<T: Data> Rdd<T> {
             }
         })
     }
+}
+
+/// The random numbers of one partition: PCG's, which do not change between platforms or versions. Every operator has
+/// numbers of its own, so that the same seed may be used for several.
+pub(crate) fn random_of(operator: &str, seed: u64, partition: PartitionIndex) -> Pcg64Mcg {
+    let salt = operator.bytes().fold(0_u64, |salt, byte| salt.rotate_left(8) ^ u64::from(byte));
+    Pcg64Mcg::seed_from_u64(seed ^ salt ^ (partition as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Whether a row is taken that is wanted with probability `fraction`.
+pub(super) fn chosen(random: &mut Pcg64Mcg, fraction: f64) -> bool {
+    random.random::<f64>() < fraction
 }

@@ -1,7 +1,7 @@
-//! `take` and `first`: some rows from the front, computing as few partitions as they need.
+//! `take`, `first` and `is_empty`: some rows from the front, computing as few partitions as they need.
 
 use emberflow_core::{
-    data::ExchangeData,
+    data::{Data, ExchangeData},
     error::Result,
     place::{OpInfo, Place},
 };
@@ -115,5 +115,64 @@ impl<T: ExchangeData> Rdd<T> {
             looked_at = until;
         }
         Ok(found)
+    }
+}
+
+impl<T: Data> Rdd<T> {
+    /// Whether there is no row.
+    ///
+    /// Action. Looks at the first partition, then at more and more as long as they are empty; within a partition it
+    /// stops at the first row.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert!(!ctx.range(0..u64::MAX).is_empty()?);
+    /// assert!(ctx.range(0..9_u64).filter(|n| *n > 9).is_empty()?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn is_empty(&self) -> Result<bool> {
+        self.is_empty_as(OpInfo::new("is_empty", Place::caller())).wait()
+    }
+
+    /// As [`is_empty`](Self::is_empty), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert!(ctx.empty::<u64>().is_empty_async().wait()?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn is_empty_async(&self) -> Action<bool> {
+        self.is_empty_as(OpInfo::new("is_empty", Place::caller()))
+    }
+
+    fn is_empty_as(&self, info: OpInfo) -> Action<bool> {
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move {
+            let mut looked_at = 0;
+            while looked_at < rdd.partitions() {
+                let until = rdd.partitions().min(looked_at + (looked_at * GROWTH).max(1));
+                let parts = driver.run(&rdd, info.clone(), (looked_at..until).collect(), |_, mut rows, cx| {
+                    while let Some(batch) = rows.next()? {
+                        cx.check_cancelled()?;
+                        if !batch.is_empty() {
+                            return Ok((true, 1));
+                        }
+                    }
+                    Ok((false, 0))
+                });
+                if parts.await?.contains(&true) {
+                    return Ok(false);
+                }
+                looked_at = until;
+            }
+            Ok(true)
+        })
     }
 }

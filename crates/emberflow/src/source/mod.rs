@@ -1,18 +1,29 @@
-//! Where rows come from: collections, ranges, text files, and sources of the user's own.
+//! Where rows come from: collections, ranges, random numbers, files, and sources of the user's own.
 //!
 //! A source is an operator without inputs. What it splits into is decided when the RDD is made, by the data alone.
 
 mod collection;
 mod custom;
+mod object;
+mod random;
 mod range;
 mod text;
+mod whole;
 
 use std::sync::Arc;
 
 use emberflow_core::{data::Data, operator::Operator, place::OpInfo};
 
-pub(crate) use self::{collection::parallelize, custom::custom, range::range, text::text_files};
-pub use self::{custom::Source, range::RangeRow, text::TextOptions};
+pub(crate) use self::{
+    collection::parallelize,
+    custom::custom,
+    object::object_files,
+    random::random,
+    range::range,
+    text::text_files,
+    whole::{binary_files, whole_text_files},
+};
+pub use self::{custom::Source, random::Random, range::RangeRow, text::TextOptions};
 use crate::{
     context::{NodeSpec, Shared},
     rdd::Rdd,

@@ -144,22 +144,34 @@ impl TextOptions {
 
 /// A file as it was when the RDD was made.
 #[derive(Clone, Debug)]
-struct InputFile {
-    path: Arc<Path>,
-    bytes: u64,
+pub(super) struct InputFile {
+    pub(super) path: Arc<Path>,
+    pub(super) bytes: u64,
     modified: Option<SystemTime>,
 }
 
 impl InputFile {
-    fn is_gzip(&self) -> bool {
+    pub(super) fn is_gzip(&self) -> bool {
         self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+    }
+
+    /// Opens it, if it is still what it was.
+    pub(super) fn open(&self) -> Result<File, FileFault> {
+        let read = |source| FileFault::Read { path: self.path.to_path_buf(), source };
+        let file = File::open(&self.path).map_err(read)?;
+        let metadata = file.metadata().map_err(read)?;
+        if metadata.len() != self.bytes || metadata.modified().ok() != self.modified {
+            let path = self.path.to_path_buf();
+            return Err(FileFault::Changed { path, was: self.bytes, is: metadata.len() });
+        }
+        Ok(file)
     }
 }
 
 /// A part of a partition.
 #[derive(Clone, Debug)]
-struct Piece {
-    file: InputFile,
+pub(super) struct Piece {
+    pub(super) file: InputFile,
     start: u64,
     end: u64,
 }
@@ -174,17 +186,22 @@ pub(crate) fn text_files(
     for path in paths {
         look_up(path, &mut files)?;
     }
-    let total: u64 = files.iter().map(|file| file.bytes).sum();
-    let partition_bytes = match options.min_partitions {
-        Some(partitions) => total.div_ceil(partitions.max(1) as u64).clamp(1, MOST_BYTES),
-        None => total.div_ceil(shared.default_partitions as u64).clamp(LEAST_BYTES, MOST_BYTES),
-    };
-    let partitions = pack(files, partition_bytes);
+    let partition_bytes = partition_bytes(&files, options.min_partitions, shared.default_partitions);
+    let partitions = pack(files, partition_bytes, InputFile::is_gzip);
     Ok(leaf(shared, info, partitions.len(), TextFiles { partitions, options: options.clone() }))
 }
 
+/// How many bytes a partition should have.
+pub(super) fn partition_bytes(files: &[InputFile], at_least: Option<usize>, about: usize) -> u64 {
+    let total: u64 = files.iter().map(|file| file.bytes).sum();
+    match at_least {
+        Some(partitions) => total.div_ceil(partitions.max(1) as u64).clamp(1, MOST_BYTES),
+        None => total.div_ceil(about as u64).clamp(LEAST_BYTES, MOST_BYTES),
+    }
+}
+
 /// The files that a path or a glob names, in path order.
-fn look_up(path: &Path, files: &mut Vec<InputFile>) -> Result<()> {
+pub(super) fn look_up(path: &Path, files: &mut Vec<InputFile>) -> Result<()> {
     let pattern = path.to_string_lossy();
     let before = files.len();
     if path.exists() {
@@ -241,12 +258,13 @@ fn file_error(what: &'static str, path: &Path, source: io::Error) -> Error {
     Error::File { what, path: path.to_owned(), source: Arc::new(source) }
 }
 
-/// Cuts large files and packs small ones, in their order, into partitions of about `partition_bytes`.
-fn pack(files: Vec<InputFile>, partition_bytes: u64) -> Vec<Vec<Piece>> {
+/// Cuts large files, except those that are to stay `whole`, and packs small ones, in their order, into partitions of
+/// about `partition_bytes`.
+pub(super) fn pack(files: Vec<InputFile>, partition_bytes: u64, whole: impl Fn(&InputFile) -> bool) -> Vec<Vec<Piece>> {
     let mut partitions: Vec<Vec<Piece>> = Vec::new();
     let (mut open, mut open_bytes): (Vec<Piece>, u64) = (Vec::new(), 0);
     for file in files {
-        let whole = file.bytes <= partition_bytes || file.is_gzip();
+        let whole = file.bytes <= partition_bytes || whole(&file);
         let cost = file.bytes + OPEN_BYTES;
         if !open.is_empty() && open_bytes + cost > partition_bytes + OPEN_BYTES {
             partitions.push(mem::take(&mut open));
@@ -456,7 +474,7 @@ enum LineFault {
 
 /// A file that cannot be read, or is not the one that was found.
 #[derive(Debug, thiserror::Error)]
-enum FileFault {
+pub(super) enum FileFault {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(
@@ -470,7 +488,7 @@ enum FileFault {
 }
 
 impl FileFault {
-    fn into_task_error(self) -> TaskError {
+    pub(super) fn into_task_error(self) -> TaskError {
         match self {
             Self::Read { .. } => TaskError::io(self),
             Self::Changed { .. } | Self::Short { .. } => TaskError::io_permanent(self),
@@ -535,11 +553,7 @@ impl Reader {
     fn open(piece: &Piece, from: u64) -> Result<Self, FileFault> {
         let path = &piece.file.path;
         let read = |source| FileFault::Read { path: path.to_path_buf(), source };
-        let mut file = File::open(path).map_err(read)?;
-        let metadata = file.metadata().map_err(read)?;
-        if metadata.len() != piece.file.bytes || metadata.modified().ok() != piece.file.modified {
-            return Err(FileFault::Changed { path: path.to_path_buf(), was: piece.file.bytes, is: metadata.len() });
-        }
+        let mut file = piece.file.open()?;
         let from_input = if piece.file.is_gzip() {
             Input::Gzip(Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, file))))
         } else {

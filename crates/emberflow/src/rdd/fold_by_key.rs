@@ -1,0 +1,53 @@
+//! `fold_by_key`: the values of each key merged, beginning with a zero.
+
+use std::sync::Arc;
+
+use emberflow_core::{
+    data::{ExchangeData, Key},
+    place::{OpInfo, Place},
+};
+
+use super::{Rdd, combine_by_key::Aggregate, map::with_env};
+use crate::shuffle::{self, IntoPartitioning, MapSide};
+
+impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+    /// Merges the values of each key with `f`, beginning with `zero`, which should change nothing: it comes in once for
+    /// each partition that has the key.
+    ///
+    /// Wide or narrow, rows, order and cost as [`reduce_by_key`](Self::reduce_by_key). Unlike
+    /// [`aggregate_by_key`](Self::aggregate_by_key), the result is of the values' own type. After Spark's `foldByKey`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let largest = ctx.parallelize(vec![('a', 1_u32), ('b', 5), ('a', 3)]).fold_by_key(0, |a, b| a.max(b));
+    /// assert_eq!(largest.collect_as_map()?[&'a'], 3);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn fold_by_key<F: Fn(V, V) -> V + Send + Sync + 'static>(&self, zero: V, f: F) -> Rdd<(K, V)> {
+        self.fold_by_key_into(zero, f, self.shared().default_partitions)
+    }
+
+    /// As [`fold_by_key`](Self::fold_by_key), into so many partitions or by a partitioner.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let sums = ctx.range(0..1000_u64).map(|n| (n % 10, n)).fold_by_key_into(0, |a, b| a + b, 4);
+    /// assert_eq!((sums.partitions(), sums.count()?), (4, 10));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn fold_by_key_into<F>(&self, zero: V, f: F, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
+    where
+        F: Fn(V, V) -> V + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("fold_by_key", Place::caller()), &zero).with_code::<F>();
+        let f = Arc::new(f);
+        let across = Arc::clone(&f);
+        let within = move |sum, value| f(sum, value);
+        let folded = Aggregate { zero, within, across: move |a, b| across(a, b) };
+        shuffle::combine(self, info, into, MapSide::Combine, folded)
+    }
+}

@@ -1,0 +1,77 @@
+//! `lookup`: the values of one key.
+
+use emberflow_core::{
+    data::{ExchangeData, Key},
+    error::Result,
+    ids::PartitionIndex,
+    partitioner::{KeyHasher, Placement, partition_of_hash},
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::action::Action;
+
+impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+    /// All the values of `key`, in the order of partitions and within them.
+    ///
+    /// Action. Computes one partition only if the rows are placed by the key's hash, as
+    /// [`partition_by`](Self::partition_by) and everything that combines by key leave them, and all partitions
+    /// otherwise. Rows of other keys are not cloned.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let pairs = ctx.parallelize(vec![('a', 1), ('b', 2), ('a', 3)]);
+    /// assert_eq!(pairs.lookup(&'a')?, [1, 3]);
+    /// assert_eq!(pairs.partition_by(8).lookup(&'c')?, [0; 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn lookup(&self, key: &K) -> Result<Vec<V>> {
+        self.lookup_as(OpInfo::new("lookup", Place::caller()), key.clone()).wait()
+    }
+
+    /// As [`lookup`](Self::lookup), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![('a', 1), ('b', 2)]).lookup_async(&'b').wait()?, [2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn lookup_async(&self, key: &K) -> Action<Vec<V>> {
+        self.lookup_as(OpInfo::new("lookup", Place::caller()), key.clone())
+    }
+
+    fn lookup_as(&self, info: OpInfo, key: K) -> Action<Vec<V>> {
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move {
+            let wanted = rdd.partitions_with(&key);
+            let parts = driver.run(&rdd, info, wanted, move |_, mut rows, cx| {
+                let (mut found, mut count): (Vec<V>, u64) = (Vec::new(), 0);
+                while let Some(batch) = rows.next()? {
+                    cx.check_cancelled()?;
+                    count += batch.len() as u64;
+                    found.extend(batch.as_slice().iter().filter(|row| row.0 == key).map(|row| row.1.clone()));
+                }
+                Ok((found, count))
+            });
+            Ok(parts.await?.concat())
+        })
+    }
+
+    /// Where rows of `key` may be.
+    fn partitions_with(&self, key: &K) -> Vec<PartitionIndex> {
+        match self.node().placement {
+            Some(Placement::Hash { partitions, seed }) => {
+                vec![partition_of_hash(KeyHasher::new(seed).hash(key), partitions)]
+            }
+            // Of a partitioner of the user's, the placement knows only that it is the same one.
+            _ => self.all_partitions(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `save_as_object_file`: serialised rows, a file a partition, the whole or nothing.
+
+use std::{fs::File, io::BufWriter, path::Path, sync::Arc};
+
+use emberflow_core::{
+    data::ExchangeData,
+    error::{Result, TaskError},
+    place::{OpInfo, Place},
+};
+
+use super::text::{Output, PartError};
+use crate::{
+    action::Action,
+    object_file::{ObjectFileError, ObjectWriter},
+    rdd::Rdd,
+};
+
+impl<T: ExchangeData> Rdd<T> {
+    /// Writes the rows in a form of our own, to be read back by [`object_file`](crate::Context::object_file): a
+    /// directory at `path`, with one file `part-00000`, … a partition, and an empty file `_SUCCESS`.
+    ///
+    /// Action. Rows are written as bincode writes them, in frames with checksums, under the name of their type without
+    /// its modules. For results that the same program goes on with, not for archives: a type that has changed cannot be
+    /// read back. The directory appears when everything is written, or not at all; nothing is overwritten. After Spark's
+    /// `saveAsObjectFile`.
+    ///
+    /// # Errors
+    /// [`Error::OutputExists`](crate::Error::OutputExists) if there is something at `path`;
+    /// [`Error::File`](crate::Error::File) if the directory cannot be made; those of all [actions](Rdd#actions), also
+    /// for a row that cannot be serialised, or takes more than 64 MiB.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("pairs");
+    /// ctx.parallelize(vec![('a', 1.5), ('b', 2.5)]).save_as_object_file(&path)?;
+    /// assert_eq!(ctx.object_file::<(char, f64)>(&path)?.collect()?, [('a', 1.5), ('b', 2.5)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn save_as_object_file(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_objects(OpInfo::new("save_as_object_file", Place::caller()), path.as_ref()).wait()
+    }
+
+    /// As [`save_as_object_file`](Self::save_as_object_file), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// ctx.range(0..4_u64).save_as_object_file_async(dir.path().join("numbers")).wait()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn save_as_object_file_async(&self, path: impl AsRef<Path>) -> Action<()> {
+        self.save_objects(OpInfo::new("save_as_object_file", Place::caller()), path.as_ref())
+    }
+
+    fn save_objects(&self, info: OpInfo, path: &Path) -> Action<()> {
+        let (rdd, path) = (self.clone(), path.to_owned());
+        Action::start(&self.shared().engine, |driver| async move {
+            let output = Output::begin(&path, rdd.id().get())?;
+            let dir = Arc::clone(&output.unfinished);
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, mut rows, cx| {
+                let path = dir.join(format!("part-{partition:05}.attempt-{}", cx.attempt()));
+                let failed = |source| TaskError::io(PartError { path: path.clone(), source });
+                let file = BufWriter::with_capacity(256 << 10, File::create(&path).map_err(failed)?);
+                let mut writer = ObjectWriter::new::<T>(file, &path).map_err(not_written)?;
+                while let Some(batch) = rows.next()? {
+                    cx.check_cancelled()?;
+                    batch.as_slice().iter().try_for_each(|row| writer.push(row)).map_err(not_written)?;
+                }
+                let (_, count) = writer.finish().map_err(not_written)?;
+                Ok((path, count))
+            });
+            output.commit(&parts.await?)
+        })
+    }
+}
+
+fn not_written(error: ObjectFileError) -> TaskError {
+    if error.is_permanent() { TaskError::rejected(error) } else { TaskError::io(error) }
+}

@@ -1,0 +1,141 @@
+//! Rows that are numbers.
+
+use super::*;
+
+#[test]
+fn sums_and_stats_equal_those_of_the_rows() {
+    law(128, rows_in_partitions(), |ctx, (rows, partitions)| {
+        let rdd = ctx.parallelize_into(rows.clone(), partitions);
+        prop_assert_eq!(rdd.sum().unwrap(), rows.iter().map(|row| i128::from(*row)).sum::<i128>());
+        let (n, stats) = (rows.len() as f64, rdd.stats().unwrap());
+        prop_assert_eq!(stats.count(), rows.len() as u64);
+        prop_assert_eq!(stats.min(), rows.iter().min().map(|row| *row as f64));
+        prop_assert_eq!(stats.max(), rows.iter().max().map(|row| *row as f64));
+        let sum: f64 = rows.iter().map(|row| *row as f64).sum();
+        let squares: f64 = rows.iter().map(|row| (*row as f64 - sum / n).powi(2)).sum();
+        let near = |found: Option<f64>, wanted: Option<f64>| match (found, wanted) {
+            (Some(found), Some(wanted)) => (found - wanted).abs() < 1e-9 * wanted.abs().max(1.0),
+            (found, wanted) => found == wanted,
+        };
+        let (some, two) = (!rows.is_empty(), rows.len() > 1);
+        prop_assert!(near(rdd.mean().unwrap(), some.then(|| sum / n)));
+        prop_assert!(near(rdd.variance().unwrap(), some.then(|| squares / n)));
+        prop_assert!(near(rdd.stdev().unwrap(), some.then(|| (squares / n).sqrt())));
+        prop_assert!(near(rdd.sample_variance().unwrap(), two.then(|| squares / (n - 1.0))));
+        prop_assert!(near(rdd.sample_stdev().unwrap(), two.then(|| (squares / (n - 1.0)).sqrt())));
+        prop_assert!(near(Some(stats.sum()), Some(sum)));
+        Ok(())
+    });
+}
+
+#[test]
+fn variance_survives_a_large_mean_where_a_sum_of_squares_would_not() {
+    let world = World::new(2);
+    let rows = world.range_into(0..1000_u64, 7).map(|n| 1e9 + (n % 2) as f64);
+    assert!((rows.variance().unwrap().unwrap() - 0.25).abs() < 1e-9);
+}
+
+#[test]
+fn integer_sums_do_not_overflow() {
+    let world = World::new(2);
+    assert_eq!(world.parallelize(vec![u64::MAX; 3]).sum().unwrap(), 3 * u128::from(u64::MAX));
+    assert_eq!(world.parallelize(vec![i64::MIN; 3]).sum().unwrap(), 3 * i128::from(i64::MIN));
+    assert_eq!(world.parallelize(vec![255_u8; 10]).sum().unwrap(), 2550);
+}
+
+#[test]
+fn floating_point_results_are_the_same_bits_whatever_the_workers_and_batches() {
+    let program = |ctx: &Context, partitions: usize| {
+        let rows = ctx.range_into(0..20_000_u64, partitions).map(|n| 1.0 / (n + 1) as f64);
+        let stats = rows.stats().unwrap();
+        let quantiles = rows.approx_quantiles(&[0.1, 0.5, 0.9]).unwrap().unwrap();
+        let numbers = [rows.sum().unwrap(), stats.mean().unwrap(), stats.variance().unwrap()];
+        numbers.into_iter().chain(quantiles).map(f64::to_bits).collect::<Vec<_>>()
+    };
+    let first = program(&World::new(1), 6);
+    // Were they not sensitive to order, nothing would be shown.
+    assert_ne!(program(&World::new(1), 5), first);
+    for (workers, batch_rows) in [(1, 7), (2, 1), (3, 1024), (7, 1000)] {
+        let world = World::with(|builder| builder.workers(workers).batch_rows(batch_rows));
+        assert_eq!(program(&world, 6), first, "{workers} workers, batches of {batch_rows}");
+    }
+}
+
+#[test]
+fn histograms_count_every_row_in_the_bucket_that_a_plain_search_finds() {
+    let edges = vec(-60_i64..60, 2..9).prop_filter_map("two edges", |mut edges| {
+        edges.sort_unstable();
+        edges.dedup();
+        (edges.len() > 1).then_some(edges)
+    });
+    law(128, (rows_in_partitions(), edges, 1_usize..6), |ctx, ((rows, partitions), edges, buckets)| {
+        let rdd = ctx.parallelize_into(rows.clone(), partitions);
+        let model = |edges: &[f64]| {
+            let last = edges.len() - 2;
+            let within =
+                |at: usize, row: f64| edges[at] <= row && (row < edges[at + 1] || (at == last && row == edges[at + 1]));
+            let count = |at| rows.iter().filter(|row| within(at, **row as f64)).count() as u64;
+            (0..=last).map(count).collect::<Vec<_>>()
+        };
+        let edges: Vec<f64> = edges.into_iter().map(|edge| edge as f64).collect();
+        prop_assert_eq!(rdd.histogram(&edges).unwrap(), model(&edges));
+        match rdd.histogram_buckets(buckets).unwrap() {
+            None => prop_assert!(rows.is_empty()),
+            Some((edges, counts)) => {
+                prop_assert_eq!(counts.iter().sum::<u64>(), rows.len() as u64);
+                let distinct = rows.iter().min() != rows.iter().max();
+                prop_assert_eq!(edges.len(), if distinct { buckets + 1 } else { 2 });
+                prop_assert_eq!(edges[0], *rows.iter().min().unwrap() as f64);
+                if distinct {
+                    prop_assert_eq!(counts, model(&edges));
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn rows_outside_all_buckets_and_nan_are_not_counted() {
+    let world = World::new(2);
+    let rows = world.parallelize(vec![-1.0, f64::NAN, 0.0, 1.0, 1.5, f64::INFINITY]);
+    assert_eq!(rows.histogram(&[0.0, 1.0]).unwrap(), [2]);
+}
+
+#[test]
+fn rows_that_are_not_finite_have_no_equal_buckets_and_no_quantiles() {
+    let world = World::new(2);
+    for row in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let rows = world.parallelize_into(vec![1.0, row, 2.0], 3);
+        let error = text_of(rows.histogram_buckets(3));
+        assert!(error.contains(&format!("a row is {row}, which has no place")) && error.contains("give the edges"));
+        assert!(error.contains("partition 1"), "{error}");
+        assert!(text_of(rows.approx_quantiles(&[0.5])).contains("filter it out"));
+    }
+    assert_eq!(world.range(0..9_u64).count().unwrap(), 9);
+}
+
+#[test]
+#[should_panic(expected = "two or more edges that rise")]
+fn edges_that_do_not_rise_are_refused() {
+    let _ = World::new(1).range(0..9_u64).histogram(&[1.0, 1.0]);
+}
+
+#[test]
+#[should_panic(expected = "a rank lies between 0 and 1")]
+fn ranks_outside_of_zero_to_one_are_refused() {
+    let _ = World::new(1).range(0..9_u64).approx_quantiles(&[1.5]);
+}
+
+#[test]
+fn quantiles_are_off_by_less_than_one_per_cent_of_the_rows() {
+    let world = World::new(2);
+    // Each number once, in an order that is none.
+    let rows = world.range_into(0..100_003_u64, 9).map(|n| n * 7919 % 100_003);
+    let ranks: Vec<f64> = (0..=20).map(|twentieth| f64::from(twentieth) / 20.0).collect();
+    let found = rows.approx_quantiles(&ranks).unwrap().unwrap();
+    for (rank, found) in ranks.iter().zip(found) {
+        assert!((found / 100_002.0 - rank).abs() < 0.01, "rank {rank}: {found}");
+    }
+    assert_eq!(world.empty::<u64>().approx_quantiles(&[0.5]).unwrap(), None);
+}
