@@ -205,7 +205,7 @@ impl Driver {
             progress.job = Some(handle.id());
             handle
         };
-        let values = handle.await?;
+        let values = handle.await?.into_values()?;
         let values = values.into_iter().map(|(_, value)| value.downcast::<R>().map(|value| *value));
         values.collect::<Result<Vec<R>, _>>().map_err(|_| Error::ContextDead { actor: "coordinator" })
     }

@@ -29,6 +29,7 @@
 mod action;
 mod context;
 mod rdd;
+mod sharing;
 mod shuffle;
 mod sink;
 mod source;
@@ -49,6 +50,10 @@ pub use emberflow_core::{
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
 pub use rdd::{PartitionIter, Rdd};
+pub use sharing::{
+    accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},
+    task_info::TaskInfo,
+};
 pub use shuffle::{HashPartitioner, IntoPartitioning, Partitioning};
 pub use source::{RangeRow, Source, TextOptions};
 

@@ -1,6 +1,7 @@
 //! The context: the door to one engine. Owns it: when the last clone is dropped, everything that the engine started ends.
 
 mod builder;
+mod sharing;
 
 use std::{
     fmt,

@@ -1,0 +1,5 @@
+//! What tasks and the driver share besides rows: [`Accumulator`](accumulator::Accumulator)s that tasks only add to, and
+//! what a task may know of itself.
+
+pub(crate) mod accumulator;
+pub(crate) mod task_info;

@@ -1,0 +1,423 @@
+//! What tasks share: accumulators count what counts, exactly once; a task knows who it is.
+
+mod support;
+
+use std::{
+    collections::HashSet,
+    panic,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use emberflow::{
+    Accumulate, Error, Event, TaskInfo,
+    testing::{kill_cached_partition, kill_map_output, shuffle_store},
+};
+use proptest::{collection::vec, prelude::*};
+
+use self::support::{
+    Computed, Gate, ON_PURPOSE, Tally, World, drain, failures, finished_tasks_of, law::law, lost, next_of, text_of,
+    within_deadline,
+};
+
+/// Panics in the first attempt at each of these partitions, when half of its rows have passed.
+fn stumbles(partitions: &[usize]) -> impl Fn(u64) -> u64 + Send + Sync + 'static {
+    let partitions = partitions.to_vec();
+    move |n| {
+        let task = TaskInfo::current().expect("rows are made by tasks");
+        assert!(!(n % 10 == 5 && task.attempt() == 1 && partitions.contains(&task.partition())), "{ON_PURPOSE}");
+        n
+    }
+}
+
+#[test]
+fn a_retried_attempt_counts_once() {
+    let world = World::new(2);
+    let mut events = world.events();
+    let (rows, sum) = (world.long_accumulator("rows"), world.double_accumulator("sum"));
+    let (counted, summed) = (rows.clone(), sum.clone());
+    let numbers = world.range_into(0..100_u64, 10).map(move |n| {
+        counted.add(1);
+        n
+    });
+    // What comes after the panic sees no row of the attempt, and what comes before it has seen some.
+    let numbers = numbers.map(stumbles(&[0, 3, 9]));
+    numbers.for_each(move |n| summed.add(n as f64)).unwrap();
+    assert_eq!(failures(&drain(&mut events)), [(1, true); 3]);
+    assert_eq!((rows.value(), rows.count(), rows.mean()), (100, 100, Some(1.0)));
+    assert_eq!((sum.value(), sum.count()), (4950.0, 100));
+}
+
+#[test]
+fn a_job_that_fails_adds_nothing() {
+    let world = World::new(2);
+    let rows = world.long_accumulator("rows");
+    let counted = rows.clone();
+    let failed = world.range_into(0..100_u64, 10).for_each(move |n| {
+        counted.add(1);
+        assert!(n != 95, "{ON_PURPOSE}");
+    });
+    assert!(matches!(failed, Err(Error::TaskFailed { .. })));
+    assert_eq!(rows.value(), 0);
+    // The next job is not told what the failed one has done.
+    let counted = rows.clone();
+    world.range_into(0..10_u64, 3).for_each(move |_| counted.add(1)).unwrap();
+    assert_eq!(rows.value(), 10);
+}
+
+#[test]
+fn a_cancelled_or_dropped_job_adds_nothing() {
+    within_deadline(|| {
+        for dropped in [false, true] {
+            let world = World::new(2);
+            let rows = world.long_accumulator("rows");
+            let (gate, counted, at_gate) = (Gate::new(), rows.clone(), Tally::new());
+            let (closed, arrived) = (gate.clone(), at_gate.clone());
+            let mut events = world.events();
+            let action = world.range_into(0..4_u64, 4).for_each_async(move |n| {
+                counted.add(1);
+                if n == 3 {
+                    arrived.add();
+                    closed.pass();
+                }
+            });
+            gate.wait_for(1);
+            // Partitions before the last one have ended and are accepted.
+            next_of(&mut events, |event| matches!(event, Event::TaskFinished { .. }).then_some(()));
+            match dropped {
+                true => drop(action),
+                false => {
+                    action.canceller().cancel();
+                    assert!(matches!(action.wait(), Err(Error::Cancelled { .. })));
+                }
+            }
+            gate.open();
+            world.range_into(0..2_u64, 2).count().unwrap();
+            assert_eq!((rows.value(), at_gate.get()), (0, 1));
+        }
+    });
+}
+
+#[test]
+fn a_map_output_that_is_lost_and_computed_again_counts_once() {
+    let world = World::new(2);
+    let (rows, computed) = (world.long_accumulator("rows"), Computed::new());
+    let (counted, seen) = (rows.clone(), computed.clone());
+    let pairs = world.range_into(0..100_u64, 5).map_partitions_with_index(move |at, rows| {
+        seen.add(at);
+        let counted = counted.clone();
+        rows.map(move |n| {
+            counted.add(1);
+            (n % 7, n)
+        })
+    });
+    let sums = pairs.reduce_by_key_into(|a, b| a + b, 3);
+    let expected = sums.collect().unwrap();
+    assert_eq!((rows.value(), computed.take()), (100, vec![0, 1, 2, 3, 4]));
+    let mut events = world.events();
+    assert!(kill_map_output(&sums, 2).unwrap() && kill_map_output(&sums, 4).unwrap());
+    assert_eq!(sums.collect().unwrap(), expected);
+    let shuffle = shuffle_store(&sums).unwrap();
+    assert_eq!(lost(&drain(&mut events)), [(shuffle, 2), (shuffle, 4)]);
+    assert_eq!((rows.value(), computed.take()), (100, vec![2, 4]));
+}
+
+#[test]
+fn a_cached_partition_counts_once_until_the_cache_is_filled_anew() {
+    let world = World::new(2);
+    let (rows, computed) = (world.collection_accumulator("rows"), Computed::new());
+    let (gathered, seen) = (rows.clone(), computed.clone());
+    let numbers = world.range_into(0..6_u64, 3).map_partitions_with_index(move |at, rows| {
+        seen.add(at);
+        let gathered = gathered.clone();
+        rows.inspect(move |n| gathered.add(*n))
+    });
+    let numbers = numbers.cache();
+    // Only the first partition is needed.
+    assert_eq!(numbers.first().unwrap(), Some(0));
+    assert_eq!(rows.value(), [0, 1]);
+    assert_eq!(numbers.count().unwrap(), 6);
+    assert_eq!(rows.value(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(computed.take(), [0, 1, 2]);
+    assert!(kill_cached_partition(&numbers, 1).unwrap());
+    assert_eq!(numbers.count().unwrap(), 6);
+    assert_eq!((rows.value().len(), computed.take()), (6, vec![1]));
+    numbers.unpersist();
+    numbers.cache().count().unwrap();
+    assert_eq!(rows.value(), [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn what_a_failed_job_has_stored_counts_with_the_job_that_reads_it() {
+    let world = World::with(|builder| builder.workers(2).task_failure_limit(1));
+    let (rows, fails) = (world.long_accumulator("rows"), Arc::new(AtomicBool::new(true)));
+    let (counted, failing) = (rows.clone(), Arc::clone(&fails));
+    let pairs = world.range_into(0..20_u64, 4).map(move |n| {
+        counted.add(1);
+        (n % 3, n)
+    });
+    let sums = pairs.reduce_by_key_into(|a, b| a + b, 2).map(move |pair| {
+        assert!(!failing.load(Ordering::SeqCst), "{ON_PURPOSE}");
+        pair
+    });
+    assert!(sums.collect().is_err());
+    assert_eq!(rows.value(), 0);
+    fails.store(false, Ordering::SeqCst);
+    let mut events = world.events();
+    assert_eq!(sums.count().unwrap(), 3);
+    assert_eq!(finished_tasks_of(&drain(&mut events), shuffle_store(&sums).unwrap()), [] as [usize; 0]);
+    assert_eq!(rows.value(), 20);
+    assert_eq!(sums.count().unwrap(), 3);
+    assert_eq!(rows.value(), 20);
+}
+
+#[test]
+fn two_jobs_at_once_that_share_a_shuffle_count_it_once_and_themselves_each() {
+    within_deadline(|| {
+        let world = World::new(2);
+        let (maps, reduced) = (world.long_accumulator("maps"), world.long_accumulator("reduced"));
+        let (gate, counted, seen) = (Gate::new(), maps.clone(), reduced.clone());
+        let closed = gate.clone();
+        let pairs = world.range_into(0..20_u64, 4).map(move |n| {
+            if n == 0 {
+                closed.pass();
+            }
+            counted.add(1);
+            (n % 3, n)
+        });
+        let sums = pairs.reduce_by_key_into(|a, b| a + b, 2).map(move |pair| {
+            seen.add(1);
+            pair
+        });
+        let (first, second) = (sums.collect_async(), sums.collect_async());
+        gate.wait_for(1);
+        gate.open();
+        assert_eq!(first.wait().unwrap(), second.wait().unwrap());
+        assert_eq!((maps.value(), reduced.value()), (20, 6));
+    });
+}
+
+#[test]
+fn a_job_that_was_dropped_leaves_a_shared_shuffle_to_the_other_one() {
+    within_deadline(|| {
+        let world = World::new(2);
+        let maps = world.long_accumulator("maps");
+        let (gate, counted) = (Gate::new(), maps.clone());
+        let closed = gate.clone();
+        let pairs = world.range_into(0..20_u64, 4).map(move |n| {
+            closed.pass();
+            counted.add(1);
+            (n % 3, n)
+        });
+        let sums = pairs.reduce_by_key_into(|a, b| a + b, 2);
+        let (first, second) = (sums.collect_async(), sums.collect_async());
+        gate.wait_for(1);
+        drop(first);
+        gate.open();
+        assert_eq!(second.wait().unwrap().len(), 3);
+        assert_eq!(maps.value(), 20);
+    });
+}
+
+#[test]
+fn outside_of_a_task_an_accumulator_adds_at_once() {
+    let world = World::new(1);
+    let (total, words) = (world.long_accumulator("total"), world.collection_accumulator("words"));
+    total.add(3);
+    let handle = total.clone();
+    std::thread::spawn(move || handle.add(4)).join().unwrap();
+    words.add("driver");
+    assert_eq!((total.value(), words.value()), (7, vec!["driver"]));
+    let (counted, gathered) = (total.clone(), words.clone());
+    world
+        .range_into(0..2_u64, 2)
+        .for_each(move |_| {
+            counted.add(1);
+            gathered.add("task");
+        })
+        .unwrap();
+    assert_eq!((total.value(), words.value()), (9, vec!["driver", "task", "task"]));
+    total.reset();
+    assert_eq!((total.value(), total.count(), total.mean()), (0, 0, None));
+    total.add(i64::MAX);
+    total.add(1);
+    assert_eq!(total.value(), i64::MIN);
+}
+
+#[test]
+fn a_task_that_reads_an_accumulator_is_told_its_name() {
+    let world = World::with(|builder| builder.workers(1).task_failure_limit(1));
+    let bad = world.long_accumulator("bad rows");
+    let seen = bad.clone();
+    let error = world.range_into(0..2_u64, 1).map(move |n| n as i64 + seen.value()).collect().unwrap_err().to_string();
+    assert!(error.contains("accumulator \"bad rows\" was read inside a task"), "{error}");
+    let seen = bad.clone();
+    let error = world.range_into(0..2_u64, 1).for_each(move |_| seen.reset()).unwrap_err().to_string();
+    assert!(error.contains("accumulator \"bad rows\" was reset inside a task"), "{error}");
+    assert_eq!(bad.value(), 0);
+}
+
+/// The set of what was added, which panics when it meets a certain number.
+struct Seen {
+    panics_at: Option<u64>,
+}
+
+impl Accumulate for Seen {
+    type Input = u64;
+    type Value = HashSet<u64>;
+
+    fn zero(&self) -> HashSet<u64> {
+        HashSet::new()
+    }
+
+    fn add(&self, seen: &mut HashSet<u64>, input: u64) {
+        seen.insert(input);
+    }
+
+    fn merge(&self, seen: &mut HashSet<u64>, other: HashSet<u64>) {
+        assert!(!self.panics_at.is_some_and(|at| other.contains(&at)), "{ON_PURPOSE}");
+        seen.extend(other);
+    }
+}
+
+#[test]
+fn an_accumulator_of_ones_own_merges_what_tasks_have_added() {
+    let world = World::new(2);
+    let seen = world.accumulator("seen", Seen { panics_at: None });
+    let sees = seen.clone();
+    world.range_into(0..100_u64, 7).map(stumbles(&[1])).for_each(move |n| sees.add(n % 9)).unwrap();
+    assert_eq!(seen.value(), (0..9).collect());
+}
+
+#[test]
+fn a_merge_that_panics_is_an_error_with_the_accumulators_name_and_spares_the_others() {
+    let world = World::new(2);
+    let (seen, rows) = (world.accumulator("seen", Seen { panics_at: Some(5) }), world.long_accumulator("rows"));
+    let (sees, counted) = (seen.clone(), rows.clone());
+    let numbers = world.range_into(0..10_u64, 10).map(move |n| {
+        sees.add(n);
+        counted.add(1);
+        n
+    });
+    // The panic is caught on this thread.
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !text_of(info.payload()).is_some_and(|text| text.contains(ON_PURPOSE)) {
+            print(info);
+        }
+    }));
+    let error = numbers.count().unwrap_err();
+    assert!(
+        matches!(&error, Error::AccumulatorPanicked { accumulator, message } if accumulator == "seen" && message.contains(ON_PURPOSE))
+    );
+    assert!(error.to_string().starts_with("accumulator \"seen\": its merge panicked"), "{error}");
+    assert_eq!((rows.value(), seen.value().len()), (10, 9));
+    assert_eq!(numbers.first().unwrap(), Some(0), "the context works");
+}
+
+/// Rows, partitions, attempts that panic, and map outputs that are lost in between: what is added is what a plain loop
+/// over the partitions would add, in the same order and to the last bit.
+#[test]
+fn accumulators_equal_a_loop_over_the_partitions() {
+    // Not `sum`: it begins with `-0.0`.
+    let total = |rows: &[f64]| rows.iter().fold(0.0, |sum, x| sum + x);
+    let bits = |rows: &[Vec<f64>]| -> Vec<u64> { rows.iter().flatten().map(|x| x.to_bits()).collect() };
+    let case = (vec(-1e9_f64..1e9, 0..80), 1_usize..8, vec(0_usize..8, 0..4), 0_usize..8);
+    law(60, case, |ctx, (rows, partitions, panics, killed)| {
+        let (mapped, reduced) = (ctx.double_accumulator("mapped"), ctx.double_accumulator("reduced"));
+        let all = ctx.collection_accumulator("all");
+        let (adds, sums, gathers) = (mapped.clone(), reduced.clone(), all.clone());
+        let pairs = ctx.parallelize_into(rows.clone(), partitions).map(move |x| {
+            adds.add(x);
+            let task = TaskInfo::current().expect("in a task");
+            assert!(task.attempt() > 1 || !panics.contains(&task.partition()), "{ON_PURPOSE}");
+            ((x as i64).rem_euclid(5), x)
+        });
+        let placed = pairs.partition_by(3);
+        let expected = placed.values().glom().collect().unwrap();
+        prop_assert_eq!(kill_map_output(&placed, killed).unwrap(), killed < partitions);
+        let found = placed.values().map(move |x| {
+            sums.add(x);
+            gathers.add(x.to_bits());
+            x
+        });
+        prop_assert_eq!(bits(&found.glom().collect().unwrap()), bits(&expected));
+        prop_assert_eq!(all.value(), bits(&expected));
+        let by_reducer: Vec<f64> = expected.iter().map(|rows| total(rows)).collect();
+        prop_assert_eq!(reduced.value().to_bits(), total(&by_reducer).to_bits());
+        let at = |part: usize| rows.len() * part / partitions;
+        let by_map: Vec<f64> = (0..partitions).map(|part| total(&rows[at(part)..at(part + 1)])).collect();
+        prop_assert_eq!(mapped.value().to_bits(), total(&by_map).to_bits());
+        prop_assert_eq!((mapped.count(), reduced.count()), (rows.len() as u64, rows.len() as u64));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_task_knows_who_it_is() {
+    let world = World::new(2);
+    let mut events = world.events();
+    let about = world.range_into(0..6_u64, 3).map(|_| {
+        let task = TaskInfo::current().expect("in a task");
+        let at = (task.partition(), task.partitions(), task.attempt());
+        (task.job().get(), task.stage().get(), task.task().get(), at)
+    });
+    let about = about.collect().unwrap();
+    let mut started = Vec::new();
+    let mut begun = Vec::new();
+    for event in drain(&mut events) {
+        match event {
+            Event::StageStarted { stage, job, .. } => begun.push((job.get(), stage.get())),
+            Event::TaskStarted { task, stage, partition, attempt } => {
+                started.push((stage.get(), task.get(), partition, attempt));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(begun.len(), 1);
+    let expected = started.iter().map(|(stage, task, partition, attempt)| {
+        assert_eq!(*stage, begun[0].1);
+        (begun[0].0, *stage, *task, (*partition, 3, *attempt))
+    });
+    let expected: Vec<_> = expected.flat_map(|about| [about, about]).collect();
+    assert_eq!(about, expected);
+    assert!(TaskInfo::current().is_none());
+}
+
+#[test]
+fn hooks_run_when_an_attempt_ends_last_one_first_and_hear_of_its_error() {
+    let world = World::new(1);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let says = Arc::clone(&heard);
+    let rows = world.range_into(0..1_u64, 1).map(move |n| {
+        let task = TaskInfo::current().expect("in a task");
+        for hook in ["first", "second"] {
+            let (says, attempt) = (Arc::clone(&says), task.attempt());
+            task.on_end(move |error| says.lock().unwrap().push((attempt, hook, error.map(ToString::to_string))));
+        }
+        assert!(task.attempt() > 1, "{ON_PURPOSE}");
+        n
+    });
+    assert_eq!(rows.count().unwrap(), 1);
+    let failed = Some(format!("panicked: {ON_PURPOSE}"));
+    let expected = [(1, "second", failed.clone()), (1, "first", failed), (2, "second", None), (2, "first", None)];
+    assert_eq!(*heard.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_hook_that_panics_fails_its_attempt_and_what_it_added_does_not_count() {
+    let world = World::new(2);
+    let rows = world.long_accumulator("rows");
+    let counted = rows.clone();
+    let numbers = world.range_into(0..10_u64, 2).map(move |n| {
+        let task = TaskInfo::current().expect("in a task");
+        let attempt = task.attempt();
+        counted.add(1);
+        task.on_end(move |_| assert!(attempt > 1, "{ON_PURPOSE}"));
+        n
+    });
+    assert_eq!(numbers.count().unwrap(), 10);
+    assert_eq!(rows.value(), 10);
+}
