@@ -1,4 +1,5 @@
-//! What tasks share: accumulators count what counts, exactly once; a task knows who it is.
+//! What tasks share: accumulators count what counts, exactly once; broadcast values are read until they are destroyed;
+//! a task knows who it is.
 
 mod support;
 
@@ -353,6 +354,44 @@ fn accumulators_equal_a_loop_over_the_partitions() {
         prop_assert_eq!((mapped.count(), reduced.count()), (rows.len() as u64, rows.len() as u64));
         Ok(())
     });
+}
+
+#[test]
+fn a_broadcast_is_read_by_tasks_and_never_copied() {
+    struct NotClone(Vec<u64>);
+    let world = World::new(2);
+    let table = world.broadcast(NotClone((0..10).map(|n| n * n).collect()));
+    let read = table.clone();
+    let squares = world.range_into(0..10_usize, 4).map(move |n| read.0[n]);
+    assert_eq!(squares.collect().unwrap(), (0..10).map(|n| n * n).collect::<Vec<u64>>());
+    assert!(squares.check_shippable().is_err(), "captured");
+}
+
+#[test]
+fn a_broadcast_as_an_environment_can_be_shipped_with_its_value() {
+    let world = World::new(2);
+    let table = world.broadcast(vec![3_u64, 4]);
+    let rows = world.range_into(0..2_usize, 2).map_with(table.clone(), |table, n| table[n]);
+    rows.check_shippable().unwrap();
+    assert_eq!(rows.collect().unwrap(), [3, 4]);
+    let stages = rows.describe_stages().unwrap();
+    let env = stages[0].operators[1].info.env.clone().unwrap();
+    let (id, value) = (table.id().to_le_bytes(), [3_u64, 4].map(u64::to_le_bytes).concat());
+    assert!(env.starts_with(&id) && env.ends_with(&value));
+}
+
+#[test]
+fn a_destroyed_broadcast_is_named_by_whoever_still_reads_it() {
+    let world = World::with(|builder| builder.workers(2).task_failure_limit(1));
+    let offset = world.broadcast(7_u64);
+    let read = offset.clone();
+    let rows = world.range_into(0..3_u64, 3).map(move |n| n + *read);
+    assert_eq!(rows.collect().unwrap(), [7, 8, 9]);
+    offset.destroy();
+    let error = rows.collect().unwrap_err().to_string();
+    let named = format!("broadcast {}, made at tests/sharing.rs:", offset.id());
+    assert!(error.contains(&named) && error.contains("was destroyed at tests/sharing.rs:"), "{error}");
+    assert_eq!(world.range_into(0..3_u64, 3).count().unwrap(), 3);
 }
 
 #[test]

@@ -52,6 +52,7 @@ pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, syste
 pub use rdd::{PartitionIter, Rdd};
 pub use sharing::{
     accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},
+    broadcast::Broadcast,
     task_info::TaskInfo,
 };
 pub use shuffle::{HashPartitioner, IntoPartitioning, Partitioning};

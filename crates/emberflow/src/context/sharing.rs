@@ -1,10 +1,11 @@
-//! Accumulators: what the driver shares with tasks.
+//! Accumulators and broadcast values: what the driver shares with tasks.
 
-use emberflow_core::data::Data;
+use emberflow_core::{data::Data, place::Place};
 
 use super::Context;
-use crate::sharing::accumulator::{
-    Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator,
+use crate::sharing::{
+    accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},
+    broadcast::Broadcast,
 };
 
 impl Context {
@@ -78,5 +79,25 @@ impl Context {
     /// ```
     pub fn accumulator<A: Accumulate>(&self, name: impl Into<String>, kind: A) -> Accumulator<A> {
         Accumulator::new(name.into(), kind)
+    }
+
+    /// A value that all tasks read: closures capture the handle, which derefs to the value.
+    ///
+    /// The value is moved in, and shared by all the tasks of this process without being copied.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let names = ctx.broadcast(vec!["zero", "one", "two"]);
+    /// let rows = ctx.range(0..3_usize).map({
+    ///     let names = names.clone();
+    ///     move |n| names[n].to_owned()
+    /// });
+    /// assert_eq!(rows.collect()?, ["zero", "one", "two"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn broadcast<T: Send + Sync + 'static>(&self, value: T) -> Broadcast<T> {
+        Broadcast::new(value, Place::caller())
     }
 }
