@@ -231,7 +231,8 @@ where
     }
 }
 
-/// The rows that an action reads. Whatever it does with a batch, it and not the last operator is to blame.
+/// The rows that an action reads. Whatever it does with a batch, it and not the last operator is to blame; for a batch
+/// that it does not get, the operator that failed to give it.
 struct SinkStream<T> {
     rows: BoxStream<T>,
     marker: Marker,
@@ -239,8 +240,8 @@ struct SinkStream<T> {
 
 impl<T> Stream<T> for SinkStream<T> {
     fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
-        let batch = self.rows.next();
+        let batch = self.rows.next()?;
         self.marker.enter();
-        batch
+        Ok(batch)
     }
 }
