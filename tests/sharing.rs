@@ -1,11 +1,12 @@
 //! What tasks share: accumulators count what counts, exactly once; broadcast values are read until they are destroyed;
-//! a task knows who it is.
+//! a task knows who it is; checkpoints cut the lineage, and are read by anybody.
 
 mod support;
 
 use std::{
     collections::HashSet,
-    panic,
+    env, fs, panic,
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,14 +14,14 @@ use std::{
 };
 
 use emberflow::{
-    Accumulate, Error, Event, TaskInfo,
+    Accumulate, Error, Event, StageKind, TaskInfo,
     testing::{kill_cached_partition, kill_map_output, shuffle_store},
 };
 use proptest::{collection::vec, prelude::*};
 
 use self::support::{
-    Computed, Gate, ON_PURPOSE, Tally, World, drain, failures, finished_tasks_of, law::law, lost, next_of, text_of,
-    within_deadline,
+    Computed, Gate, ON_PURPOSE, Tally, World, drain, failures, finished_tasks_of, law::law, lost, names_in, next_of,
+    text_of, within_deadline,
 };
 
 /// Panics in the first attempt at each of these partitions, when half of its rows have passed.
@@ -459,4 +460,184 @@ fn a_hook_that_panics_fails_its_attempt_and_what_it_added_does_not_count() {
     });
     assert_eq!(numbers.count().unwrap(), 10);
     assert_eq!(rows.value(), 10);
+}
+
+#[test]
+fn a_checkpoint_has_the_same_rows_in_the_same_partitions_whatever_happened_on_the_way() {
+    let case = (vec((any::<i32>(), ".{0,8}"), 0..60), 1_usize..7, vec(0_usize..7, 0..3), any::<bool>());
+    law(60, case, |ctx, (rows, partitions, panics, local)| {
+        let dir = tempfile::tempdir().unwrap();
+        ctx.set_checkpoint_dir(dir.path()).unwrap();
+        let computed = Computed::new();
+        let seen = computed.clone();
+        let source = ctx.parallelize_into(rows.clone(), partitions).map_partitions_with_index(move |at, rows| {
+            let task = TaskInfo::current().expect("in a task");
+            let panics = task.attempt() == 1 && panics.contains(&at);
+            seen.add(at);
+            rows.inspect(move |_| assert!(!panics, "{ON_PURPOSE}"))
+        });
+        let checkpoint = match local {
+            true => source.local_checkpoint().unwrap(),
+            false => source.checkpoint().unwrap(),
+        };
+        prop_assert!(checkpoint.is_checkpointed() && !source.is_checkpointed());
+        drop(source);
+        computed.take();
+        let plain = ctx.parallelize_into(rows.clone(), partitions).glom().collect().unwrap();
+        prop_assert_eq!(checkpoint.glom().collect().unwrap(), plain.clone());
+        prop_assert_eq!(checkpoint.collect().unwrap(), rows);
+        prop_assert_eq!(computed.take(), [] as [usize; 0]);
+        prop_assert_eq!(checkpoint.to_debug_string().lines().count(), 1);
+        if let Some(path) = checkpoint.checkpoint_file() {
+            let mut names: Vec<_> = (0..partitions).map(|part| format!("part-{part:05}")).collect();
+            names.splice(0..0, ["_SUCCESS".to_owned(), "_manifest".to_owned()]);
+            prop_assert_eq!(names_in(&path), names);
+            let again = ctx.checkpoint_file::<(i32, String)>(path).unwrap();
+            prop_assert_eq!(again.glom().collect().unwrap(), plain);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_checkpoint_is_read_by_another_process() {
+    const PATH: &str = "SHARING_TEST_CHECKPOINT";
+    let world = World::new(2);
+    if let Some(path) = env::var_os(PATH) {
+        let read = world.checkpoint_file::<(u64, String)>(path).unwrap();
+        assert_eq!(read.partitions(), 3);
+        let expected: Vec<_> = (0..9).map(|n| (n, format!("row {n}"))).collect();
+        assert_eq!(read.collect().unwrap(), expected);
+        println!("the other process has read it");
+        return;
+    }
+    world.set_checkpoint_dir(world.files()).unwrap();
+    let written = world.range_into(0..9_u64, 3).map(|n| (n, format!("row {n}"))).checkpoint().unwrap();
+    let this = env::current_exe().unwrap();
+    let test = ["--exact", "a_checkpoint_is_read_by_another_process", "--nocapture"];
+    let other = Command::new(this).args(test).env(PATH, written.checkpoint_file().unwrap()).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert!(other.status.success() && said.contains("the other process has read it"), "{other:?}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_an_error_that_names_the_file_and_the_byte() {
+    let world = World::new(2);
+    world.set_checkpoint_dir(world.files()).unwrap();
+    let rows = world.range_into(0..100_u64, 4).checkpoint().unwrap();
+    let file = rows.checkpoint_file().unwrap().join("part-00002");
+    let whole = fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[40] ^= 1;
+    let mut events = world.events();
+    for (bytes, reason) in [
+        (flipped, "part-00002: damaged at byte 16: the checksum of the frame is wrong"),
+        (whole[..50].to_vec(), "part-00002: damaged at byte 50: it has 50 bytes instead of"),
+        (whole[..7].to_vec(), "part-00002: damaged at byte 0: the file ends within the header"),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        let error = rows.count().unwrap_err().to_string();
+        assert!(error.contains(reason) && error.contains("checkpoint at tests/sharing.rs"), "{error}");
+        assert_eq!(failures(&drain(&mut events)), [(1, false)], "trying again is useless");
+    }
+    // Another partition's file in its place.
+    fs::copy(file.with_file_name("part-00001"), &file).unwrap();
+    assert!(rows.count().unwrap_err().to_string().contains("it holds partition 1, not 2"));
+    fs::remove_file(&file).unwrap();
+    assert!(rows.count().unwrap_err().to_string().contains("cannot read"));
+    assert_eq!(rows.take(50).unwrap(), (0..50).collect::<Vec<_>>(), "the others are whole");
+    fs::write(&file, whole).unwrap();
+    assert_eq!(rows.count().unwrap(), 100);
+}
+
+#[test]
+fn what_is_no_checkpoint_or_one_of_other_rows_is_refused_at_once() {
+    let world = World::new(1);
+    world.set_checkpoint_dir(world.files()).unwrap();
+    let error = world.checkpoint_file::<u64>(world.files().join("none")).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read the checkpoint") && error.contains("none"), "{error}");
+    let path = world.range_into(0..9_u64, 2).checkpoint().unwrap().checkpoint_file().unwrap();
+    let error = world.checkpoint_file::<(String, u64)>(&path).unwrap_err().to_string();
+    assert!(error.contains("its rows are u64, not (String, u64)"), "{error}");
+    fs::write(path.join("_manifest"), "{}").unwrap();
+    let error = world.checkpoint_file::<u64>(&path).unwrap_err().to_string();
+    assert!(error.contains("_manifest: damaged at byte 0"), "{error}");
+    fs::write(world.files().join("file"), "").unwrap();
+    assert!(matches!(world.set_checkpoint_dir(world.files().join("file")), Err(Error::InvalidSetting { .. })));
+}
+
+#[test]
+fn a_checkpoint_needs_a_directory_and_says_how_to_choose_one() {
+    let world = World::new(1);
+    let error = world.range(0..9_u64).checkpoint().unwrap_err().to_string();
+    assert!(error.contains("Context::set_checkpoint_dir") && error.contains("EMBERFLOW_CHECKPOINT_DIR"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_that_fails_or_is_cancelled_leaves_nothing() {
+    within_deadline(|| {
+        let world = World::with(|builder| builder.workers(2).task_failure_limit(2));
+        world.set_checkpoint_dir(world.files()).unwrap();
+        let left = |world: &World| names_in(&world.files().join(world.application_id()));
+        let failed = world.range_into(0..9_u64, 3).map(|n| {
+            assert!(n != 7, "{ON_PURPOSE}");
+            n
+        });
+        assert!(matches!(failed.checkpoint(), Err(Error::TaskFailed { .. })));
+        assert_eq!(left(&world), [] as [&str; 0]);
+
+        let (gate, closed) = (Gate::new(), Gate::new());
+        let pass = closed.clone();
+        let arrived = gate.clone();
+        arrived.open();
+        let action = world.range_into(0..9_u64, 3).map(move |n| {
+            arrived.pass();
+            pass.pass();
+            n
+        });
+        let action = action.checkpoint_async();
+        gate.wait_for(1);
+        action.canceller().cancel();
+        assert!(matches!(action.wait(), Err(Error::Cancelled { .. })));
+        closed.open();
+        assert_eq!(left(&world), [] as [&str; 0]);
+        assert_eq!(world.range_into(0..9_u64, 3).checkpoint().unwrap().count().unwrap(), 9);
+    });
+}
+
+#[test]
+fn a_checkpoint_keeps_how_rows_are_placed_so_that_reducing_again_moves_none() {
+    let world = World::new(2);
+    world.set_checkpoint_dir(world.files()).unwrap();
+    let sums = world.range_into(0..99_u64, 4).map(|n| (n % 10, n)).reduce_by_key_into(|a, b| a + b, 3);
+    for checkpoint in [sums.checkpoint().unwrap(), sums.local_checkpoint().unwrap()] {
+        let again = checkpoint.reduce_by_key_into(|a, b| a + b, 3);
+        let stages = again.describe_stages().unwrap();
+        assert_eq!(stages.iter().map(|stage| stage.kind).collect::<Vec<_>>(), [StageKind::Result]);
+        assert_eq!(again.collect().unwrap(), sums.collect().unwrap());
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_written_fail_the_checkpoint_once() {
+    #[derive(Clone)]
+    struct Sour;
+    impl serde::Serialize for Sour {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("too sour"))
+        }
+    }
+    impl<'de> serde::Deserialize<'de> for Sour {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+    let world = World::new(1);
+    world.set_checkpoint_dir(world.files()).unwrap();
+    let error = world.parallelize_into(vec![Sour], 1).checkpoint().unwrap_err().to_string();
+    assert!(error.contains("failed after 1 attempt") && error.contains("cannot write row 0 of"), "{error}");
+    let large = world.parallelize_into(vec![()], 1).map(|()| "x".repeat((64 << 20) + 1));
+    let error = large.checkpoint().unwrap_err().to_string();
+    assert!(error.contains("can have 67108864 at most"), "{error}");
+    assert_eq!(large.local_checkpoint().unwrap().count().unwrap(), 1);
 }

@@ -51,16 +51,33 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
         .map_err(|source| CodecError::Encode { type_name: std::any::type_name::<T>(), source })
 }
 
+/// Serialises `value` at the end of `bytes`. After an error they may end in a part of it.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_onto<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    bincode::serde::encode_into_std_write(value, bytes, config())
+        .map(|_| ())
+        .map_err(|source| CodecError::Encode { type_name: std::any::type_name::<T>(), source })
+}
+
+/// Reads one value at the beginning of `bytes`, and says how many of them it took.
+///
+/// # Errors
+/// [`CodecError::Decode`] if there is no such value.
+pub fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    bincode::serde::decode_from_slice(bytes, config())
+        .map_err(|source| CodecError::Decode { type_name: std::any::type_name::<T>(), source })
+}
+
 /// Reads one value that [`encode`] wrote; all the bytes must be used.
 ///
 /// # Errors
 /// [`CodecError::Decode`] or [`CodecError::TrailingBytes`] if the bytes are anything else.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let type_name = std::any::type_name::<T>();
-    let (value, used) = bincode::serde::decode_from_slice(bytes, config())
-        .map_err(|source| CodecError::Decode { type_name, source })?;
+    let (value, used) = decode_front(bytes)?;
     if used != bytes.len() {
-        return Err(CodecError::TrailingBytes { type_name, left: bytes.len() - used });
+        return Err(CodecError::TrailingBytes { type_name: std::any::type_name::<T>(), left: bytes.len() - used });
     }
     Ok(value)
 }

@@ -28,6 +28,7 @@
 
 mod action;
 mod context;
+mod frames;
 mod rdd;
 mod sharing;
 mod shuffle;

@@ -1,3 +1,4 @@
-//! Where rows go: text files.
+//! Where rows go: text files, and checkpoints.
 
+mod checkpoint;
 mod text;

@@ -95,14 +95,14 @@ struct PartError {
 }
 
 /// A directory under way. Removed when it is dropped before it is committed.
-struct Output {
+pub(super) struct Output {
     target: PathBuf,
-    unfinished: Arc<PathBuf>,
+    pub(super) unfinished: Arc<PathBuf>,
     committed: bool,
 }
 
 impl Output {
-    fn begin(target: &Path, rdd: u64) -> Result<Self> {
+    pub(super) fn begin(target: &Path, rdd: u64) -> Result<Self> {
         if fs::symlink_metadata(target).is_ok() {
             return Err(Error::OutputExists { path: target.to_owned() });
         }
@@ -124,7 +124,7 @@ impl Output {
     }
 
     /// Gives the files of the attempts that won their names, and makes the directory visible.
-    fn commit(mut self, parts: &[PathBuf]) -> Result<()> {
+    pub(super) fn commit(mut self, parts: &[PathBuf]) -> Result<()> {
         let failed = |path: &Path, source| Error::File {
             what: "cannot commit",
             path: path.to_owned(),

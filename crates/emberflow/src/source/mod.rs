@@ -2,6 +2,7 @@
 //!
 //! A source is an operator without inputs. What it splits into is decided when the RDD is made, by the data alone.
 
+mod checkpoint;
 mod collection;
 mod custom;
 mod range;
@@ -11,7 +12,13 @@ use std::sync::Arc;
 
 use emberflow_core::{data::Data, operator::Operator, place::OpInfo};
 
-pub(crate) use self::{collection::parallelize, custom::custom, range::range, text::text_files};
+pub(crate) use self::{
+    checkpoint::{MANIFEST, Manifest, Part, checkpoint_files, kept, row_type},
+    collection::parallelize,
+    custom::custom,
+    range::range,
+    text::text_files,
+};
 pub use self::{custom::Source, range::RangeRow, text::TextOptions};
 use crate::{
     context::{NodeSpec, Shared},
