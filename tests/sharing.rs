@@ -641,3 +641,31 @@ fn rows_that_cannot_be_written_fail_the_checkpoint_once() {
     assert!(error.contains("can have 67108864 at most"), "{error}");
     assert_eq!(large.local_checkpoint().unwrap().count().unwrap(), 1);
 }
+
+#[test]
+fn run_job_computes_the_chosen_partitions_and_no_others() {
+    let case = (vec(any::<i16>(), 0..60), 1_usize..8, vec(0_usize..8, 0..5));
+    law(60, case, |ctx, (rows, partitions, wanted)| {
+        let computed = Computed::new();
+        let seen = computed.clone();
+        let rdd = ctx.parallelize_into(rows, partitions).map_partitions_with_index(move |at, rows| {
+            seen.add(at);
+            rows
+        });
+        let found = rdd.run_job(wanted.clone(), |at, rows| (at, rows.collect::<Vec<_>>()));
+        if let Some(missing) = wanted.iter().find(|at| **at >= partitions) {
+            let error = found.unwrap_err().to_string();
+            prop_assert!(error.contains(&format!("there is no partition {missing}")), "{}", error);
+            prop_assert_eq!(computed.take(), [] as [usize; 0]);
+            return Ok(());
+        }
+        let mut distinct = wanted;
+        distinct.sort_unstable();
+        distinct.dedup();
+        prop_assert_eq!(&computed.take(), &distinct);
+        let all = rdd.glom().collect().unwrap();
+        let expected: Vec<_> = distinct.into_iter().map(|at| (at, (at, all[at].clone()))).collect();
+        prop_assert_eq!(found.unwrap(), expected);
+        Ok(())
+    });
+}

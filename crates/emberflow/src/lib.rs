@@ -45,7 +45,7 @@ pub use emberflow_core::{
     error::{Error, FailedAttempt, Result, TaskError},
     event::Event,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
-    partitioner::Partitioner,
+    partitioner::{Partitioner, Placement},
     place::{Code, OpInfo, Place},
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
 };
