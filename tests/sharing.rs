@@ -1,5 +1,5 @@
 //! What tasks share: accumulators count what counts, exactly once; broadcast values are read until they are destroyed;
-//! a task knows who it is; checkpoints cut the lineage, and are read by anybody.
+//! a task knows who it is; checkpoints cut the lineage, and are read by anybody; jobs are found by their labels.
 
 mod support;
 
@@ -15,13 +15,13 @@ use std::{
 
 use emberflow::{
     Accumulate, Error, Event, StageKind, TaskInfo,
-    testing::{kill_cached_partition, kill_map_output, shuffle_store},
+    testing::{cache_store, kill_cached_partition, kill_map_output, shuffle_store},
 };
 use proptest::{collection::vec, prelude::*};
 
 use self::support::{
-    Computed, Gate, ON_PURPOSE, Tally, World, drain, failures, finished_tasks_of, law::law, lost, names_in, next_of,
-    text_of, within_deadline,
+    Computed, Gate, ON_PURPOSE, Tally, World, drain, eventually, failures, finished_tasks_of, law::law, lost, names_in,
+    next_of, text_of, within_deadline,
 };
 
 /// Panics in the first attempt at each of these partitions, when half of its rows have passed.
@@ -643,6 +643,86 @@ fn rows_that_cannot_be_written_fail_the_checkpoint_once() {
 }
 
 #[test]
+fn a_group_of_jobs_is_cancelled_and_no_other_job() {
+    within_deadline(|| {
+        let world = World::new(2);
+        let gate = Gate::new();
+        let blocked = || {
+            let gate = gate.clone();
+            world.range_into(0..2_u64, 2).map(move |n| {
+                gate.pass();
+                n
+            })
+        };
+        let (first, second) = world.with_job_group("etl", || {
+            let inner = world.with_job_group("inner", || blocked().count_async());
+            (blocked().count_async(), inner)
+        });
+        let (third, free) = (world.with_job_group("etl", || blocked().count_async()), blocked().count_async());
+        assert_eq!(world.cancel_job_group("etl").unwrap().len(), 2);
+        assert!(matches!(first.wait(), Err(Error::Cancelled { .. })));
+        assert!(matches!(third.wait(), Err(Error::Cancelled { .. })));
+        assert_eq!(world.cancel_job_group("etl").unwrap(), []);
+        gate.open();
+        assert_eq!((second.wait().unwrap(), free.wait().unwrap()), (2, 2));
+    });
+}
+
+#[test]
+fn every_job_of_an_action_carries_the_labels_that_it_was_started_within() {
+    within_deadline(|| {
+        let (world, other) = (World::new(2), World::new(1));
+        let (mut events, mut others) = (world.events(), other.events());
+        let rows = world.range_into(0..100_u64, 10);
+        let taken = world.with_job_group("films", || {
+            world.with_job_description("the first ones", || {
+                world.with_job_tag("b", || {
+                    // A panic takes no label with it, and another context has its own.
+                    let thrown = panic::catch_unwind(panic::AssertUnwindSafe(|| {
+                        world.with_job_tag("c", || panic::resume_unwind(Box::new(1)))
+                    }));
+                    assert!(thrown.is_err() && other.range(0..9_u64).count().unwrap() == 9);
+                    world.with_job_tag("a", || rows.take_async(30))
+                })
+            })
+        });
+        // Several rounds, of which the later ones start here.
+        assert_eq!(taken.wait().unwrap().len(), 30);
+        rows.count().unwrap();
+        let (mut jobs, mut labelled) = (Vec::new(), Vec::new());
+        for event in drain(&mut events) {
+            match event {
+                Event::JobStarted { job, .. } => jobs.push(job),
+                Event::JobLabelled { job, labels } => {
+                    assert_eq!(jobs.last(), Some(&job));
+                    assert_eq!(labels.group.as_deref(), Some("films"));
+                    assert_eq!(labels.description.as_deref(), Some("the first ones"));
+                    assert_eq!(labels.tags.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+                    labelled.push(job);
+                }
+                _ => {}
+            }
+        }
+        assert!(labelled.len() > 1 && labelled == jobs[..jobs.len() - 1], "{labelled:?} of {jobs:?}");
+        assert!(!drain(&mut others).iter().any(|event| matches!(event, Event::JobLabelled { .. })));
+    });
+}
+
+#[test]
+fn jobs_with_a_tag_are_cancelled_whatever_other_tags_they_have() {
+    within_deadline(|| {
+        let world = World::new(2);
+        let endless = world.range_into(0..u64::MAX, 1);
+        let (both, one) = world
+            .with_job_tag("slow", || (world.with_job_tag("report", || endless.count_async()), endless.count_async()));
+        assert_eq!(world.cancel_jobs_with_tag("report").unwrap().len(), 1);
+        assert!(matches!(both.wait(), Err(Error::Cancelled { .. })));
+        assert_eq!(world.cancel_jobs_with_tag("slow").unwrap().len(), 1);
+        assert!(matches!(one.wait(), Err(Error::Cancelled { .. })));
+    });
+}
+
+#[test]
 fn run_job_computes_the_chosen_partitions_and_no_others() {
     let case = (vec(any::<i16>(), 0..60), 1_usize..8, vec(0_usize..8, 0..5));
     law(60, case, |ctx, (rows, partitions, wanted)| {
@@ -668,4 +748,74 @@ fn run_job_computes_the_chosen_partitions_and_no_others() {
         prop_assert_eq!(found.unwrap(), expected);
         Ok(())
     });
+}
+
+#[test]
+fn what_is_cached_is_told_partition_by_partition_until_it_is_released() {
+    let world = World::new(2);
+    assert_eq!(world.cached_rdds().unwrap(), []);
+    let rows = world.range_into(0..100_u64, 4).cache();
+    let words = world.range_into(0..8_u64, 2).map(|n| n.to_string()).set_name("words").cache();
+    let summary = || {
+        let cached = world.cached_rdds().unwrap();
+        cached.into_iter().map(|c| (c.rdd, c.name, c.cached_partitions, c.partitions, c.rows)).collect::<Vec<_>>()
+    };
+    let named = Some("words".to_owned());
+    assert_eq!(summary(), [(rows.id(), None, 0, 4, 0), (words.id(), named.clone(), 0, 2, 0)]);
+    rows.count().unwrap();
+    words.first().unwrap();
+    assert!(kill_cached_partition(&rows, 3).unwrap());
+    assert_eq!(summary(), [(rows.id(), None, 3, 4, 75), (words.id(), named.clone(), 1, 2, 4)]);
+    let told = world.cached_rdds().unwrap();
+    assert_eq!(told[0].bytes, 75 * 8);
+    assert!(told[1].operator.starts_with("map at tests/sharing.rs:"));
+    rows.unpersist_and_wait().unwrap();
+    assert_eq!(summary(), [(words.id(), named, 1, 2, 4)]);
+    drop(words);
+    assert_eq!(summary(), []);
+    world.stop();
+    assert!(matches!(world.cached_rdds(), Err(Error::ContextClosed)));
+}
+
+#[test]
+fn releasing_a_cache_can_wait_for_the_job_that_reads_it() {
+    within_deadline(|| {
+        let world = World::new(2);
+        let rows = world.range_into(0..4_u64, 2).cache();
+        rows.count().unwrap();
+        let store = cache_store(&rows).unwrap();
+        let gate = Gate::new();
+        let closed = gate.clone();
+        let reads = rows.map(move |n| {
+            closed.pass();
+            n
+        });
+        let mut events = world.events();
+        let action = reads.count_async();
+        gate.wait_for(2);
+        let releases = rows.clone();
+        let waits = std::thread::spawn(move || releases.unpersist_and_wait());
+        assert!(!eventually(|| rows.is_cached(), |cached| !cached));
+        gate.open();
+        assert_eq!(action.wait().unwrap(), 4);
+        waits.join().unwrap().unwrap();
+        let order = drain(&mut events);
+        let at = |find: &dyn Fn(&Event) -> bool| order.iter().position(find).expect("it happened");
+        let finished = at(&|event| matches!(event, Event::JobFinished { error: None, .. }));
+        let dropped = at(&|event| matches!(event, Event::StoreDropped { store: at, .. } if *at == store));
+        assert!(finished < dropped);
+        rows.unpersist_and_wait().unwrap();
+        let nested = rows.clone();
+        let inside = reads.map(move |_| nested.unpersist_and_wait().is_err()).collect().unwrap();
+        assert_eq!(inside, [true; 4]);
+    });
+}
+
+#[test]
+fn contexts_can_be_told_apart_and_name_their_version() {
+    let world = World::with(|builder| builder.app_name("a b/c"));
+    assert!(world.application_id().starts_with("a-b-c-"), "fit for a file name");
+    assert_ne!(world.application_id(), World::new(1).application_id());
+    assert_eq!(world.version(), env!("CARGO_PKG_VERSION"));
+    assert!(world.start_time() <= std::time::SystemTime::now());
 }

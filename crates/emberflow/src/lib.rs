@@ -29,6 +29,7 @@
 mod action;
 mod context;
 mod frames;
+mod labels;
 mod rdd;
 mod sharing;
 mod shuffle;
@@ -39,11 +40,11 @@ pub mod prelude;
 pub mod testing;
 
 pub use action::{Action, Canceller};
-pub use context::{Context, ContextBuilder};
+pub use context::{CachedRdd, Context, ContextBuilder};
 pub use emberflow_core::{
     data::{Data, ExchangeData, Key},
     error::{Error, FailedAttempt, Result, TaskError},
-    event::Event,
+    event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     partitioner::{Partitioner, Placement},
     place::{Code, OpInfo, Place},

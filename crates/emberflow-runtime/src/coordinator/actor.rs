@@ -16,7 +16,7 @@ use std::{
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
 use emberflow_core::{
     error::{Error, Result},
-    event::Event,
+    event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
     plan::{Sink, StagePlan},
     task::Io,
@@ -88,6 +88,7 @@ struct JobShell {
     results: JobOutput,
     /// What it may read, parents first.
     stores: Vec<StoreId>,
+    labels: JobLabels,
 }
 
 /// What a task gives besides its rows.
@@ -117,7 +118,15 @@ impl Coordinator {
         let Some(links) = self.links.clone().filter(|_| !self.stopped) else { return };
         for command in self.machine.step(input) {
             match command {
-                Command::Emit(event) => self.with.bus.publish(&event),
+                Command::Emit(event) => {
+                    self.with.bus.publish(&event);
+                    if let Event::JobStarted { job, .. } = event
+                        && let Some(JobShell { labels, .. }) = self.jobs.get(&job)
+                        && !labels.is_empty()
+                    {
+                        self.with.bus.publish(&Event::JobLabelled { job, labels: labels.clone() });
+                    }
+                }
                 Command::Launch { task, stage, job, key, attempt } => {
                     self.launch(task, (stage, job), key, attempt, &links);
                 }
@@ -156,7 +165,7 @@ impl Coordinator {
                     self.drop_on_worker(shell);
                 }
                 Command::FinishJob { job, outcome } => {
-                    if let Some(JobShell { outcome: send, results, stores }) = self.jobs.remove(&job) {
+                    if let Some(JobShell { outcome: send, results, stores, .. }) = self.jobs.remove(&job) {
                         let outcome = match outcome {
                             Ok(()) => Ok(results.finish(self.give_updates(&stores))),
                             Err(error) => {
@@ -284,6 +293,7 @@ pub(crate) struct Submit {
     pub(crate) job: JobId,
     pub(crate) stages: Vec<Arc<StagePlan>>,
     pub(crate) wanted: Vec<PartitionIndex>,
+    pub(crate) labels: JobLabels,
     pub(crate) outcome: oneshot::Sender<Result<JobOutput>>,
 }
 
@@ -295,7 +305,7 @@ impl Handler<Submit> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
-        let Submit { job, stages, wanted, outcome } = submit;
+        let Submit { job, stages, wanted, labels, outcome } = submit;
         if self.stopped {
             // Whoever dropped the handle does not want to know.
             let _ = outcome.send(Err(Error::ContextClosed));
@@ -322,7 +332,7 @@ impl Handler<Submit> for Coordinator {
                 }
             }
         }
-        self.jobs.insert(job, JobShell { outcome, results: JobOutput::default(), stores });
+        self.jobs.insert(job, JobShell { outcome, results: JobOutput::default(), stores, labels });
         self.step(input, Made::default());
     }
 }
@@ -397,6 +407,34 @@ impl Handler<CancelAll> for Coordinator {
 
     fn handle(&mut self, _: CancelAll, _: &mut Self::Context) -> Self::Result {
         let jobs = self.machine.jobs();
+        for job in &jobs {
+            self.step(Input::Cancel { job: *job }, Made::default());
+        }
+        MessageResult(jobs)
+    }
+}
+
+/// From the context: end the jobs with this label. Answers with their ids.
+pub(crate) enum CancelMatching {
+    Group(String),
+    Tag(String),
+}
+
+impl Message for CancelMatching {
+    type Result = Vec<JobId>;
+}
+
+impl Handler<CancelMatching> for Coordinator {
+    type Result = MessageResult<CancelMatching>;
+
+    fn handle(&mut self, which: CancelMatching, _: &mut Self::Context) -> Self::Result {
+        let matches = |labels: &JobLabels| match &which {
+            CancelMatching::Group(group) => labels.group.as_ref() == Some(group),
+            CancelMatching::Tag(tag) => labels.tags.contains(tag),
+        };
+        let found = self.jobs.iter().filter(|(_, shell)| matches(&shell.labels)).map(|(job, _)| *job);
+        let mut jobs: Vec<JobId> = found.collect();
+        jobs.sort_unstable();
         for job in &jobs {
             self.step(Input::Cancel { job: *job }, Made::default());
         }

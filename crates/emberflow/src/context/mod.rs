@@ -3,6 +3,7 @@
 mod app;
 mod builder;
 mod checkpoint;
+mod jobs;
 mod sharing;
 
 use std::{
@@ -24,7 +25,7 @@ use emberflow_core::{
 };
 use emberflow_runtime::{Engine, EventStream, MemoryUse};
 
-pub use self::builder::ContextBuilder;
+pub use self::{builder::ContextBuilder, jobs::CachedRdd};
 use crate::{
     rdd::Rdd,
     source::{self, RangeRow, Source, TextOptions},
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) default_partitions: usize,
     pub(crate) checkpoint_dir: Mutex<Option<PathBuf>>,
     pub(crate) started_at: SystemTime,
+    pub(crate) cached: jobs::CachedNodes,
 }
 
 /// A node to be: everything but its identity.
@@ -146,7 +148,14 @@ impl Context {
     fn start(engine: Engine, hash_seed: u64, default_partitions: usize, checkpoint_dir: Option<PathBuf>) -> Self {
         let (engine, hasher) = (Arc::new(engine), KeyHasher::new(hash_seed));
         let (checkpoint_dir, started_at) = (Mutex::new(checkpoint_dir), SystemTime::now());
-        let shared = Arc::new(Shared { engine, hasher, default_partitions, checkpoint_dir, started_at });
+        let shared = Arc::new(Shared {
+            engine,
+            hasher,
+            default_partitions,
+            checkpoint_dir,
+            started_at,
+            cached: Default::default(),
+        });
         Self { owner: Arc::new(Owner { shared }) }
     }
 
