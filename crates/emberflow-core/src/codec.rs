@@ -74,11 +74,9 @@ pub fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Cod
 /// # Errors
 /// [`CodecError::Decode`] or [`CodecError::TrailingBytes`] if the bytes are anything else.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let type_name = std::any::type_name::<T>();
-    let (value, used) = bincode::serde::decode_from_slice(bytes, config())
-        .map_err(|source| CodecError::Decode { type_name, source })?;
+    let (value, used) = decode_first(bytes)?;
     if used != bytes.len() {
-        return Err(CodecError::TrailingBytes { type_name, left: bytes.len() - used });
+        return Err(CodecError::TrailingBytes { type_name: std::any::type_name::<T>(), left: bytes.len() - used });
     }
     Ok(value)
 }

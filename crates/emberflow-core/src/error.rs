@@ -231,6 +231,26 @@ pub enum Error {
         /// What the codec said.
         source: Arc<CodecError>,
     },
+    /// An accumulator's merge panicked when a job had succeeded; the other accumulators were merged.
+    #[error("accumulator {accumulator:?}: its merge panicked: {message}; its value may be half merged, so reset it")]
+    AccumulatorPanicked {
+        /// The accumulator's name.
+        accumulator: String,
+        /// What the panic said.
+        message: String,
+    },
+    /// A partition was asked for that the RDD does not have.
+    #[error("{rdd} ({operator}) has {partitions} partitions, numbered from 0; there is no partition {partition}")]
+    NoSuchPartition {
+        /// The RDD.
+        rdd: RddId,
+        /// Its operator and where it was written.
+        operator: String,
+        /// What was asked for.
+        partition: PartitionIndex,
+        /// How many there are.
+        partitions: usize,
+    },
     /// A stage captures what cannot be sent to another process.
     #[error(
         "{operator}: its closure ({code}) captures {bytes} bytes of its surroundings, which cannot be sent to another \

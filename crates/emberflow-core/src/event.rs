@@ -1,10 +1,29 @@
 //! What happens, in the order in which the coordinator saw it: one stream for progress bars, tests, logs and pages.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::Serialize;
 
 use crate::ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId};
+
+/// By what people find a job, besides its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct JobLabels {
+    /// The group that it can be cancelled with.
+    pub group: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Further names that it can be cancelled by.
+    pub tags: BTreeSet<String>,
+}
+
+impl JobLabels {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +37,13 @@ pub enum Event {
         action: String,
         /// Partitions of the result that are wanted.
         partitions: usize,
+    },
+    /// The job that has just started belongs to a group, or has a description or tags.
+    JobLabelled {
+        /// The job.
+        job: JobId,
+        /// What it was labelled with.
+        labels: JobLabels,
     },
     /// A job ended.
     JobFinished {

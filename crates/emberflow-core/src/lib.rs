@@ -28,3 +28,4 @@ pub mod plan;
 pub mod size;
 pub mod store;
 pub mod task;
+pub mod update;

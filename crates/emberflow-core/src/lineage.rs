@@ -4,7 +4,8 @@ use std::{
     any::Any,
     collections::HashSet,
     fmt::Write as _,
-    sync::{Arc, Mutex, PoisonError},
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use crate::{
@@ -37,6 +38,17 @@ pub struct RddNode {
     pub persisted: Mutex<Option<Persisted>>,
     /// A name that the user gave it.
     pub name: Mutex<Option<String>>,
+    /// What it was read from instead of being computed, if its lineage was cut.
+    pub checkpoint: OnceLock<Checkpoint>,
+}
+
+/// Where the rows are of an RDD whose lineage was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// In the files of a directory.
+    Files(PathBuf),
+    /// In memory, with the RDD itself.
+    Memory,
 }
 
 /// How an RDD depends on another one.

@@ -1,7 +1,7 @@
 //! What a running task knows of itself, and the only things it may ask of its surroundings.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{
         Arc,
@@ -12,8 +12,14 @@ use std::{
 use crate::{
     batch,
     error::TaskError,
-    ids::{PartitionIndex, RddId, StageId},
+    ids::{JobId, PartitionIndex, RddId, StageId, TaskId},
+    update::{Update, Updates},
 };
+
+thread_local! {
+    /// The attempt that runs on this thread.
+    static CURRENT: RefCell<Option<TaskContext>> = const { RefCell::new(None) };
+}
 
 /// Runs blocking reads and writes beside the workers, so that a task can prefetch.
 pub trait Io: Send + Sync {
@@ -35,19 +41,117 @@ struct Inner {
     batch_rows: usize,
     cancelled: Arc<AtomicBool>,
     io: Arc<dyn Io>,
+    identity: Identity,
     running: Cell<Option<RddId>>,
+    updates: RefCell<Updates>,
+    at_end: RefCell<Vec<AtEnd>>,
+}
+
+/// What is to run when an attempt ends. Gets the error, if it ended with one.
+pub type AtEnd = Box<dyn FnOnce(Option<&TaskError>)>;
+
+/// What names an attempt to its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The attempt.
+    pub task: TaskId,
+    /// The job that asked for the stage first.
+    pub job: JobId,
+    /// The stage's number of partitions.
+    pub partitions: usize,
 }
 
 impl TaskContext {
     /// The context of one attempt.
     pub fn new(
         (stage, partition, attempt): (StageId, PartitionIndex, u32),
+        identity: Identity,
         batch_rows: usize,
         cancelled: Arc<AtomicBool>,
         io: Arc<dyn Io>,
     ) -> Self {
         let running = Cell::new(None);
-        Self { inner: Rc::new(Inner { stage, partition, attempt, batch_rows, cancelled, io, running }) }
+        let (updates, at_end) = (RefCell::default(), RefCell::default());
+        let inner = Inner { stage, partition, attempt, batch_rows, cancelled, io, identity, running, updates, at_end };
+        Self { inner: Rc::new(inner) }
+    }
+
+    /// Calls `run` as this attempt: what it calls finds it by [`current`](Self::current).
+    pub fn enter<R>(&self, run: impl FnOnce() -> R) -> R {
+        /// Puts back what was there, also after a panic.
+        struct Leave(Option<TaskContext>);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                let before = self.0.take();
+                CURRENT.with(|current| *current.borrow_mut() = before);
+            }
+        }
+        let _leave = Leave(CURRENT.with(|current| current.borrow_mut().replace(self.clone())));
+        run()
+    }
+
+    /// The attempt that runs on this thread, if one does.
+    pub fn current() -> Option<Self> {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+
+    /// What names the attempt to its user.
+    pub fn identity(&self) -> Identity {
+        self.inner.identity
+    }
+
+    /// Whether the attempt is not wanted any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Lets `add` change what this attempt adds to the accumulator with this id; it begins as `start` makes it.
+    ///
+    /// # Panics
+    /// If the id was used for updates of another type: ids must be unique.
+    #[inline]
+    pub fn update<U: Update>(&self, accumulator: u64, start: impl FnOnce() -> U, add: impl FnOnce(&mut U)) {
+        /// The entry is out while the user's code runs, which may use accumulators, too.
+        struct Entry<'a> {
+            updates: &'a RefCell<Updates>,
+            at: usize,
+            update: Option<Box<dyn Update>>,
+        }
+        impl Drop for Entry<'_> {
+            fn drop(&mut self) {
+                self.updates.borrow_mut().0[self.at].1 = self.update.take();
+            }
+        }
+        let updates = &self.inner.updates;
+        let mut entry = {
+            let mut updates_now = updates.borrow_mut();
+            let known = |(id, update): &(u64, Option<_>)| *id == accumulator && update.is_some();
+            let (at, update) = match updates_now.0.iter().position(known) {
+                Some(at) => (at, updates_now.0[at].1.take()),
+                None => {
+                    updates_now.0.push((accumulator, None));
+                    (updates_now.0.len() - 1, None)
+                }
+            };
+            Entry { updates, at, update }
+        };
+        let update: &mut dyn std::any::Any = &mut **entry.update.get_or_insert_with(|| Box::new(start()));
+        add(update.downcast_mut().expect("an accumulator's id names updates of one type"));
+    }
+
+    /// What the attempt has added to accumulators so far.
+    pub fn take_updates(&self) -> Updates {
+        self.inner.updates.take()
+    }
+
+    /// Runs `f` when the attempt ends, however it ends.
+    pub fn at_end(&self, f: AtEnd) {
+        self.inner.at_end.borrow_mut().push(f);
+    }
+
+    /// Takes what is to run next now that the attempt has ended: what was registered last comes first.
+    pub fn next_at_end(&self) -> Option<AtEnd> {
+        self.inner.at_end.borrow_mut().pop()
     }
 
     /// The stage that runs.
@@ -86,7 +190,7 @@ impl TaskContext {
     /// [`TaskError::Cancelled`].
     #[inline]
     pub fn check_cancelled(&self) -> Result<(), TaskError> {
-        if self.inner.cancelled.load(Ordering::Relaxed) { Err(TaskError::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() { Err(TaskError::Cancelled) } else { Ok(()) }
     }
 
     /// A marker that says that the operator of `rdd` is about to run the user's code.
@@ -126,5 +230,61 @@ impl Marker {
     #[inline]
     pub fn check_cancelled(&self) -> Result<(), TaskError> {
         if self.inner.cancelled.load(Ordering::Relaxed) { Err(TaskError::Cancelled) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::update::UpdateFailed;
+
+    struct NoIo;
+
+    impl Io for NoIo {
+        fn spawn(&self, _: Box<dyn FnOnce() + Send>) -> bool {
+            false
+        }
+    }
+
+    struct Sum(u64);
+
+    impl Update for Sum {
+        fn apply(self: Box<Self>) -> Result<(), UpdateFailed> {
+            Err(UpdateFailed { accumulator: "sum".to_owned(), message: self.0.to_string() })
+        }
+    }
+
+    fn attempt() -> TaskContext {
+        let identity = Identity { task: TaskId::new(7), job: JobId::new(0), partitions: 3 };
+        TaskContext::new((StageId::new(1), 2, 1), identity, 8, Arc::default(), Arc::new(NoIo))
+    }
+
+    #[test]
+    fn an_attempt_is_current_while_it_runs_and_not_after_a_panic() {
+        let cx = attempt();
+        assert!(TaskContext::current().is_none());
+        cx.enter(|| assert_eq!(TaskContext::current().unwrap().identity().task, TaskId::new(7)));
+        let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            cx.enter(|| std::panic::resume_unwind(Box::new(1)))
+        }));
+        assert!(thrown.is_err() && TaskContext::current().is_none());
+    }
+
+    #[test]
+    fn updates_are_kept_by_accumulator_and_one_may_use_another() {
+        let cx = attempt();
+        cx.update(
+            1,
+            || Sum(0),
+            |sum| {
+                cx.update(2, || Sum(10), |other| other.0 += 1);
+                sum.0 += 5;
+            },
+        );
+        cx.update(1, || Sum(0), |sum| sum.0 += 5);
+        let updates = cx.take_updates();
+        assert_eq!(updates.0.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(updates.apply().unwrap_err().message, "10");
+        assert!(cx.take_updates().is_empty());
     }
 }

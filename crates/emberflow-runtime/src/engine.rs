@@ -15,6 +15,7 @@ use std::{
 use actix::{Actor, Addr, Arbiter, System};
 use emberflow_core::{
     error::{Error, Result},
+    event::JobLabels,
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
     plan::StagePlan,
@@ -25,8 +26,8 @@ use crate::{
     bus::{Bus, EventStream},
     config::Config,
     coordinator::{
-        CancelAll, CancelJob, Coordinator, DescribeStore, Forget, KillPartition, Start, Stop, StoreState, Submit,
-        machine::Limits,
+        CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Start, Stop,
+        StoreState, Submit, machine::Limits,
     },
     governor::{Governor, Ledger, MemoryUse},
     io::TokioIo,
@@ -166,7 +167,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NestedAction`] inside a task; [`Error::ContextClosed`] after [`stop`](Self::stop).
-    pub fn submit(&self, stages: Vec<Arc<StagePlan>>, wanted: Vec<PartitionIndex>) -> Result<JobHandle> {
+    pub fn submit(
+        &self,
+        stages: Vec<Arc<StagePlan>>,
+        wanted: Vec<PartitionIndex>,
+        labels: JobLabels,
+    ) -> Result<JobHandle> {
         self.check_open()?;
         if in_task() {
             let what = stages.last().map_or("an action", |stage| stage.info.name);
@@ -175,7 +181,7 @@ impl Engine {
         let job = JobId::new(self.next_job.fetch_add(1, Ordering::Relaxed));
         let (send, receive) = oneshot::channel();
         let handle = JobHandle::new(job, receive, self.coordinator.clone());
-        post(&self.coordinator, Submit { job, stages, wanted, outcome: send })
+        post(&self.coordinator, Submit { job, stages, wanted, labels, outcome: send })
             .map_err(|_| Error::ContextDead { actor: "coordinator" })?;
         Ok(handle)
     }
@@ -192,6 +198,22 @@ impl Engine {
     /// [`Error::ContextClosed`] after [`stop`](Self::stop).
     pub fn cancel_all(&self) -> Result<Vec<JobId>> {
         self.ask(CancelAll)
+    }
+
+    /// Cancels the jobs of a group, and says which there were.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
+    pub fn cancel_group(&self, group: &str) -> Result<Vec<JobId>> {
+        self.ask(CancelMatching::Group(group.to_owned()))
+    }
+
+    /// Cancels the jobs with a tag, and says which there were.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
+    pub fn cancel_tag(&self, tag: &str) -> Result<Vec<JobId>> {
+        self.ask(CancelMatching::Tag(tag.to_owned()))
     }
 
     /// Releases a store.

@@ -11,16 +11,63 @@ use actix::Addr;
 use emberflow_core::{
     error::{Error, Result},
     ids::{JobId, PartitionIndex},
+    update::{UpdateFailed, Updates},
 };
 use tokio::sync::oneshot;
 
 use crate::{
-    coordinator::{CancelJob, Coordinator},
+    coordinator::{CancelJob, Coordinator, machine::Key},
     mail::post,
 };
 
-/// What a job gives: one value for each wanted partition, in partition order.
-pub type JobOutput = Vec<(PartitionIndex, Box<dyn Any + Send>)>;
+/// What a job gives: one value for each wanted partition, and what its tasks have added to accumulators.
+#[derive(Default)]
+pub struct JobOutput {
+    values: Vec<(PartitionIndex, Value, Updates)>,
+    /// Of the tasks that have filled stores: stores in the order of the plan, partitions in theirs.
+    stored: Vec<(Key, Updates)>,
+}
+
+/// One partition's share of a result.
+type Value = Box<dyn Any + Send>;
+
+impl JobOutput {
+    pub(crate) fn push(&mut self, partition: PartitionIndex, value: Value, updates: Updates) {
+        self.values.push((partition, value, updates));
+    }
+
+    /// All values are there.
+    pub(crate) fn finish(mut self, stored: Vec<(Key, Updates)>) -> Self {
+        self.values.sort_unstable_by_key(|(partition, ..)| *partition);
+        self.stored = stored;
+        self
+    }
+
+    pub(crate) fn take_stored_updates(&mut self) -> Vec<(Key, Updates)> {
+        std::mem::take(&mut self.stored)
+    }
+
+    /// Merges what the tasks have added into their accumulators, parents first and in partition order, and gives the
+    /// values in partition order.
+    ///
+    /// # Errors
+    /// [`Error::AccumulatorPanicked`] if a merge panicked; the others were merged nevertheless.
+    pub fn into_values(self) -> Result<Vec<(PartitionIndex, Box<dyn Any + Send>)>> {
+        let mut outcome = Ok(());
+        for (_, updates) in self.stored {
+            outcome = outcome.and(updates.apply());
+        }
+        let mut values = Vec::with_capacity(self.values.len());
+        for (partition, value, updates) in self.values {
+            outcome = outcome.and(updates.apply());
+            values.push((partition, value));
+        }
+        match outcome {
+            Ok(()) => Ok(values),
+            Err(UpdateFailed { accumulator, message }) => Err(Error::AccumulatorPanicked { accumulator, message }),
+        }
+    }
+}
 
 /// A job under way. Await it, from any executor; drop it to cancel.
 #[must_use = "dropping the handle cancels the job"]
@@ -60,9 +107,20 @@ impl Future for JobHandle {
 
 impl Drop for JobHandle {
     fn drop(&mut self) {
-        if !self.finished {
+        if self.finished {
+            return;
+        }
+        // From here on the coordinator sees that nobody listens. If it has answered before, the job has succeeded: what
+        // its tasks have added counts, though nobody wants its values.
+        self.outcome.close();
+        match self.outcome.try_recv() {
+            Ok(Ok(output)) => {
+                if let Err(error) = output.into_values() {
+                    tracing::error!(%error, "a job that was dropped when it had ended");
+                }
+            }
             // A dead coordinator has no job to cancel.
-            let _ = post(&self.coordinator, CancelJob { job: self.job });
+            _ => _ = post(&self.coordinator, CancelJob { job: self.job }),
         }
     }
 }

@@ -13,13 +13,14 @@ use std::{
 use actix::Addr;
 use emberflow_core::{
     error::TaskError,
-    ids::{PartitionIndex, StageId, TaskId},
+    ids::{JobId, PartitionIndex, StageId, TaskId},
     plan::{StagePlan, TaskOutput},
-    task::{Io, TaskContext},
+    task::{Identity, Io, TaskContext},
+    update::Updates,
 };
 
 use crate::{
-    coordinator::{Links, TaskReport, machine::TaskEnd},
+    coordinator::{Links, Made, TaskReport, machine::TaskEnd},
     mail::post,
     partition::{Fill, PartitionActor},
     slot::TaskSlots,
@@ -31,6 +32,7 @@ const MESSAGE_BYTES: usize = 4 << 10;
 pub(crate) struct TaskRun {
     pub(crate) task: TaskId,
     pub(crate) stage: StageId,
+    pub(crate) job: JobId,
     pub(crate) partition: PartitionIndex,
     pub(crate) attempt: u32,
     pub(crate) plan: Arc<StagePlan>,
@@ -48,14 +50,21 @@ impl TaskRun {
         let began = Instant::now();
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
-        let cx = TaskContext::new(at, self.batch_rows, cancelled, Arc::clone(&self.io));
+        let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
+        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, Arc::clone(&self.io));
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
             true => Err(TaskError::Cancelled),
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
-            false => catch_unwind(AssertUnwindSafe(|| self.plan.run(self.partition, &self.slots, &cx)))
+            false => catch_unwind(AssertUnwindSafe(|| cx.enter(|| self.plan.run(self.partition, &self.slots, &cx))))
                 .unwrap_or_else(|payload| Err(panicked(payload))),
         };
-        let report = |end, output| TaskReport { task: self.task, end, output, duration: began.elapsed() };
+        let outcome = ended(&cx, outcome);
+        // Those of an attempt that failed are dropped here, where the user's own drop may panic.
+        let updates = match outcome {
+            Ok(_) => cx.take_updates(),
+            Err(_) => Updates::default(),
+        };
+        let report = |end, made| TaskReport { task: self.task, end, made, duration: began.elapsed() };
         let failed = |error: TaskError| {
             let (rdd, operator) = match cx.running() {
                 Some(rdd) => (rdd, self.plan.operator(rdd)),
@@ -65,18 +74,20 @@ impl TaskRun {
                 TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost() },
                 error => TaskEnd::Failed { error, rdd, operator: operator.to_string() },
             };
-            report(end, None)
+            report(end, Made::default())
         };
         let report = match (outcome, &self.owner) {
             (Ok(TaskOutput::Stored(stored)), Some(owner)) => {
-                let done = report(TaskEnd::Done { rows: stored.rows, bytes: stored.bytes }, None);
+                let made = Made { value: None, updates };
+                let done = report(TaskEnd::Done { rows: stored.rows, bytes: stored.bytes }, made);
                 match post(owner, Fill { stored, report: done }) {
                     Ok(()) => return,
                     Err(_) => failed(TaskError::OutputLost),
                 }
             }
             (Ok(TaskOutput::Result(output)), _) => {
-                report(TaskEnd::Done { rows: output.rows, bytes: 0 }, Some(output.value))
+                let made = Made { value: Some(output.value), updates };
+                report(TaskEnd::Done { rows: output.rows, bytes: 0 }, made)
             }
             (Ok(TaskOutput::Stored(_)), None) => {
                 failed(TaskError::PlanMismatch { wanted: "a result", found: "rows for a store" })
@@ -86,6 +97,17 @@ impl TaskRun {
         // A dead coordinator waits for nobody; the job's handle learns of it by itself.
         let _ = post(&self.links.coordinator, report);
     }
+}
+
+/// Runs what the user's code has left for the end of its attempt. If that panics, the attempt has failed.
+fn ended(cx: &TaskContext, mut outcome: Result<TaskOutput, TaskError>) -> Result<TaskOutput, TaskError> {
+    while let Some(at_end) = cx.next_at_end() {
+        let ended = catch_unwind(AssertUnwindSafe(|| cx.enter(|| at_end(outcome.as_ref().err()))));
+        if let (Err(payload), Ok(_)) = (ended, &outcome) {
+            outcome = Err(panicked(payload));
+        }
+    }
+    outcome
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> TaskError {

@@ -17,6 +17,7 @@ use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream},
     data::Data,
     error::{Error, Result, TaskError},
+    event::JobLabels,
     ids::{JobId, PartitionIndex},
     operator::{self, ActionOutput},
     place::OpInfo,
@@ -25,7 +26,7 @@ use emberflow_core::{
 };
 use emberflow_runtime::Engine;
 
-use crate::rdd::Rdd;
+use crate::{labels, rdd::Rdd};
 
 /// An action under way: a future for its result.
 ///
@@ -61,6 +62,7 @@ impl<R: 'static> Action<R> {
         let canceller = Canceller {
             engine: Arc::clone(engine),
             progress: Arc::new(Mutex::new(Running { job: None, over: false })),
+            labels: labels::current(engine.id()),
         };
         let mut work: Pin<Box<dyn Future<Output = Result<R>> + Send>> = Box::pin(work(Driver(canceller.clone())));
         // Polled once, so that the first job is under way when the caller gets the action.
@@ -151,6 +153,7 @@ impl Wake for Unpark {
 pub struct Canceller {
     engine: Arc<Engine>,
     progress: Arc<Mutex<Running>>,
+    labels: JobLabels,
 }
 
 struct Running {
@@ -189,7 +192,7 @@ impl Driver {
         F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
     {
         let handle = {
-            let Canceller { engine, progress } = &self.0;
+            let Canceller { engine, progress, labels } = &self.0;
             let spec = ActionSpec {
                 info,
                 action: Arc::new(EachPartition { each, types: PhantomData }),
@@ -201,11 +204,11 @@ impl Driver {
             if let (true, Some(job)) = (progress.over, progress.job) {
                 return Err(Error::Cancelled { job });
             }
-            let handle = engine.submit(stages, wanted)?;
+            let handle = engine.submit(stages, wanted, labels.clone())?;
             progress.job = Some(handle.id());
             handle
         };
-        let values = handle.await?;
+        let values = handle.await?.into_values()?;
         let values = values.into_iter().map(|(_, value)| value.downcast::<R>().map(|value| *value));
         values.collect::<Result<Vec<R>, _>>().map_err(|_| Error::ContextDead { actor: "coordinator" })
     }
@@ -231,7 +234,8 @@ where
     }
 }
 
-/// The rows that an action reads. Whatever it does with a batch, it and not the last operator is to blame.
+/// The rows that an action reads. Whatever it does with a batch, it and not the last operator is to blame; for a batch
+/// that it does not get, the operator that failed to give it.
 struct SinkStream<T> {
     rows: BoxStream<T>,
     marker: Marker,

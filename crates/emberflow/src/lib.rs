@@ -28,8 +28,11 @@
 
 mod action;
 mod context;
+mod frames;
+mod labels;
 mod object_file;
 mod rdd;
+mod sharing;
 mod shuffle;
 mod sink;
 mod source;
@@ -38,18 +41,23 @@ pub mod prelude;
 pub mod testing;
 
 pub use action::{Action, Canceller};
-pub use context::{Context, ContextBuilder};
+pub use context::{CachedRdd, Context, ContextBuilder};
 pub use emberflow_core::{
     data::{Data, ExchangeData, Key},
     error::{Error, FailedAttempt, Result, TaskError},
-    event::Event,
+    event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
-    partitioner::Partitioner,
+    partitioner::{Partitioner, Placement},
     place::{Code, OpInfo, Place},
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
 pub use rdd::{LocalIter, Number, PartitionIter, Rdd, Stats};
+pub use sharing::{
+    accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},
+    broadcast::Broadcast,
+    task_info::TaskInfo,
+};
 pub use shuffle::{HashPartitioner, IntoPartitioning, Pairs, Partitioning};
 pub use source::{Random, RangeRow, Source, TextOptions};
 

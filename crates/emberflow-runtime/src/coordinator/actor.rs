@@ -5,7 +5,7 @@
 
 use std::{
     any::Any,
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,10 +16,11 @@ use std::{
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
 use emberflow_core::{
     error::{Error, Result},
-    event::Event,
+    event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
     plan::{Sink, StagePlan},
     task::Io,
+    update::Updates,
 };
 use tokio::sync::oneshot;
 
@@ -71,11 +72,32 @@ struct StoreShell {
     slots: Vec<Option<Arc<Slot>>>,
     /// The same, for the tasks that read all of them; made when asked for, and again after a change.
     shared: Option<StoreSlots>,
+    counts: Counts,
+}
+
+/// What the tasks of a store have added to accumulators: of each partition once, however often it is computed.
+#[derive(Default)]
+struct Counts {
+    /// For the first job that reads the store and succeeds.
+    waiting: BTreeMap<PartitionIndex, Updates>,
+    given: BTreeSet<PartitionIndex>,
 }
 
 struct JobShell {
     outcome: oneshot::Sender<Result<JobOutput>>,
     results: JobOutput,
+    /// What it may read, parents first.
+    stores: Vec<StoreId>,
+    labels: JobLabels,
+}
+
+/// What a task gives besides its rows.
+#[derive(Default)]
+pub(crate) struct Made {
+    /// The result, if it was the action's stage.
+    pub(crate) value: Option<Box<dyn Any + Send>>,
+    /// What it added to accumulators.
+    pub(crate) updates: Updates,
 }
 
 impl Coordinator {
@@ -92,13 +114,22 @@ impl Coordinator {
         }
     }
 
-    fn step(&mut self, input: Input, result: Option<Box<dyn Any + Send>>) {
+    fn step(&mut self, input: Input, mut made: Made) {
         let Some(links) = self.links.clone().filter(|_| !self.stopped) else { return };
-        let mut result = result;
         for command in self.machine.step(input) {
             match command {
-                Command::Emit(event) => self.with.bus.publish(&event),
-                Command::Launch { task, stage, key, attempt } => self.launch(task, stage, key, attempt, &links),
+                Command::Emit(event) => {
+                    self.with.bus.publish(&event);
+                    if let Event::JobStarted { job, .. } = event
+                        && let Some(JobShell { labels, .. }) = self.jobs.get(&job)
+                        && !labels.is_empty()
+                    {
+                        self.with.bus.publish(&Event::JobLabelled { job, labels: labels.clone() });
+                    }
+                }
+                Command::Launch { task, stage, job, key, attempt } => {
+                    self.launch(task, (stage, job), key, attempt, &links);
+                }
                 Command::Cancel { task } => {
                     if let Some(cancelled) = self.running.remove(&task) {
                         cancelled.store(true, Ordering::Relaxed);
@@ -111,8 +142,17 @@ impl Coordinator {
                     }
                 }
                 Command::Accept { job, partition } => {
-                    if let (Some(job), Some(value)) = (self.jobs.get_mut(&job), result.take()) {
-                        job.results.push((partition, value));
+                    if let (Some(job), Some(value)) = (self.jobs.get_mut(&job), made.value.take()) {
+                        job.results.push(partition, value, std::mem::take(&mut made.updates));
+                    }
+                }
+                Command::Count { key: (store, partition) } => {
+                    if let Some(StoreShell { counts, .. }) = self.stores.get_mut(&store)
+                        && !made.updates.is_empty()
+                        && !counts.given.contains(&partition)
+                    {
+                        let before = counts.waiting.insert(partition, std::mem::take(&mut made.updates));
+                        made.updates = before.unwrap_or_default();
                     }
                 }
                 Command::DropStore { store } => {
@@ -125,10 +165,9 @@ impl Coordinator {
                     self.drop_on_worker(shell);
                 }
                 Command::FinishJob { job, outcome } => {
-                    if let Some(JobShell { outcome: send, mut results }) = self.jobs.remove(&job) {
-                        results.sort_unstable_by_key(|(partition, _)| *partition);
+                    if let Some(JobShell { outcome: send, results, stores, .. }) = self.jobs.remove(&job) {
                         let outcome = match outcome {
-                            Ok(()) => Ok(results),
+                            Ok(()) => Ok(results.finish(self.give_updates(&stores))),
                             Err(error) => {
                                 self.drop_on_worker(results);
                                 Err(error)
@@ -136,15 +175,39 @@ impl Coordinator {
                         };
                         if let Err(unwanted) = send.send(outcome) {
                             // Whoever dropped the handle does not want to know.
+                            let unwanted = unwanted.map(|output| self.take_updates_back(output));
                             self.drop_on_worker(unwanted);
                         }
                     }
                 }
             }
         }
-        if let Some(late) = result {
-            self.drop_on_worker(late);
+        if made.value.is_some() || !made.updates.is_empty() {
+            self.drop_on_worker(made);
         }
+    }
+
+    /// What the tasks of these stores have added to accumulators, as far as no job was given it before.
+    fn give_updates(&mut self, stores: &[StoreId]) -> Vec<(Key, Updates)> {
+        let mut given = Vec::new();
+        for store in stores {
+            let Some(StoreShell { counts, .. }) = self.stores.get_mut(store) else { continue };
+            counts.given.extend(counts.waiting.keys());
+            let waiting = std::mem::take(&mut counts.waiting);
+            given.extend(waiting.into_iter().map(|(partition, updates)| ((*store, partition), updates)));
+        }
+        given
+    }
+
+    /// A job that nobody waited for was given updates: they wait for the next one.
+    fn take_updates_back(&mut self, mut output: JobOutput) -> JobOutput {
+        for ((store, partition), updates) in output.take_stored_updates() {
+            if let Some(StoreShell { counts, .. }) = self.stores.get_mut(&store) {
+                counts.given.remove(&partition);
+                counts.waiting.insert(partition, updates);
+            }
+        }
+        output
     }
 
     /// Drops what may be large, or the user's: not here, where it would hold up everybody, and where a panic would be
@@ -153,7 +216,7 @@ impl Coordinator {
         self.with.pool.submit(Box::new(move || drop(value)));
     }
 
-    fn launch(&mut self, task: TaskId, stage: StageId, key: Key, attempt: u32, links: &Arc<Links>) {
+    fn launch(&mut self, task: TaskId, (stage, job): (StageId, JobId), key: Key, attempt: u32, links: &Arc<Links>) {
         let Some(plan) = self.stores.get(&key.0).map(|store| Arc::clone(&store.plan)) else { return };
         let slots = self.slots_of(&plan, key.1);
         let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, &plan, links));
@@ -162,6 +225,7 @@ impl Coordinator {
         let run = TaskRun {
             task,
             stage,
+            job,
             partition: key.1,
             attempt,
             plan,
@@ -229,6 +293,7 @@ pub(crate) struct Submit {
     pub(crate) job: JobId,
     pub(crate) stages: Vec<Arc<StagePlan>>,
     pub(crate) wanted: Vec<PartitionIndex>,
+    pub(crate) labels: JobLabels,
     pub(crate) outcome: oneshot::Sender<Result<JobOutput>>,
 }
 
@@ -240,7 +305,7 @@ impl Handler<Submit> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
-        let Submit { job, stages, wanted, outcome } = submit;
+        let Submit { job, stages, wanted, labels, outcome } = submit;
         if self.stopped {
             // Whoever dropped the handle does not want to know.
             let _ = outcome.send(Err(Error::ContextClosed));
@@ -255,18 +320,20 @@ impl Handler<Submit> for Coordinator {
             partitions: plan.partitions,
             inputs: Arc::clone(plan) as _,
         });
+        let stores = stages.iter().map(|plan| plan.store).collect();
         let input = Input::Submit { job, action, stages: specs.collect(), wanted };
         for plan in stages {
             match self.stores.entry(plan.store) {
                 // The newest plan counts: what it reads may have been persisted, or released, since the last one.
                 Entry::Occupied(mut known) => known.get_mut().plan = plan,
                 Entry::Vacant(free) => {
-                    free.insert(StoreShell { slots: vec![None; plan.partitions], plan, shared: None });
+                    let slots = vec![None; plan.partitions];
+                    free.insert(StoreShell { slots, plan, shared: None, counts: Counts::default() });
                 }
             }
         }
-        self.jobs.insert(job, JobShell { outcome, results: Vec::new() });
-        self.step(input, None);
+        self.jobs.insert(job, JobShell { outcome, results: JobOutput::default(), stores, labels });
+        self.step(input, Made::default());
     }
 }
 
@@ -274,8 +341,7 @@ impl Handler<Submit> for Coordinator {
 pub(crate) struct TaskReport {
     pub(crate) task: TaskId,
     pub(crate) end: TaskEnd,
-    /// The result, if it was the action's stage.
-    pub(crate) output: Option<Box<dyn Any + Send>>,
+    pub(crate) made: Made,
     pub(crate) duration: Duration,
 }
 
@@ -287,9 +353,9 @@ impl Handler<TaskReport> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, report: TaskReport, _: &mut Self::Context) {
-        let TaskReport { task, end, output, duration } = report;
+        let TaskReport { task, end, made, duration } = report;
         self.running.remove(&task);
-        self.step(Input::TaskEnded { task, end, duration }, output);
+        self.step(Input::TaskEnded { task, end, duration }, made);
     }
 }
 
@@ -308,7 +374,7 @@ impl Handler<PartitionGone> for Coordinator {
 
     fn handle(&mut self, PartitionGone { key, generation }: PartitionGone, _: &mut Self::Context) {
         let (store, partition) = key;
-        self.step(Input::PartitionLost { store, partition, generation }, None);
+        self.step(Input::PartitionLost { store, partition, generation }, Made::default());
     }
 }
 
@@ -325,7 +391,7 @@ impl Handler<CancelJob> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, CancelJob { job }: CancelJob, _: &mut Self::Context) {
-        self.step(Input::Cancel { job }, None);
+        self.step(Input::Cancel { job }, Made::default());
     }
 }
 
@@ -342,7 +408,35 @@ impl Handler<CancelAll> for Coordinator {
     fn handle(&mut self, _: CancelAll, _: &mut Self::Context) -> Self::Result {
         let jobs = self.machine.jobs();
         for job in &jobs {
-            self.step(Input::Cancel { job: *job }, None);
+            self.step(Input::Cancel { job: *job }, Made::default());
+        }
+        MessageResult(jobs)
+    }
+}
+
+/// From the context: end the jobs with this label. Answers with their ids.
+pub(crate) enum CancelMatching {
+    Group(String),
+    Tag(String),
+}
+
+impl Message for CancelMatching {
+    type Result = Vec<JobId>;
+}
+
+impl Handler<CancelMatching> for Coordinator {
+    type Result = MessageResult<CancelMatching>;
+
+    fn handle(&mut self, which: CancelMatching, _: &mut Self::Context) -> Self::Result {
+        let matches = |labels: &JobLabels| match &which {
+            CancelMatching::Group(group) => labels.group.as_ref() == Some(group),
+            CancelMatching::Tag(tag) => labels.tags.contains(tag),
+        };
+        let found = self.jobs.iter().filter(|(_, shell)| matches(&shell.labels)).map(|(job, _)| *job);
+        let mut jobs: Vec<JobId> = found.collect();
+        jobs.sort_unstable();
+        for job in &jobs {
+            self.step(Input::Cancel { job: *job }, Made::default());
         }
         MessageResult(jobs)
     }
@@ -361,7 +455,7 @@ impl Handler<Forget> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, Forget { store }: Forget, _: &mut Self::Context) {
-        self.step(Input::Forget { store }, None);
+        self.step(Input::Forget { store }, Made::default());
     }
 }
 

@@ -106,13 +106,15 @@ pub(crate) enum TaskEnd {
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Run a task.
-    Launch { task: TaskId, stage: StageId, key: Key, attempt: u32 },
+    Launch { task: TaskId, stage: StageId, job: JobId, key: Key, attempt: u32 },
     /// A running task is not wanted any more.
     Cancel { task: TaskId },
     /// What this attempt made, or was to make, is not wanted: stop its actor.
     Discard { task: TaskId },
     /// The result that came with this report is the partition's result.
     Accept { job: JobId, partition: PartitionIndex },
+    /// What this attempt stored is the partition of its store: what it added to accumulators counts.
+    Count { key: Key },
     /// Stop all the actors of a store and forget its plan.
     DropStore { store: StoreId },
     /// A job ended.
@@ -459,14 +461,14 @@ impl Machine {
             self.next_task += 1;
             let Some(store) = self.stores.get_mut(&key.0) else { continue };
             let Some(run) = &store.run else { continue };
-            let stage = run.stage;
+            let (stage, job) = (run.stage, run.job);
             let node = &mut store.nodes[key.1];
             node.attempts += 1;
             node.state = State::Running { task };
             let attempt = node.attempts;
             self.running.insert(task, Running { key, stage, attempt });
             self.emit(Event::TaskStarted { task, stage, partition: key.1, attempt });
-            self.out.push(Command::Launch { task, stage, key, attempt });
+            self.out.push(Command::Launch { task, stage, job, key, attempt });
         }
     }
 
@@ -607,6 +609,7 @@ impl Machine {
                 return;
             }
         } else {
+            self.out.push(Command::Count { key });
             self.emit(Event::PartitionStored { store: key.0, rdd, partition: key.1, task, rows, bytes });
         }
         self.settled(key.0);

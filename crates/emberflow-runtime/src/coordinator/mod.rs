@@ -5,6 +5,6 @@ pub(crate) mod machine;
 
 pub use actor::{CachedPartition, StoreState};
 pub(crate) use actor::{
-    CancelAll, CancelJob, Coordinator, DescribeStore, Forget, KillPartition, Links, PartitionGone, Start, Stop, Submit,
-    TaskReport,
+    CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Links, Made,
+    PartitionGone, Start, Stop, Submit, TaskReport,
 };

@@ -39,6 +39,7 @@ pub struct ContextBuilder {
     workers: Option<usize>,
     memory_budget: Option<u64>,
     spill_dir: Option<PathBuf>,
+    checkpoint_dir: Option<PathBuf>,
     task_failure_limit: Option<usize>,
     default_partitions: Option<usize>,
     batch_rows: Option<usize>,
@@ -95,6 +96,21 @@ impl ContextBuilder {
     /// ```
     pub fn spill_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.spill_dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// The directory for [checkpoints](crate::Rdd::checkpoint), made when the first one is written.
+    /// `EMBERFLOW_CHECKPOINT_DIR`; none by default. See also [`Context::set_checkpoint_dir`].
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let ctx = Context::builder().checkpoint_dir(dir.path()).build()?;
+    /// assert_eq!(ctx.range(0..3_u64).checkpoint()?.collect()?, [0, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn checkpoint_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.checkpoint_dir = Some(dir.as_ref().to_owned());
         self
     }
 
@@ -202,6 +218,10 @@ impl ContextBuilder {
             let reason = "not a directory; create it first, or choose another one".to_owned();
             return Err(invalid("spill_dir", &spill_dir.display().to_string(), reason));
         }
+        let checkpoint_dir = self.checkpoint_dir.or_else(|| env("EMBERFLOW_CHECKPOINT_DIR").map(PathBuf::from));
+        if let Some(dir) = &checkpoint_dir {
+            check_checkpoint_dir(dir)?;
+        }
         let app_name = self.app_name.or_else(|| env("EMBERFLOW_APP_NAME")).unwrap_or_else(|| "emberflow".to_owned());
         if app_name.contains('\0') {
             return Err(invalid("app_name", &app_name, "threads cannot be named with a null byte".to_owned()));
@@ -237,8 +257,17 @@ impl ContextBuilder {
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
         })?;
-        Ok(Context::start(engine, hash_seed, partitions.unwrap_or(DEFAULT_PARTITIONS)))
+        Ok(Context::start(engine, hash_seed, partitions.unwrap_or(DEFAULT_PARTITIONS), checkpoint_dir))
     }
+}
+
+/// It need not exist yet.
+pub(super) fn check_checkpoint_dir(dir: &Path) -> Result<()> {
+    if dir.as_os_str().is_empty() || (dir.exists() && !dir.is_dir()) {
+        let reason = "not a directory; choose another one, existing or not".to_owned();
+        return Err(invalid("checkpoint_dir", &dir.display().to_string(), reason));
+    }
+    Ok(())
 }
 
 fn invalid(setting: &'static str, value: &str, reason: String) -> Error {
@@ -298,6 +327,7 @@ mod tests {
         assert!(error(&[("EMBERFLOW_MEMORY_BUDGET", "lots")]).contains("such as 512MiB"));
         assert!(error(&[("EMBERFLOW_PROGRESS", "yes")]).contains("auto, on or off"));
         assert!(error(&[("EMBERFLOW_SPILL_DIR", "/no/such/dir")]).contains("not a directory"));
+        assert!(error(&[("EMBERFLOW_CHECKPOINT_DIR", "/dev/null")]).contains("not a directory"));
         let error = ContextBuilder::default().workers(0).build().err().unwrap().to_string();
         assert_eq!(error, "workers = \"0\": give a whole number, at least 1");
     }

@@ -1,13 +1,18 @@
 //! The context: the door to one engine. Owns it: when the last clone is dropped, everything that the engine started ends.
 
+mod app;
 mod builder;
+mod checkpoint;
+mod jobs;
+mod sharing;
 mod sources;
 
 use std::{
     fmt,
     ops::Range,
-    path::Path,
-    sync::{Arc, Mutex},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+    time::SystemTime,
 };
 
 use emberflow_core::{
@@ -21,7 +26,7 @@ use emberflow_core::{
 };
 use emberflow_runtime::{Engine, EventStream, MemoryUse};
 
-pub use self::builder::ContextBuilder;
+pub use self::{builder::ContextBuilder, jobs::CachedRdd};
 use crate::{
     rdd::Rdd,
     source::{self, RangeRow, Source, TextOptions},
@@ -63,6 +68,9 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) hasher: KeyHasher,
     pub(crate) default_partitions: usize,
+    pub(crate) checkpoint_dir: Mutex<Option<PathBuf>>,
+    pub(crate) started_at: SystemTime,
+    pub(crate) cached: jobs::CachedNodes,
 }
 
 /// A node to be: everything but its identity.
@@ -90,6 +98,7 @@ impl Shared {
                 placement,
                 persisted: Mutex::new(None),
                 name: Mutex::new(None),
+                checkpoint: OnceLock::new(),
             }),
         )
     }
@@ -137,9 +146,17 @@ impl Context {
         ContextBuilder::default()
     }
 
-    fn start(engine: Engine, hash_seed: u64, default_partitions: usize) -> Self {
+    fn start(engine: Engine, hash_seed: u64, default_partitions: usize, checkpoint_dir: Option<PathBuf>) -> Self {
         let (engine, hasher) = (Arc::new(engine), KeyHasher::new(hash_seed));
-        let shared = Arc::new(Shared { engine, hasher, default_partitions });
+        let (checkpoint_dir, started_at) = (Mutex::new(checkpoint_dir), SystemTime::now());
+        let shared = Arc::new(Shared {
+            engine,
+            hasher,
+            default_partitions,
+            checkpoint_dir,
+            started_at,
+            cached: Default::default(),
+        });
         Self { owner: Arc::new(Owner { shared }) }
     }
 

@@ -31,6 +31,7 @@ mod persist;
 mod pipe;
 mod random_split;
 mod reduce_by_key_locally;
+mod run_job;
 mod sample;
 mod sample_by_key;
 mod sets;
@@ -156,6 +157,36 @@ impl<T: Data> Rdd<T> {
     pub fn set_name(&self, name: impl Into<String>) -> Self {
         *self.node.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.into());
         self.clone()
+    }
+
+    /// The name that [`set_name`](Self::set_name) gave it, if it did.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let numbers = ctx.range(0..3_u64);
+    /// assert_eq!(numbers.name(), None);
+    /// assert_eq!(numbers.set_name("numbers").name().as_deref(), Some("numbers"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn name(&self) -> Option<String> {
+        self.node.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the rows are placed by key, if they are. RDDs with equal placements are combined by key without a shuffle.
+    /// After Spark's `partitioner`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let pairs = ctx.range(0..9_u64).map(|n| (n % 3, n));
+    /// assert!(pairs.placement().is_none());
+    /// let (placed, sums) = (pairs.partition_by(4), pairs.reduce_by_key_into(|a, b| a + b, 4));
+    /// assert!(placed.placement().is_some() && placed.placement() == sums.placement());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn placement(&self) -> Option<Placement> {
+        self.node.placement.clone()
     }
 
     /// The lineage as a tree, as Spark's `toDebugString` draws it: a line an RDD, with its operator, place and id;

@@ -1,14 +1,27 @@
 //! `cache` and `unpersist`: rows that stay in memory between jobs.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use emberflow_core::{
     data::{Data, ExchangeData},
+    error::{Error, Result},
+    event::Event,
     lineage::Persisted,
     store::CacheWriter,
 };
 
+use emberflow_runtime::in_task;
+
 use super::Rdd;
+
+/// Events that wait while `unpersist_and_wait` looks away.
+const EVENTS: usize = 1 << 10;
+
+/// How long it waits for an event before it asks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl<T: ExchangeData> Rdd<T> {
     /// Keeps the rows of this RDD in memory once they are computed.
@@ -36,6 +49,7 @@ impl<T: ExchangeData> Rdd<T> {
             let store = self.shared().engine.next_store();
             let guard = self.shared().engine.guard(store);
             *persisted = Some(Persisted { store, writer: Arc::new(CacheWriter::<T>::new()), guard });
+            self.shared().cached.add(self.node());
         }
         drop(persisted);
         self.clone()
@@ -57,6 +71,36 @@ impl<T: Data> Rdd<T> {
     pub fn unpersist(&self) {
         // The guard releases the store when it is dropped.
         drop(self.node().persisted.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// As [`unpersist`](Self::unpersist), and waits until the rows are released: for the jobs that still read them.
+    ///
+    /// # Errors
+    /// [`Error::NestedAction`] inside a task; [`Error::ContextClosed`] if the context is stopped: then nothing is kept.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range(0..100_u64).cache();
+    /// rows.count()?;
+    /// rows.unpersist_and_wait()?;
+    /// assert!(ctx.cached_rdds()?.is_empty());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn unpersist_and_wait(&self) -> Result<()> {
+        if in_task() {
+            return Err(Error::NestedAction { what: "unpersist_and_wait" });
+        }
+        let engine = &self.shared().engine;
+        let mut events = engine.subscribe(EVENTS);
+        let taken = self.node().persisted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(store) = taken.map(|persisted| persisted.store) else { return Ok(()) };
+        // Events are missed by who is slow, so the store itself is asked now and then.
+        while engine.store_state(store)?.is_some() {
+            let over = |event| matches!(event, Event::StoreDropped { store: dropped, .. } if dropped == store);
+            while events.next_within(LOOK_AGAIN).is_some_and(|record| !over(record.event)) {}
+        }
+        Ok(())
     }
 
     /// Whether the rows are kept once they are computed.

@@ -1,4 +1,5 @@
-//! Where rows go: text files, and files of serialised rows.
+//! Where rows go: text files, files of serialised rows, and checkpoints.
 
+mod checkpoint;
 mod object;
 mod text;

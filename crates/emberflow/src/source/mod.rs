@@ -2,6 +2,7 @@
 //!
 //! A source is an operator without inputs. What it splits into is decided when the RDD is made, by the data alone.
 
+mod checkpoint;
 mod collection;
 mod custom;
 mod object;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use emberflow_core::{data::Data, operator::Operator, place::OpInfo};
 
 pub(crate) use self::{
+    checkpoint::{MANIFEST, Manifest, Part, checkpoint_files, kept, row_type},
     collection::parallelize,
     custom::custom,
     object::object_files,

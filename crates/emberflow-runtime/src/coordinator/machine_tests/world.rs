@@ -128,6 +128,7 @@ enum Ending {
 #[derive(Debug, Default, PartialEq)]
 struct Step {
     accepted: Vec<(JobId, PartitionIndex)>,
+    counted: Vec<Key>,
     ended: BTreeMap<JobId, Ending>,
     dropped: BTreeSet<StoreId>,
     cancelled: BTreeSet<TaskId>,
@@ -361,6 +362,7 @@ impl World {
                     step.accepted.push((jobs[0], key.1));
                     unfinished.is_empty().then_some(Ending::Ok)
                 } else {
+                    step.counted.push(key);
                     self.stored.insert(key, task);
                     None
                 }
@@ -386,7 +388,8 @@ impl World {
     /// Does what the shell would do.
     fn carry_out(&mut self, command: Command, found: &mut Step) {
         match command {
-            Command::Launch { task, stage, key, attempt } => {
+            Command::Launch { task, stage, job, key, attempt } => {
+                assert!(self.jobs.contains_key(&job), "{key:?} runs for {job}, which is over");
                 assert!(self.task_at(key).is_none(), "two tasks for {key:?}");
                 assert!(!self.stored.contains_key(&key), "{key:?} is there already");
                 assert!(self.needed().contains(&key), "nobody wants {key:?}");
@@ -414,6 +417,7 @@ impl World {
                 self.actors.remove(&task);
             }
             Command::Accept { job, partition } => found.accepted.push((job, partition)),
+            Command::Count { key } => found.counted.push(key),
             Command::DropStore { store } => {
                 assert!(found.dropped.insert(store), "{store} dropped twice");
                 self.specs.remove(&store);

@@ -1,0 +1,178 @@
+//! Labels by which jobs are found and cancelled, and what is cached.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use emberflow_core::{
+    error::{Error, Result},
+    ids::{JobId, RddId},
+    lineage::RddNode,
+};
+
+use super::Context;
+use crate::labels::{self, Label};
+
+/// The nodes that were cached, as far as they are still there.
+#[derive(Default)]
+pub(crate) struct CachedNodes(Mutex<BTreeMap<RddId, Weak<RddNode>>>);
+
+impl CachedNodes {
+    pub(crate) fn add(&self, node: &Arc<RddNode>) {
+        let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever caches in a loop must not leave a list behind.
+        nodes.retain(|_, node| node.strong_count() > 0);
+        nodes.insert(node.id, Arc::downgrade(node));
+    }
+
+    fn living(&self) -> Vec<Arc<RddNode>> {
+        let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// A cached RDD, as [`Context::cached_rdds`] tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CachedRdd {
+    /// The RDD.
+    pub rdd: RddId,
+    /// The name that [`set_name`](crate::Rdd::set_name) gave it.
+    pub name: Option<String>,
+    /// Its operator and where it was written, such as `map at src/main.rs:7:10`.
+    pub operator: String,
+    /// Number of partitions.
+    pub partitions: usize,
+    /// Partitions that are there.
+    pub cached_partitions: usize,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes that they take in memory, by estimate.
+    pub bytes: u64,
+}
+
+impl Context {
+    /// Calls `start`; the jobs of the actions that it starts, on this thread and this context, belong to `group`, and
+    /// [`cancel_job_group`](Self::cancel_job_group) ends them. An inner group counts rather than an outer one.
+    ///
+    /// All jobs of such an action do, also those that run after `start` has returned: so an async action is started
+    /// within, and awaited without. After Spark's `setJobGroup`, which changes the thread until it is changed back.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let endless = ctx.with_job_group("reports", || ctx.range(0..u64::MAX).count_async());
+    /// let other = ctx.range(0..9_u64).count_async();
+    /// assert_eq!(ctx.cancel_job_group("reports")?.len(), 1);
+    /// assert!(matches!(endless.wait(), Err(Error::Cancelled { .. })));
+    /// assert_eq!(other.wait()?, 9);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with_job_group<R>(&self, group: impl Into<String>, start: impl FnOnce() -> R) -> R {
+        labels::within(self.shared().engine.id(), Label::Group(group.into()), start)
+    }
+
+    /// As [`with_job_group`](Self::with_job_group), with a description: it stands in
+    /// [`Event::JobLabelled`](crate::Event::JobLabelled).
+    ///
+    /// ```
+    /// # use emberflow::{Event, prelude::*};
+    /// # let ctx = Context::local(2)?;
+    /// let events = ctx.events();
+    /// ctx.with_job_description("count the films", || ctx.range(0..9_u64).count())?;
+    /// drop(ctx);
+    /// let described = events.filter_map(|record| match record.event {
+    ///     Event::JobLabelled { labels, .. } => labels.description,
+    ///     _ => None,
+    /// });
+    /// assert_eq!(described.collect::<Vec<_>>(), ["count the films"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with_job_description<R>(&self, description: impl Into<String>, start: impl FnOnce() -> R) -> R {
+        labels::within(self.shared().engine.id(), Label::Description(description.into()), start)
+    }
+
+    /// As [`with_job_group`](Self::with_job_group), with a tag; a job has all the tags that it was started within.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range(0..u64::MAX);
+    /// let endless = ctx.with_job_tag("slow", || ctx.with_job_tag("report", || rows.count_async()));
+    /// assert_eq!(ctx.cancel_jobs_with_tag("slow")?.len(), 1);
+    /// assert!(endless.wait().is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn with_job_tag<R>(&self, tag: impl Into<String>, start: impl FnOnce() -> R) -> R {
+        labels::within(self.shared().engine.id(), Label::Tag(tag.into()), start)
+    }
+
+    /// Cancels the jobs of a group that run now, and says which. Jobs that start later are not affected.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`](crate::Error::ContextClosed) after [`stop`](Self::stop).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert!(ctx.cancel_job_group("nobody")?.is_empty());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn cancel_job_group(&self, group: &str) -> Result<Vec<JobId>> {
+        self.shared().engine.cancel_group(group)
+    }
+
+    /// Cancels the jobs with a tag that run now, and says which.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`](crate::Error::ContextClosed) after [`stop`](Self::stop).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert!(ctx.cancel_jobs_with_tag("nobody")?.is_empty());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn cancel_jobs_with_tag(&self, tag: &str) -> Result<Vec<JobId>> {
+        self.shared().engine.cancel_tag(tag)
+    }
+
+    /// What is cached, by id: the RDDs that are marked by [`cache`](crate::Rdd::cache) and still reachable, with what
+    /// is there of each. After Spark's `getPersistentRDDs` and `getRDDStorageInfo`.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`](crate::Error::ContextClosed) after [`stop`](Self::stop).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range_into(0..100_u64, 4).set_name("numbers").cache();
+    /// rows.take(30)?;
+    /// let cached = ctx.cached_rdds()?;
+    /// assert_eq!((cached[0].rdd, cached[0].name.as_deref()), (rows.id(), Some("numbers")));
+    /// assert_eq!((cached[0].cached_partitions, cached[0].partitions), (2, 4));
+    /// assert_eq!((cached[0].rows, cached[0].bytes), (50, 400));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn cached_rdds(&self) -> Result<Vec<CachedRdd>> {
+        if self.is_stopped() {
+            return Err(Error::ContextClosed);
+        }
+        let mut found = Vec::new();
+        for node in self.shared().cached.living() {
+            let Some((store, _)) = node.persisted() else { continue };
+            let stored = self.shared().engine.store_state(store)?.map(|state| state.stored).unwrap_or_default();
+            found.push(CachedRdd {
+                rdd: node.id,
+                name: node.name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                operator: node.info.to_string(),
+                partitions: node.partitions,
+                cached_partitions: stored.len(),
+                rows: stored.iter().map(|partition| partition.rows).sum(),
+                bytes: stored.iter().map(|partition| partition.bytes).sum(),
+            });
+        }
+        Ok(found)
+    }
+}

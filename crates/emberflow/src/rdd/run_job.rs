@@ -1,0 +1,92 @@
+//! `run_job`: any function of whole partitions, on chosen ones.
+
+use emberflow_core::{
+    data::Data,
+    error::{Error, Result},
+    ids::PartitionIndex,
+    place::{OpInfo, Place},
+};
+
+use super::{PartitionIter, Rdd};
+use crate::action::Action;
+
+impl<T: Data> Rdd<T> {
+    /// Calls `f` with each of these partitions and its number, on the worker threads, and gives what it returns, in
+    /// partition order. A partition that is named twice is computed once.
+    ///
+    /// Action. The one that all others could be written with; computes no other partition, and of the chosen ones only
+    /// the rows that `f` asks for. What `f` returns need not be a serde type: it stays in this process. If the rows
+    /// cannot be read to their end, the iterator ends early and the task fails.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPartition`]; those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range_into(0..100_u64, 10);
+    /// let sums = rows.run_job([9, 0], |_, rows| rows.sum::<u64>())?;
+    /// assert_eq!(sums, [(0, 45), (9, 945)]);
+    /// assert!(rows.run_job([10], |_, rows| rows.count()).is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn run_job<R, F>(
+        &self,
+        partitions: impl IntoIterator<Item = PartitionIndex>,
+        f: F,
+    ) -> Result<Vec<(PartitionIndex, R)>>
+    where
+        R: Send + 'static,
+        F: Fn(PartitionIndex, PartitionIter<T>) -> R + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("run_job", Place::caller()).with_code::<F>();
+        self.run_job_as(info, partitions.into_iter().collect(), f).wait()
+    }
+
+    /// As [`run_job`](Self::run_job), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let last = ctx.range_into(0..100_u64, 10).run_job_async([9], |_, rows| rows.last());
+    /// assert_eq!(last.wait()?, [(9, Some(99))]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn run_job_async<R, F>(
+        &self,
+        partitions: impl IntoIterator<Item = PartitionIndex>,
+        f: F,
+    ) -> Action<Vec<(PartitionIndex, R)>>
+    where
+        R: Send + 'static,
+        F: Fn(PartitionIndex, PartitionIter<T>) -> R + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("run_job", Place::caller()).with_code::<F>();
+        self.run_job_as(info, partitions.into_iter().collect(), f)
+    }
+
+    fn run_job_as<R: Send + 'static>(
+        &self,
+        info: OpInfo,
+        mut wanted: Vec<PartitionIndex>,
+        f: impl Fn(PartitionIndex, PartitionIter<T>) -> R + Send + Sync + 'static,
+    ) -> Action<Vec<(PartitionIndex, R)>> {
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move {
+            let partitions = rdd.partitions();
+            if let Some(&partition) = wanted.iter().find(|partition| **partition >= partitions) {
+                let operator = rdd.node().info.to_string();
+                return Err(Error::NoSuchPartition { rdd: rdd.id(), operator, partition, partitions });
+            }
+            wanted.sort_unstable();
+            wanted.dedup();
+            let parts = driver.run(&rdd, info, wanted, move |partition, rows, cx| {
+                let result = PartitionIter::run(rows, cx.sink_marker(), |rows| f(partition, rows))?;
+                Ok(((partition, result), 0))
+            });
+            parts.await
+        })
+    }
+}

@@ -1,0 +1,6 @@
+//! What tasks and the driver share besides rows: [`Accumulator`](accumulator::Accumulator)s that tasks only add to,
+//! [`Broadcast`](broadcast::Broadcast)s that they only read, and what a task may know of itself.
+
+pub(crate) mod accumulator;
+pub(crate) mod broadcast;
+pub(crate) mod task_info;
