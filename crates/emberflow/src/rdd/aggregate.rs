@@ -46,7 +46,7 @@ impl<T: ExchangeData> Rdd<T> {
         self.reduce_as(OpInfo::new("reduce", Place::caller()).with_code::<F>(), f)
     }
 
-    fn reduce_as(&self, info: OpInfo, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Action<Option<T>> {
+    pub(super) fn reduce_as(&self, info: OpInfo, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Action<Option<T>> {
         let (rdd, f) = (self.clone(), Arc::new(f));
         Action::start(&self.shared().engine, |driver| async move {
             let each = Arc::clone(&f);

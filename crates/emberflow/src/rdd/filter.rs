@@ -48,7 +48,7 @@ impl<T: Data> Rdd<T> {
         self.filter_info(info, move |row| f(&env, row))
     }
 
-    fn filter_info(&self, info: OpInfo, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Rdd<T> {
+    pub(super) fn filter_info(&self, info: OpInfo, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Rdd<T> {
         let f = share(f);
         self.batches(info, self.node().placement.clone(), move |_| {
             let f = f.clone();

@@ -35,6 +35,7 @@ mod run_job;
 mod sample;
 mod sample_by_key;
 mod sets;
+mod sort;
 mod take;
 mod take_sample;
 mod to_local_iter;

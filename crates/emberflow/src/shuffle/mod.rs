@@ -7,6 +7,7 @@
 //! - `cogroup`: the rows of several placed RDDs, grouped by key.
 //! - `map_side`: combining before the shuffle.
 //! - `pieces`: what a reducer gets, split so that its tables fit the cache.
+//! - `sort`: rows in a global order (`sort_by`, …), or in order within partitions.
 //! - `table`: the hash tables that combining and joining are made on.
 
 mod cogroup;
@@ -16,6 +17,7 @@ mod map_side;
 mod partitioning;
 mod pieces;
 mod place;
+pub(crate) mod sort;
 mod table;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use emberflow_core::{
     data::{Data, ExchangeData},
     error::TaskError,
     ids::PartitionIndex,
+    lineage::Dependency,
     operator::{Inputs, Operator, StoreWriter},
     partitioner::Placement,
     place::OpInfo,
@@ -33,12 +34,25 @@ where
     F: FnMut(&T) -> usize,
 {
     let writer = PlaceWriter { start, partitions, rows: PhantomData };
+    let dependency = dependency(parent, info.clone(), writer);
+    read_placed(dependency, parent, NodeInfo { info, partitions, placement })
+}
+
+/// What an RDD of placed rows is called, and how they are placed.
+pub(super) struct NodeInfo {
+    pub(super) info: OpInfo,
+    pub(super) partitions: usize,
+    pub(super) placement: Option<Placement>,
+}
+
+/// The rows that a writer of [`Blocks`] has placed.
+pub(super) fn read_placed<P: Data, T: ExchangeData>(dependency: Dependency, parent: &Rdd<P>, node: NodeInfo) -> Rdd<T> {
     parent.shared().rdd(NodeSpec {
-        partitions,
+        partitions: node.partitions,
         op: Arc::new(ReadPlaced::<T>(PhantomData)),
-        dependencies: vec![dependency(parent, info.clone(), writer)],
-        placement,
-        info,
+        dependencies: vec![dependency],
+        placement: node.placement,
+        info: node.info,
     })
 }
 

@@ -1,0 +1,323 @@
+//! `sort_by` and `sort_by_key`: all rows in order; `repartition_and_sort_within_partitions`; `min` and `max`.
+
+use std::{cmp::Reverse, marker::PhantomData, ops::RangeBounds, sync::Arc};
+
+use emberflow_core::{
+    data::{Data, ExchangeData, Key},
+    error::Result,
+    place::{OpInfo, Place},
+};
+
+use super::Rdd;
+use crate::{
+    action::Action,
+    shuffle::{
+        self, IntoPartitioning,
+        sort::{ByFunction, ByPairKey},
+    },
+};
+
+impl<T: ExchangeData> Rdd<T> {
+    /// All rows in the order of a key, the smallest first; rows of equal keys in the order that they had.
+    ///
+    /// Wide, lazy. A sample of the keys is taken first, so that the partitions of the result are about equal, even if
+    /// many rows have the same key: `self` is computed twice if it is not [cached](Self::cache). A reducer holds and
+    /// sorts its partition. The key of a row may be asked for several times. After TeraSort and Spark's `sortBy`.
+    ///
+    /// For floating-point keys take `f64::total_cmp`'s order through a wrapper such as `ordered_float::OrderedFloat`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(["flow", "ember", "rust", "a"].map(str::to_owned).to_vec());
+    /// assert_eq!(words.sort_by(|word| word.len()).collect()?, ["a", "flow", "rust", "ember"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by<K, F>(&self, key: F) -> Rdd<T>
+    where
+        K: Ord + ExchangeData,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        self.sort_by_into(key, self.shared().default_partitions)
+    }
+
+    /// As [`sort_by`](Self::sort_by), into so many partitions.
+    ///
+    /// # Panics
+    /// If there are none.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let sorted = ctx.parallelize(vec![3, 1, 2, 4]).sort_by_into(|n| *n, 1);
+    /// assert_eq!(sorted.glom().collect()?, [[1, 2, 3, 4]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_into<K, F>(&self, key: F, partitions: usize) -> Rdd<T>
+    where
+        K: Ord + ExchangeData,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        assert!(partitions > 0, "rows cannot be sorted into no partitions");
+        let info = OpInfo::new("sort_by", Place::caller()).with_code::<F>();
+        shuffle::sort::sort(self, info, partitions, ByFunction(key, PhantomData))
+    }
+
+    /// As [`sort_by`](Self::sort_by), the largest first; rows of equal keys still in the order that they had.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(["flow", "ember", "rust", "a"].map(str::to_owned).to_vec());
+    /// assert_eq!(words.sort_by_desc(|word| word.len()).collect()?, ["ember", "flow", "rust", "a"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_desc<K, F>(&self, key: F) -> Rdd<T>
+    where
+        K: Ord + ExchangeData,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        self.sort_by_desc_into(key, self.shared().default_partitions)
+    }
+
+    /// As [`sort_by_desc`](Self::sort_by_desc), into so many partitions.
+    ///
+    /// # Panics
+    /// If there are none.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..4_u64).sort_by_desc_into(|n| *n, 2).collect()?, [3, 2, 1, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_desc_into<K, F>(&self, key: F, partitions: usize) -> Rdd<T>
+    where
+        K: Ord + ExchangeData,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        assert!(partitions > 0, "rows cannot be sorted into no partitions");
+        let info = OpInfo::new("sort_by_desc", Place::caller()).with_code::<F>();
+        let down = move |row: &T| Reverse(key(row));
+        shuffle::sort::sort(self, info, partitions, ByFunction(down, PhantomData))
+    }
+
+    /// The smallest row, the first of several; `None` if there is no row.
+    ///
+    /// Action.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).min()?, Some(1));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min(&self) -> Result<Option<T>>
+    where
+        T: Ord,
+    {
+        self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a }).wait()
+    }
+
+    /// The largest row, the first of several; `None` if there is no row.
+    ///
+    /// Action.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).max()?, Some(3));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max(&self) -> Result<Option<T>>
+    where
+        T: Ord,
+    {
+        self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a }).wait()
+    }
+
+    /// The row with the smallest key, the first of several; `None` if there is no row.
+    ///
+    /// Action.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec!["flow".to_owned(), "ember".to_owned()]);
+    /// assert_eq!(words.min_by_key(|word| word.len())?.as_deref(), Some("flow"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min_by_key<K, F>(&self, key: F) -> Result<Option<T>>
+    where
+        K: Ord,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("min_by_key", Place::caller()).with_code::<F>();
+        self.reduce_as(info, move |a, b| if key(&b) < key(&a) { b } else { a }).wait()
+    }
+
+    /// The row with the largest key, the first of several; `None` if there is no row.
+    ///
+    /// Action.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec!["flow".to_owned(), "ember".to_owned()]);
+    /// assert_eq!(words.max_by_key(|word| word.len())?.as_deref(), Some("ember"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max_by_key<K, F>(&self, key: F) -> Result<Option<T>>
+    where
+        K: Ord,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("max_by_key", Place::caller()).with_code::<F>();
+        self.reduce_as(info, move |a, b| if key(&b) > key(&a) { b } else { a }).wait()
+    }
+
+    /// As [`min`](Self::min), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(3..9_u64).min_async().wait()?, Some(3));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min_async(&self) -> Action<Option<T>>
+    where
+        T: Ord,
+    {
+        self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a })
+    }
+
+    /// As [`max`](Self::max), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(3..9_u64).max_async().wait()?, Some(8));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max_async(&self) -> Action<Option<T>>
+    where
+        T: Ord,
+    {
+        self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a })
+    }
+}
+
+impl<K: Ord + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
+    /// All rows in the order of their keys, the smallest first; as [`sort_by`](Rdd::sort_by), without making keys.
+    ///
+    /// Wide, lazy.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![(2, 'a'), (1, 'b')]).sort_by_key().collect()?, [(1, 'b'), (2, 'a')]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_key(&self) -> Rdd<(K, V)> {
+        self.sort_by_key_as("sort_by_key", self.shared().default_partitions, false)
+    }
+
+    /// As [`sort_by_key`](Self::sort_by_key), into so many partitions.
+    ///
+    /// # Panics
+    /// If there are none.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![(2, 'a'), (1, 'b')]).sort_by_key_into(1).collect()?, [(1, 'b'), (2, 'a')]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_key_into(&self, partitions: usize) -> Rdd<(K, V)> {
+        self.sort_by_key_as("sort_by_key", partitions, false)
+    }
+
+    /// As [`sort_by_key`](Self::sort_by_key), the largest key first.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let sorted = ctx.parallelize(vec![(1, 'a'), (2, 'b'), (1, 'c')]).sort_by_key_desc();
+    /// assert_eq!(sorted.collect()?, [(2, 'b'), (1, 'a'), (1, 'c')]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_key_desc(&self) -> Rdd<(K, V)> {
+        self.sort_by_key_as("sort_by_key_desc", self.shared().default_partitions, true)
+    }
+
+    #[track_caller]
+    fn sort_by_key_as(&self, name: &'static str, partitions: usize, descending: bool) -> Rdd<(K, V)> {
+        assert!(partitions > 0, "rows cannot be sorted into no partitions");
+        shuffle::sort::sort(self, OpInfo::new(name, Place::caller()), partitions, ByPairKey { descending })
+    }
+}
+
+impl<K: Key + Ord, V: ExchangeData> Rdd<(K, V)> {
+    /// Places the rows by key, as [`partition_by`](Self::partition_by), and sorts each partition by key, stably.
+    ///
+    /// Wide; narrow if `self` is placed so already. A reducer holds its partition.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.parallelize(vec![(3, 'a'), (1, 'b'), (3, 'c')]);
+    /// let sorted = rows.repartition_and_sort_within_partitions(1);
+    /// assert_eq!(sorted.collect()?, [(1, 'b'), (3, 'a'), (3, 'c')]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn repartition_and_sort_within_partitions(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)> {
+        let info = OpInfo::new("repartition_and_sort_within_partitions", Place::caller());
+        let placed = shuffle::placed(self, &info, Some(&into.into_partitioning(&self.shared().hasher)));
+        shuffle::sort::sort_within(&placed, info, Arc::new(ByPairKey { descending: false }))
+    }
+}
+
+impl<K: Data + PartialOrd, V: Data> Rdd<(K, V)> {
+    /// The rows whose keys lie in a range.
+    ///
+    /// Narrow. All partitions are read.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range(0..9_u64).map(|n| (n, ()));
+    /// assert_eq!(rows.filter_by_range(2..=4).keys().collect()?, [2, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn filter_by_range<R: RangeBounds<K> + Send + Sync + 'static>(&self, keys: R) -> Rdd<(K, V)> {
+        let info = OpInfo::new("filter_by_range", Place::caller());
+        self.filter_info(info, move |(key, _)| keys.contains(key))
+    }
+}

@@ -1,0 +1,386 @@
+//! Rows in a global order: sampled, placed by range, and sorted where they meet.
+//!
+//! Three steps (after TeraSort, and Spark's `RangePartitioner`). Every partition gives a *sample* of its keys, which is
+//! a store like any other: kept, lost and recomputed like map outputs. From all samples, *bounds* are chosen that cut
+//! the rows into equal parts, and every row is placed by them. Each part is *sorted* by itself, stably.
+//!
+//! A bound is a key with the place of a row: its partition and number. Rows of equal keys are told apart by where they
+//! stand, so that a key that holds half of the rows fills several parts, and the order is stable across them.
+
+use std::{
+    any::Any,
+    cmp::Ordering,
+    marker::PhantomData,
+    mem,
+    sync::{Arc, OnceLock},
+};
+
+use emberflow_core::{
+    batch::{AnyStream, Batch, BoxStream, IterStream, Stream, buffers},
+    blocks::BlockWriter,
+    data::{Data, ExchangeData},
+    error::TaskError,
+    ids::PartitionIndex,
+    lineage::Dependency,
+    operator::{Inputs, Operator, StoreWriter},
+    place::OpInfo,
+    size,
+    store::{Stored, StoredData},
+    task::{Marker, TaskContext},
+};
+
+use super::{
+    dependency,
+    place::{NodeInfo, read_placed},
+};
+use crate::{context::NodeSpec, rdd::Rdd};
+
+/// Sampled keys for each part that is to be made: enough for parts that differ by a tenth or so.
+const SAMPLES_A_PART: usize = 128;
+/// Sampled keys of one partition, whatever the numbers of parts and partitions.
+const FEWEST_SAMPLES: usize = 16;
+
+/// How rows compare.
+pub(crate) trait SortKey<T>: Send + Sync + 'static {
+    type Key: Ord + ExchangeData;
+
+    fn key(&self, row: &T) -> Self::Key;
+
+    fn compare(&self, row: &T, key: &Self::Key) -> Ordering;
+
+    /// Sorts, stably.
+    fn sort(&self, rows: &mut [T]);
+}
+
+/// By what a function makes of a row.
+pub(crate) struct ByFunction<F, K>(pub(crate) F, pub(crate) PhantomData<fn() -> K>);
+
+impl<T, K, F> SortKey<T> for ByFunction<F, K>
+where
+    K: Ord + ExchangeData,
+    F: Fn(&T) -> K + Send + Sync + 'static,
+{
+    type Key = K;
+
+    #[inline]
+    fn key(&self, row: &T) -> K {
+        (self.0)(row)
+    }
+
+    #[inline]
+    fn compare(&self, row: &T, key: &K) -> Ordering {
+        (self.0)(row).cmp(key)
+    }
+
+    fn sort(&self, rows: &mut [T]) {
+        // A key that owns memory is made once a row; another one is cheaper to make again than to keep.
+        if mem::needs_drop::<K>() {
+            rows.sort_by_cached_key(&self.0);
+        } else {
+            rows.sort_by_key(&self.0);
+        }
+    }
+}
+
+/// Pairs by their key, up or down.
+pub(crate) struct ByPairKey {
+    pub(crate) descending: bool,
+}
+
+/// A pair's key as it is sorted by.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Directed<K> {
+    key: K,
+    descending: bool,
+}
+
+impl<K: Ord> Ord for Directed<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        directed(&self.key, &other.key, self.descending)
+    }
+}
+
+impl<K: Ord> PartialOrd for Directed<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[inline]
+fn directed<K: Ord>(a: &K, b: &K, descending: bool) -> Ordering {
+    if descending { b.cmp(a) } else { a.cmp(b) }
+}
+
+impl<K: Ord + ExchangeData, V> SortKey<(K, V)> for ByPairKey {
+    type Key = Directed<K>;
+
+    fn key(&self, row: &(K, V)) -> Directed<K> {
+        Directed { key: row.0.clone(), descending: self.descending }
+    }
+
+    #[inline]
+    fn compare(&self, row: &(K, V), key: &Directed<K>) -> Ordering {
+        directed(&row.0, &key.key, self.descending)
+    }
+
+    fn sort(&self, rows: &mut [(K, V)]) {
+        if self.descending {
+            rows.sort_by(|a, b| b.0.cmp(&a.0));
+        } else {
+            rows.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+    }
+}
+
+/// All rows of `parent` in order, in so many parts.
+pub(crate) fn sort<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, parts: usize, by: S) -> Rdd<T> {
+    let by = Arc::new(by);
+    let shared = parent.shared();
+    let mut dependencies = vec![Dependency::Narrow(Arc::clone(parent.node()))];
+    if parts > 1 {
+        let most = (SAMPLES_A_PART * parts).div_ceil(parent.partitions().max(1)).max(FEWEST_SAMPLES);
+        let writer = SampleKeys { by: Arc::clone(&by), most, rows: PhantomData };
+        dependencies.push(dependency(parent, info.clone(), writer));
+    }
+    let bounds = OnceLock::new();
+    let tagged: Rdd<(u32, T)> = shared.rdd(NodeSpec {
+        partitions: parent.partitions(),
+        op: Arc::new(TagPart { by: Arc::clone(&by), parts, bounds, rows: PhantomData }),
+        dependencies,
+        placement: None,
+        info: info.clone(),
+    });
+    let dependency = dependency(&tagged, info.clone(), StripTag::<T> { parts, rows: PhantomData });
+    let placed = read_placed(dependency, &tagged, NodeInfo { info: info.clone(), partitions: parts, placement: None });
+    sort_within(&placed, info, by)
+}
+
+/// The rows of each partition in order; what is placed by key stays so.
+pub(crate) fn sort_within<T: Data, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, by: Arc<S>) -> Rdd<T> {
+    parent.shared().rdd(NodeSpec {
+        partitions: parent.partitions(),
+        op: Arc::new(SortPartition { by, rows: PhantomData::<fn(T)> }),
+        dependencies: vec![Dependency::Narrow(Arc::clone(parent.node()))],
+        placement: parent.node().placement.clone(),
+        info,
+    })
+}
+
+/// A key with its row's number in its partition.
+type Sample<K> = (K, u64);
+
+/// Some keys of a partition, each for `weight` rows.
+struct Samples<K> {
+    keys: Vec<Sample<K>>,
+    weight: u64,
+}
+
+impl<K: Send + Sync + 'static> StoredData for Samples<K> {
+    fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
+        None
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+struct SampleKeys<T, S> {
+    by: Arc<S>,
+    most: usize,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
+    fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
+        let mut stream: BoxStream<T> = input.downcast()?;
+        let marker = cx.sink_marker();
+        // One row of each window; windows double when there are too many.
+        let (mut keys, mut window, mut start, mut seen): (Vec<Sample<S::Key>>, u64, u64, u64) = (Vec::new(), 1, 0, 0);
+        while let Some(batch) = stream.next()? {
+            cx.check_cancelled()?;
+            marker.enter();
+            let rows = batch.as_slice();
+            let end = seen + rows.len() as u64;
+            loop {
+                // Not the same row of each window: data may have a period.
+                let next = start + (mix(start) >> 1) % window;
+                if next >= end {
+                    break;
+                }
+                keys.push((self.by.key(&rows[(next - seen) as usize]), next));
+                start += window;
+                // An even number, so that pairs of windows become one.
+                if keys.len() == 2 * self.most {
+                    let mut at = 0_u64;
+                    keys.retain(|_| {
+                        at += 1;
+                        mix((at - 1) / 2) & 1 == (at - 1) & 1
+                    });
+                    window *= 2;
+                }
+            }
+            seen = end;
+        }
+        let bytes = size::estimate(&keys);
+        Ok(Stored { rows: keys.len() as u64, bytes, data: Arc::new(Samples { keys, weight: window }) })
+    }
+}
+
+/// A number that looks random: SplitMix64's output function.
+fn mix(x: u64) -> u64 {
+    let x = (x ^ (x >> 30)).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Where parts begin: key, partition and row.
+type Bound<K> = (K, PartitionIndex, u64);
+
+/// Passes rows with the number of the part that they belong to.
+struct TagPart<T, S: SortKey<T>> {
+    by: Arc<S>,
+    parts: usize,
+    /// Chosen once, so that all partitions are cut alike.
+    bounds: OnceLock<Arc<[Bound<S::Key>]>>,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<T: ExchangeData, S: SortKey<T>> TagPart<T, S> {
+    fn choose(&self, inputs: &Inputs<'_>) -> Result<Arc<[Bound<S::Key>]>, TaskError> {
+        let mut samples: Vec<(Bound<S::Key>, u64)> = Vec::new();
+        for (partition, of_one) in inputs.map_outputs::<Samples<S::Key>>(1).enumerate() {
+            let of_one = of_one?;
+            let keys = of_one.keys.iter().cloned();
+            samples.extend(keys.map(|(key, row)| ((key, partition, row), of_one.weight)));
+        }
+        inputs.marker().enter();
+        samples.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let total: u128 = samples.iter().map(|(_, weight)| u128::from(*weight)).sum();
+        let (mut bounds, mut passed) = (Vec::with_capacity(self.parts - 1), 0_u128);
+        for (bound, weight) in samples {
+            // How many parts should have ended before this row.
+            let due = passed * self.parts as u128 / total.max(1);
+            if due > bounds.len() as u128 {
+                bounds.push(bound);
+            }
+            passed += u128::from(weight);
+        }
+        Ok(bounds.into())
+    }
+}
+
+impl<T: ExchangeData, S: SortKey<T>> Operator for TagPart<T, S> {
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        let bounds = match self.bounds.get() {
+            Some(bounds) => Arc::clone(bounds),
+            None if self.parts > 1 => {
+                let chosen = self.choose(inputs)?;
+                Arc::clone(self.bounds.get_or_init(|| chosen))
+            }
+            None => Arc::default(),
+        };
+        let rows: BoxStream<T> = inputs.narrow(0, partition)?;
+        let by = Arc::clone(&self.by);
+        Ok(AnyStream::new(Tagging { rows, by, bounds, partition, row: 0, marker: inputs.marker() }))
+    }
+}
+
+struct Tagging<T, S: SortKey<T>> {
+    rows: BoxStream<T>,
+    by: Arc<S>,
+    bounds: Arc<[Bound<S::Key>]>,
+    partition: PartitionIndex,
+    row: u64,
+    marker: Marker,
+}
+
+impl<T: ExchangeData, S: SortKey<T>> Stream<(u32, T)> for Tagging<T, S> {
+    fn next(&mut self) -> Result<Option<Batch<(u32, T)>>, TaskError> {
+        let Some(batch) = self.rows.next()? else { return Ok(None) };
+        self.marker.enter();
+        let (bounds, by) = (&self.bounds, &self.by);
+        let mut at = (self.partition, self.row);
+        self.row += batch.len() as u64;
+        let mut out = buffers::take();
+        batch.map_into(&mut out, |row| {
+            let part = bounds.partition_point(|(key, partition, number)| match by.compare(&row, key) {
+                Ordering::Less => false,
+                Ordering::Greater => true,
+                Ordering::Equal => (*partition, *number) <= at,
+            });
+            at.1 += 1;
+            (part as u32, row)
+        });
+        Ok(Some(Batch::Owned(out)))
+    }
+}
+
+/// Writes tagged rows into their parts.
+struct StripTag<T> {
+    parts: usize,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<T: ExchangeData> StoreWriter for StripTag<T> {
+    fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
+        let mut stream: BoxStream<(u32, T)> = input.downcast()?;
+        let mut writer = BlockWriter::new(self.parts);
+        while let Some(batch) = stream.next()? {
+            cx.check_cancelled()?;
+            batch.for_each(|(part, row)| writer.push(part as usize, row));
+        }
+        let (blocks, rows) = writer.finish();
+        Ok(Stored { rows, bytes: blocks.chunks().map(size::estimate).sum(), data: Arc::new(blocks) })
+    }
+}
+
+struct SortPartition<T, S> {
+    by: Arc<S>,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<T: Data, S: SortKey<T>> Operator for SortPartition<T, S> {
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        Ok(AnyStream::new(Sorting {
+            input: Some(inputs.narrow::<T>(0, partition)?),
+            sorted: None,
+            by: Arc::clone(&self.by),
+            marker: inputs.marker(),
+            task: inputs.task().clone(),
+        }))
+    }
+}
+
+struct Sorting<T, S> {
+    /// Until it is read.
+    input: Option<BoxStream<T>>,
+    sorted: Option<IterStream<std::vec::IntoIter<T>>>,
+    by: Arc<S>,
+    marker: Marker,
+    task: TaskContext,
+}
+
+impl<T: Data, S: SortKey<T>> Stream<T> for Sorting<T, S> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        if let Some(mut input) = self.input.take() {
+            let mut batches = Vec::new();
+            while let Some(batch) = input.next()? {
+                self.task.check_cancelled()?;
+                batches.push(batch);
+            }
+            self.marker.enter();
+            let mut rows = Vec::with_capacity(batches.iter().map(Batch::len).sum());
+            for batch in batches {
+                match batch {
+                    Batch::Owned(mut owned) => rows.append(&mut owned),
+                    Batch::Shared(shared) => rows.extend_from_slice(shared.as_slice()),
+                }
+            }
+            self.by.sort(&mut rows);
+            self.sorted = Some(IterStream::new(rows.into_iter(), self.task.batch_rows_of::<T>()));
+        }
+        self.task.check_cancelled()?;
+        self.sorted.as_mut().map_or(Ok(None), Stream::next)
+    }
+}
