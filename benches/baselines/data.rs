@@ -1,6 +1,6 @@
 //! The rows and files that the workloads read, the same on every run.
 //! Called by: the bench runner, outside the timed part.
-//! Never: reads a clock or the system's randomness; the seeds are the two constants below.
+//! Never: reads a clock or the system's randomness; the seeds are the constants below.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,6 +11,10 @@ use std::path::Path;
 const TEXT_SEED: u64 = 0x00E3_BE2F_1057_0001;
 /// Seed of the pairs.
 const PAIRS_SEED: u64 = 0x00E3_BE2F_1057_0002;
+/// Seed of the numbers to sort.
+const NUMBERS_SEED: u64 = 0x00E3_BE2F_1057_0003;
+/// Seed of the permutations.
+const PERMUTATION_SEED: u64 = 0x00E3_BE2F_1057_0004;
 
 /// Distinct words of a text.
 const VOCABULARY: usize = 200_000;
@@ -58,6 +62,23 @@ pub fn mix(x: u64) -> u64 {
 pub fn pairs(n: usize, keys: u64) -> Vec<(u64, u64)> {
     let mut random = SplitMix64::new(PAIRS_SEED);
     (0..n).map(|_| (random.below(keys), random.next_u64())).collect()
+}
+
+/// `n` numbers, any `u64`.
+pub fn numbers(n: usize) -> Vec<u64> {
+    let mut random = SplitMix64::new(NUMBERS_SEED);
+    (0..n).map(|_| random.next_u64()).collect()
+}
+
+/// Two tables of `n` rows whose keys are the numbers below `n`, each in an order of its own.
+pub fn permutations(n: usize) -> [Vec<(u64, u64)>; 2] {
+    let mut random = SplitMix64::new(PERMUTATION_SEED);
+    [0, 1].map(|_| {
+        let mut rows: Vec<(u64, u64)> = (0..n as u64).map(|key| (key, random.next_u64())).collect();
+        // Fisher and Yates.
+        (1..rows.len()).rev().for_each(|at| rows.swap(at, random.below(at as u64 + 1) as usize));
+        rows
+    })
 }
 
 /// Writes lines of ten Zipf words, parted by one space and ended by `\n`, until the file holds `bytes` bytes.

@@ -2,7 +2,7 @@
 //! Called by: the bench runner.
 //! Never: tuned; what would not come to mind on the first day does not belong here.
 
-use super::Summary;
+use super::{Order, Summary};
 use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -44,6 +44,20 @@ pub fn w3(rows: &[(u64, u64)]) -> Summary {
         })
         .reduce(HashMap::new, merge);
     sums.par_iter().map(|(&key, &sum)| Summary::of(key, sum)).reduce(Summary::default, Summary::merge)
+}
+
+/// W4: all rows in order. Limited by comparisons, whose branches no predictor learns.
+pub fn w4(rows: &[u64]) -> Order {
+    let mut rows = rows.to_vec();
+    rows.par_sort_unstable();
+    Order::of(rows)
+}
+
+/// W5: a summary of all matches. Limited by cache misses of one large table, and by filling it.
+pub fn w5(left: &[(u64, u64)], right: &[(u64, u64)]) -> Summary {
+    let right: HashMap<u64, u64> = right.iter().copied().collect();
+    let matches = left.par_iter().filter_map(|&(key, value)| right.get(&key).map(|other| (key, value, *other)));
+    matches.map(|(key, value, other)| Summary::of_match(key, value, other)).reduce(Summary::default, Summary::merge)
 }
 
 /// Adds the smaller table to the larger.

@@ -34,6 +34,12 @@ impl Summary {
         Summary { keys: 1, checksum: mixed }
     }
 
+    /// The summary of one match of a join.
+    #[inline]
+    pub fn of_match(key: u64, left: u64, right: u64) -> Summary {
+        Summary::of(key, left.wrapping_mul(3) ^ right)
+    }
+
     /// The summary of two tables that share no key.
     #[inline]
     pub fn merge(self, other: Summary) -> Summary {
@@ -44,4 +50,41 @@ impl Summary {
 /// Summarises the rows `(key, sum)` of an aggregated table; each key appears once.
 pub fn summarise(rows: impl IntoIterator<Item = (u64, u64)>) -> Summary {
     rows.into_iter().map(|(key, sum)| Summary::of(key, sum)).fold(Summary::default(), Summary::merge)
+}
+
+/// What is left of a sequence: other for another order of the same numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Order {
+    /// How many.
+    pub count: u64,
+    /// Their wrapping sum.
+    pub sum: u64,
+    /// The wrapping sum of each times its place.
+    pub weighted: u64,
+}
+
+impl Order {
+    /// Of a sequence.
+    #[inline]
+    pub fn of(rows: impl IntoIterator<Item = u64>) -> Order {
+        rows.into_iter().fold(Order::default(), Order::add)
+    }
+
+    /// With one more number at the end.
+    #[inline]
+    pub fn add(self, row: u64) -> Order {
+        let weighted = self.weighted.wrapping_add(row.wrapping_mul(self.count));
+        Order { count: self.count + 1, sum: self.sum.wrapping_add(row), weighted }
+    }
+
+    /// With another sequence at the end.
+    #[inline]
+    pub fn then(self, other: Order) -> Order {
+        let moved = self.count.wrapping_mul(other.sum);
+        Order {
+            count: self.count + other.count,
+            sum: self.sum.wrapping_add(other.sum),
+            weighted: self.weighted.wrapping_add(other.weighted).wrapping_add(moved),
+        }
+    }
 }

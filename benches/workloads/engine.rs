@@ -5,7 +5,7 @@ use std::{cmp::Reverse, path::Path};
 use compact_str::CompactString;
 use emberflow::prelude::*;
 
-use crate::baselines::Summary;
+use crate::baselines::{Order, Summary};
 
 /// W1: a range, a map, a filter and a sum. Bound by arithmetic.
 pub(crate) fn w1(ctx: &Context, n: u64) -> Result<u64> {
@@ -41,6 +41,19 @@ pub(crate) fn w3(rows: &Rdd<(u64, u64)>) -> Result<Summary> {
     let sums = rows.reduce_by_key(|a, b| a.wrapping_add(b));
     let within = |sum: (u64, u64), (key, value)| merge(sum, Summary::of(key, value));
     let (keys, checksum) = sums.aggregate((0, 0), within, |a, b| merge(a, Summary { keys: b.0, checksum: b.1 }))?;
+    Ok(Summary { keys, checksum })
+}
+
+/// W4: all rows in order. Bound by the sort of each partition.
+pub(crate) fn w4(rows: &Rdd<u64>) -> Result<Order> {
+    rows.sort_by(|row| *row).aggregate(Order::default(), Order::add, Order::then)
+}
+
+/// W5: matches of equal keys. Bound by moving both sides.
+pub(crate) fn w5(left: &Rdd<(u64, u64)>, right: &Rdd<(u64, u64)>) -> Result<Summary> {
+    let of = |sum: (u64, u64), (key, (v, w))| merge(sum, Summary::of_match(key, v, w));
+    let joined = left.join(right);
+    let (keys, checksum) = joined.aggregate((0, 0), of, |a, b| merge(a, Summary { keys: b.0, checksum: b.1 }))?;
     Ok(Summary { keys, checksum })
 }
 

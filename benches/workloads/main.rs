@@ -1,7 +1,7 @@
 //! How fast is emberflow against the two programs that one would write by hand, on the same data, in the same run?
 //!
 //! ```text
-//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [tasks] [start] [--rounds N] [--scale F] [--workers N]
+//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [W4] [W5] [tasks] [start] [--rounds N] [--scale F] [--workers N]
 //! ```
 //!
 //! Programs take turns, twice each, of which the second time counts, so that a noisy machine is unkind to all of them
@@ -31,7 +31,7 @@ use emberflow::{prelude::*, system};
 use crate::baselines::{data, idiom, limit};
 
 /// The workloads; W2s is W2 with every word a `String`.
-const WORKLOADS: [&str; 5] = ["W1", "W2", "W2s", "W3a", "W3b"];
+const WORKLOADS: [&str; 7] = ["W1", "W2", "W2s", "W3a", "W3b", "W4", "W5"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
@@ -124,7 +124,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             name if WORKLOADS.contains(&name) || ["tasks", "start"].contains(&name) => {
                 options.chosen.push(name.to_owned());
             }
-            other => return Err(format!("{other}? give W1, W2, W2s, W3a, W3b, tasks or start")),
+            other => return Err(format!("{other}? give one of {WORKLOADS:?}, tasks or start")),
         }
     }
     Ok(options)
@@ -165,30 +165,64 @@ fn prepare(options: &Options, workload: &str, programs: &[Program]) -> Workload 
             };
             Workload { rows: rows as u64, run: Box::new(run) }
         }
-        _ => {
-            let few = workload == "W3a";
-            let keys = if few { 1000 } else { scaled(10e6) };
-            let plain = data::pairs(scaled(50e6) as usize, keys);
+        "W4" => {
+            let plain = data::numbers(scaled(30e6) as usize);
             let rows = plain.len() as u64;
-            let ours = programs.contains(&Program::Emberflow);
-            let (plain, rdd) = match (ours, programs.len()) {
-                (true, 1) => (Vec::new(), Some(ctx.parallelize(plain))),
-                (true, _) => (plain.clone(), Some(ctx.parallelize(plain))),
-                (false, _) => (plain, None),
-            };
+            let (plain, rdd) = ours_and_theirs(&ctx, plain, programs);
             let run = move |program| {
-                let summary = match (program, &rdd) {
-                    (Program::Idiom, _) => idiom::w3(&plain),
-                    (Program::Limit, _) if few => limit::w3a(&plain, workers),
-                    (Program::Limit, _) => limit::w3b(&plain, workers),
-                    (Program::Emberflow, Some(rdd)) => engine::w3(rdd).expect("W3 runs"),
-                    (Program::Emberflow, None) => unreachable!("prepared for other programs"),
+                let order = match program {
+                    Program::Idiom => idiom::w4(&plain),
+                    Program::Limit => limit::w4(&plain, workers),
+                    Program::Emberflow => engine::w4(&rdd).expect("W4 runs"),
+                };
+                let _ = &ctx;
+                format!("{order:?}")
+            };
+            Workload { rows, run: Box::new(run) }
+        }
+        "W5" => {
+            let [left, right] = data::permutations(scaled(10e6) as usize);
+            let rows = (left.len() + right.len()) as u64;
+            let (left, left_rdd) = ours_and_theirs(&ctx, left, programs);
+            let (right, right_rdd) = ours_and_theirs(&ctx, right, programs);
+            let run = move |program| {
+                let summary = match program {
+                    Program::Idiom => idiom::w5(&left, &right),
+                    Program::Limit => limit::w5(&left, &right, workers),
+                    Program::Emberflow => engine::w5(&left_rdd, &right_rdd).expect("W5 runs"),
                 };
                 let _ = &ctx;
                 format!("{summary:?}")
             };
             Workload { rows, run: Box::new(run) }
         }
+        _ => {
+            let few = workload == "W3a";
+            let keys = if few { 1000 } else { scaled(10e6) };
+            let plain = data::pairs(scaled(50e6) as usize, keys);
+            let rows = plain.len() as u64;
+            let (plain, rdd) = ours_and_theirs(&ctx, plain, programs);
+            let run = move |program| {
+                let summary = match program {
+                    Program::Idiom => idiom::w3(&plain),
+                    Program::Limit if few => limit::w3a(&plain, workers),
+                    Program::Limit => limit::w3b(&plain, workers),
+                    Program::Emberflow => engine::w3(&rdd).expect("W3 runs"),
+                };
+                let _ = &ctx;
+                format!("{summary:?}")
+            };
+            Workload { rows, run: Box::new(run) }
+        }
+    }
+}
+
+/// The rows for the hand-written programs, and as an RDD for ours; for one of them only, if no other is to run.
+fn ours_and_theirs<T: ExchangeData>(ctx: &Context, rows: Vec<T>, programs: &[Program]) -> (Vec<T>, Rdd<T>) {
+    match (programs.contains(&Program::Emberflow), programs.len()) {
+        (true, 1) => (Vec::new(), ctx.parallelize(rows)),
+        (true, _) => (rows.clone(), ctx.parallelize(rows)),
+        (false, _) => (rows, ctx.empty()),
     }
 }
 

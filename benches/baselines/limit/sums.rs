@@ -3,8 +3,8 @@
 //! Never: combines before it moves rows; or asks anything of the keys but that their hashes differ in the leading bits.
 
 use super::super::Summary;
-use super::super::data::GOLDEN;
-use super::{Turns, on_each, on_threads};
+use super::parts::{Room, spread};
+use super::{Turns, on_threads};
 use std::hint::select_unpredictable;
 
 /// W3a: the sum of each key's values, for few keys.
@@ -35,26 +35,8 @@ const PART_BITS: u32 = 9;
 /// so that summing before moving gains nothing. Limited by the first touch of the room for the moved rows, then by the
 /// memory bus.
 pub fn w3b(rows: &[(u64, u64)], threads: usize) -> Summary {
-    let mut room = vec![(0, 0); rows.len()];
-    let shares: Vec<_> = rows.chunks(rows.len().div_ceil(threads).max(1)).collect();
-    ask_for_huge_pages(&mut room);
-    let lens: Vec<Vec<usize>> = on_each(&shares, |share| part_lens(share));
-    // Part by part, and in each part share by share, so that a part is one slice in the end.
-    let mut targets: Vec<Vec<&mut [(u64, u64)]>> = shares.iter().map(|_| Vec::new()).collect();
-    let mut rest = &mut room[..];
-    for part in 0..1 << PART_BITS {
-        for (lens, targets) in lens.iter().zip(&mut targets) {
-            targets.push(rest.split_off_mut(..lens[part]).expect("the lengths add up to all rows"));
-        }
-    }
-    on_each(shares.iter().zip(targets), |(share, mut targets)| move_rows(share, &mut targets));
-    let mut rest = &room[..];
-    let parts: Vec<_> = (0..1 << PART_BITS)
-        .map(|part| {
-            let len = lens.iter().map(|lens| lens[part]).sum();
-            rest.split_off(..len).expect("the lengths add up to all rows")
-        })
-        .collect();
+    let mut room = Room::new(rows.len());
+    let parts = room.fill(rows, threads, 1 << PART_BITS, |&(key, _)| part_of(key));
     let turns = Turns::new(parts.len());
     let summaries = on_threads(threads, || {
         let mut sums = SumTable::new(PART_BITS, 1 << 15);
@@ -73,51 +55,6 @@ pub fn w3b(rows: &[(u64, u64)], threads: usize) -> Summary {
 #[inline]
 fn part_of(key: u64) -> usize {
     (spread(key) >> (u64::BITS - PART_BITS)) as usize
-}
-
-fn part_lens(rows: &[(u64, u64)]) -> Vec<usize> {
-    let mut lens = vec![0; 1 << PART_BITS];
-    rows.iter().for_each(|&(key, _)| lens[part_of(key)] += 1);
-    lens
-}
-
-/// Moves each row to the next place in its part. Small buffers in between were tried: slower, without stores that
-/// bypass the cache.
-fn move_rows(rows: &[(u64, u64)], parts: &mut [&mut [(u64, u64)]]) {
-    let mut filled = vec![0; parts.len()];
-    for &row in rows {
-        let part = part_of(row.0);
-        let at: usize = filled[part];
-        parts[part][at] = row;
-        filled[part] = at + 1;
-    }
-}
-
-/// Lets the kernel back `rows`, as yet untouched, by pages of 2 MiB: moving the rows takes a third of the time (0.15 s
-/// for 0.50 s), and giving the room back nothing (0.003 s for 0.09 s). Without effect elsewhere than on Linux.
-fn ask_for_huge_pages(rows: &mut [(u64, u64)]) {
-    #[cfg(target_os = "linux")]
-    {
-        unsafe extern "C" {
-            fn madvise(start: *mut std::ffi::c_void, len: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
-        }
-        const PAGE: usize = 4096;
-        const MADV_HUGEPAGE: std::ffi::c_int = 14;
-        let bytes = rows.as_mut_ptr_range();
-        let start = bytes.start.map_addr(|address| address.next_multiple_of(PAGE));
-        let len = bytes.end.addr().saturating_sub(start.addr());
-        // SAFETY: the whole pages between `start` and `start + len` belong to `rows`, and this advice changes neither
-        // their contents nor whether they may be read and written. A refusal (a kernel without such pages) is fine.
-        let _refused = unsafe { madvise(start.cast(), len, MADV_HUGEPAGE) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = rows;
-}
-
-/// Spreads neighbouring keys as evenly as can be (Fibonacci hashing); the leading bits are the best.
-#[inline]
-fn spread(key: u64) -> u64 {
-    key.wrapping_mul(GOLDEN)
 }
 
 /// Sums by key: open addressing, the next slot on a collision. An empty slot has key 0; key 0 is kept aside.
