@@ -22,7 +22,8 @@ impl<T: ExchangeData> Rdd<T> {
     ///
     /// Wide, lazy. A sample of the keys is taken first, so that the partitions of the result are about equal, even if
     /// many rows have the same key: `self` is computed twice if it is not [cached](Self::cache). A reducer holds and
-    /// sorts its partition. The key of a row may be asked for several times. After TeraSort and Spark's `sortBy`.
+    /// sorts its partition. A key that owns memory is made twice for a row, another one each time that it is compared.
+    /// After TeraSort and Spark's `sortBy`.
     ///
     /// For floating-point keys take `f64::total_cmp`'s order through a wrapper such as `ordered_float::OrderedFloat`.
     ///

@@ -46,7 +46,8 @@ pub(crate) trait SortKey<T>: Send + Sync + 'static {
 
     fn key(&self, row: &T) -> Self::Key;
 
-    fn compare(&self, row: &T, key: &Self::Key) -> Ordering;
+    /// The part of the row number `at`, whose bounds are those of its partition.
+    fn part(&self, row: &T, bounds: &[LocalBound<Self::Key>], at: u64) -> usize;
 
     /// Sorts, stably.
     fn sort(&self, rows: &mut [T]);
@@ -68,8 +69,9 @@ where
     }
 
     #[inline]
-    fn compare(&self, row: &T, key: &K) -> Ordering {
-        (self.0)(row).cmp(key)
+    fn part(&self, row: &T, bounds: &[LocalBound<K>], at: u64) -> usize {
+        let key = (self.0)(row);
+        part(bounds, at, |bound| key.cmp(bound))
     }
 
     fn sort(&self, rows: &mut [T]) {
@@ -119,8 +121,8 @@ impl<K: Ord + ExchangeData, V> SortKey<(K, V)> for ByPairKey {
     }
 
     #[inline]
-    fn compare(&self, row: &(K, V), key: &Directed<K>) -> Ordering {
-        directed(&row.0, &key.key, self.descending)
+    fn part(&self, row: &(K, V), bounds: &[LocalBound<Directed<K>>], at: u64) -> usize {
+        part(bounds, at, |bound| directed(&row.0, &bound.key, self.descending))
     }
 
     fn sort(&self, rows: &mut [(K, V)]) {
@@ -237,6 +239,31 @@ fn mix(x: u64) -> u64 {
 /// Where parts begin: key, partition and row.
 type Bound<K> = (K, PartitionIndex, u64);
 
+/// A bound as one partition sees it: of rows with the bound's key, those from this number on are behind it.
+pub(crate) type LocalBound<K> = (K, u64);
+
+/// How many bounds row number `at` is behind, or at. Without a branch that depends on the row: none could be foreseen.
+#[inline]
+fn part<K>(bounds: &[LocalBound<K>], at: u64, compare: impl Fn(&K) -> Ordering) -> usize {
+    bounds.partition_point(|(key, from)| {
+        let order = compare(key);
+        (order == Ordering::Greater) | ((order == Ordering::Equal) & (*from <= at))
+    })
+}
+
+/// The bounds for the rows of one partition: equal keys in earlier ones are before its own, those in later ones behind.
+fn local<K: Clone>(bounds: &[Bound<K>], partition: PartitionIndex) -> Vec<LocalBound<K>> {
+    let local = |(key, of, number): &Bound<K>| {
+        let from = match of.cmp(&partition) {
+            Ordering::Less => 0,
+            Ordering::Equal => *number,
+            Ordering::Greater => u64::MAX,
+        };
+        (key.clone(), from)
+    };
+    bounds.iter().map(local).collect()
+}
+
 /// Passes rows with the number of the part that they belong to.
 struct TagPart<T, S: SortKey<T>> {
     by: Arc<S>,
@@ -282,15 +309,14 @@ impl<T: ExchangeData, S: SortKey<T>> Operator for TagPart<T, S> {
         };
         let rows: BoxStream<T> = inputs.narrow(0, partition)?;
         let by = Arc::clone(&self.by);
-        Ok(AnyStream::new(Tagging { rows, by, bounds, partition, row: 0, marker: inputs.marker() }))
+        Ok(AnyStream::new(Tagging { rows, by, bounds: local(&bounds, partition), row: 0, marker: inputs.marker() }))
     }
 }
 
 struct Tagging<T, S: SortKey<T>> {
     rows: BoxStream<T>,
     by: Arc<S>,
-    bounds: Arc<[Bound<S::Key>]>,
-    partition: PartitionIndex,
+    bounds: Vec<LocalBound<S::Key>>,
     row: u64,
     marker: Marker,
 }
@@ -299,17 +325,12 @@ impl<T: ExchangeData, S: SortKey<T>> Stream<(u32, T)> for Tagging<T, S> {
     fn next(&mut self) -> Result<Option<Batch<(u32, T)>>, TaskError> {
         let Some(batch) = self.rows.next()? else { return Ok(None) };
         self.marker.enter();
-        let (bounds, by) = (&self.bounds, &self.by);
-        let mut at = (self.partition, self.row);
+        let (bounds, by, mut at) = (&self.bounds, &self.by, self.row);
         self.row += batch.len() as u64;
         let mut out = buffers::take();
         batch.map_into(&mut out, |row| {
-            let part = bounds.partition_point(|(key, partition, number)| match by.compare(&row, key) {
-                Ordering::Less => false,
-                Ordering::Greater => true,
-                Ordering::Equal => (*partition, *number) <= at,
-            });
-            at.1 += 1;
+            let part = by.part(&row, bounds, at);
+            at += 1;
             (part as u32, row)
         });
         Ok(Some(Batch::Owned(out)))
