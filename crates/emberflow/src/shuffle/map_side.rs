@@ -195,6 +195,9 @@ pub(super) trait Entries<K, V>: Iterator<Item: Entry<K, V>> {
     /// How many are left.
     fn left(&self) -> usize;
 
+    /// The next ones, so many of them.
+    fn take_next(&mut self, rows: usize) -> impl Iterator<Item = Self::Item>;
+
     /// The hashes of the next ones, of so many at most.
     fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>);
 }
@@ -202,6 +205,10 @@ pub(super) trait Entries<K, V>: Iterator<Item: Entry<K, V>> {
 impl<K, V, R: Entry<K, V>> Entries<K, V> for vec::Drain<'_, R> {
     fn left(&self) -> usize {
         self.as_slice().len()
+    }
+
+    fn take_next(&mut self, rows: usize) -> impl Iterator<Item = R> {
+        self.by_ref().take(rows)
     }
 
     fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>) {
@@ -215,6 +222,12 @@ where
 {
     fn left(&self) -> usize {
         self.as_slice().len()
+    }
+
+    fn take_next(&mut self, rows: usize) -> impl Iterator<Item = &'a R> {
+        let (next, rest) = self.as_slice().split_at(rows);
+        *self = rest.iter();
+        next.iter()
     }
 
     fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>) {
@@ -272,22 +285,23 @@ where
     pub(super) fn add(&mut self, mut rows: impl Entries<K, V>) {
         while self.on && rows.left() > 0 {
             let next = rows.left().min(LOOK_ROWS - self.seen % LOOK_ROWS);
-            if self.table.is_large() {
+            let (hasher, aggregator, table) = (self.hasher, self.aggregator, &mut self.table);
+            if table.is_large() {
                 let next = next.min(PROBE_ROWS);
                 self.hashes.clear();
-                rows.hashes(next, self.hasher, &mut self.hashes);
-                self.table.probe(&self.hashes, &mut self.found);
-                for (at, row) in rows.by_ref().take(next).enumerate() {
-                    let (hash, found) = (self.hashes[at], self.found[at]);
-                    match self.table.get(found, |key| row.is(key)) {
-                        Some(cell) => cell.update(|sum| self.aggregator.merge_value(sum, row.value())),
-                        None => self.merge(hash, row),
+                rows.hashes(next, hasher, &mut self.hashes);
+                table.probe(&self.hashes, &mut self.found);
+                let ahead = self.hashes.iter().zip(&self.found);
+                for (row, (hash, found)) in rows.take_next(next).zip(ahead) {
+                    match table.get(*found, |key| row.is(key)) {
+                        Some(cell) => cell.update(|sum| aggregator.merge_value(sum, row.value())),
+                        None => merge(table, aggregator, *hash, row),
                     }
                 }
                 self.seen += next;
             } else {
-                for row in rows.by_ref().take(next) {
-                    self.merge(row.hash(self.hasher), row);
+                for row in rows.take_next(next) {
+                    merge(table, aggregator, row.hash(hasher), row);
                 }
                 self.seen += next;
             }
@@ -298,17 +312,6 @@ where
         for row in rows {
             let (key, value) = row.into_pair();
             self.passed.push(self.partitioning.partition(&key), (key, value));
-        }
-    }
-
-    #[inline]
-    fn merge(&mut self, hash: u64, row: impl Entry<K, V>) {
-        match self.table.find(hash, |key| row.is(key)) {
-            Ok(cell) => cell.update(|sum| self.aggregator.merge_value(sum, row.value())),
-            Err(free) => {
-                let (key, value) = row.into_pair();
-                self.table.insert(free, hash, key, S::new(self.aggregator.create(value)));
-            }
         }
     }
 
@@ -337,5 +340,21 @@ where
         let bytes =
             combined.chunks().map(size::estimate).sum::<u64>() + passed.chunks().map(size::estimate).sum::<u64>();
         Stored { rows: combined_rows + passed_rows, bytes, data: Arc::new(CombineBlocks { combined, passed }) }
+    }
+}
+
+/// Merges one row into the table.
+#[inline]
+fn merge<K, V, C, A, S>(table: &mut Table<K, S>, aggregator: &A, hash: u64, row: impl Entry<K, V>)
+where
+    A: Aggregator<V, C>,
+    S: Cell<C>,
+{
+    match table.find(hash, |key| row.is(key)) {
+        Ok(cell) => cell.update(|sum| aggregator.merge_value(sum, row.value())),
+        Err(free) => {
+            let (key, value) = row.into_pair();
+            table.insert(free, hash, key, S::new(aggregator.create(value)));
+        }
     }
 }
