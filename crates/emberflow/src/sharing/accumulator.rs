@@ -69,7 +69,7 @@ pub trait Accumulate: Send + Sync + 'static {
     /// Adds an input to what an attempt, or the driver, has so far.
     fn add(&self, value: &mut Self::Value, input: Self::Input);
 
-    /// Adds what a whole attempt has added.
+    /// Adds what a whole attempt has added. Must not ask for the value of the same accumulator: it is locked meanwhile.
     fn merge(&self, value: &mut Self::Value, other: Self::Value);
 }
 
