@@ -1,7 +1,7 @@
 //! How fast is emberflow against the two programs that one would write by hand, on the same data, in the same run?
 //!
 //! ```text
-//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [W4] [W5] [tasks] [start] [--rounds N] [--scale F] [--workers N]
+//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [W4] [W5] [tasks] [start] [skew] [scaling] [--rounds N] [--scale F] [--workers N]
 //! ```
 //!
 //! Programs take turns, twice each, of which the second time counts, so that a noisy machine is unkind to all of them
@@ -32,6 +32,9 @@ use crate::baselines::{data, idiom, limit};
 
 /// The workloads; W2s is W2 with every word a `String`.
 const WORKLOADS: [&str; 7] = ["W1", "W2", "W2s", "W3a", "W3b", "W4", "W5"];
+
+/// What is measured against another run of ours.
+const EXTRAS: [&str; 4] = ["tasks", "start", "skew", "scaling"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
@@ -101,6 +104,12 @@ fn main() -> ExitCode {
     if chosen("start") {
         start(&options);
     }
+    if chosen("skew") {
+        skew(&options);
+    }
+    if chosen("scaling") {
+        scaling(&options);
+    }
     ExitCode::SUCCESS
 }
 
@@ -121,10 +130,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 let name = arguments.next().unwrap_or_default();
                 options.child = PROGRAMS.into_iter().find(|program| program.name() == name);
             }
-            name if WORKLOADS.contains(&name) || ["tasks", "start"].contains(&name) => {
+            name if WORKLOADS.contains(&name) || EXTRAS.contains(&name) => {
                 options.chosen.push(name.to_owned());
             }
-            other => return Err(format!("{other}? give one of {WORKLOADS:?}, tasks or start")),
+            other => return Err(format!("{other}? give one of {WORKLOADS:?} or {EXTRAS:?}")),
         }
     }
     Ok(options)
@@ -347,4 +356,86 @@ fn start(options: &Options) {
     let mut times: Vec<f64> = times.collect();
     times.sort_by(f64::total_cmp);
     println!("start to first result: {:.2} ms", times[times.len() / 2] * 1e3);
+}
+
+/// A run of ours that is measured against others of ours.
+type Run<'a> = (&'a str, Box<dyn Fn() + 'a>);
+
+/// Median seconds of each run; they take turns, twice each, of which the second time counts.
+fn medians(options: &Options, runs: &[Run<'_>]) -> Vec<f64> {
+    let mut times = vec![Vec::new(); runs.len()];
+    for _ in 0..options.rounds {
+        for ((_, run), times) in runs.iter().zip(&mut times) {
+            run();
+            let began = Instant::now();
+            run();
+            times.push(began.elapsed().as_secs_f64());
+        }
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    times.into_iter().map(median).collect()
+}
+
+/// What keys cost that are not spread evenly: time over that of the first run.
+fn skew(options: &Options) {
+    let ctx = Context::local(options.workers).expect("a context starts");
+    let scaled = |rows: f64| (rows * options.scale) as usize;
+    let even = data::pairs(scaled(20e6), scaled(4e6) as u64);
+    let half = (0_u64..).zip(&even).map(|(at, row)| if at % 2 == 0 { (7, row.1) } else { *row }).collect::<Vec<_>>();
+    let [even, half] = [even, half].map(|rows| ctx.parallelize(rows));
+    let sum = |rows: &Rdd<(u64, u64)>| {
+        black_box(engine::w3(rows).expect("W3 runs"));
+    };
+    let runs: [Run<'_>; 2] =
+        [("even keys", Box::new(|| sum(&even))), ("one key holds half of the rows", Box::new(|| sum(&half)))];
+    print_against_first("reduce_by_key", &runs, &medians(options, &runs));
+    let random = data::numbers(scaled(10e6));
+    let rows = random.len() as u64;
+    let inputs = [random, (0..rows).collect(), (0..rows).rev().collect(), vec![7; rows as usize]];
+    let [random, up, down, equal] = inputs.map(|rows| ctx.parallelize(rows));
+    let sort = |rows: &Rdd<u64>| {
+        black_box(engine::w4(rows).expect("W4 runs"));
+    };
+    let runs: [Run<'_>; 4] = [
+        ("random", Box::new(|| sort(&random))),
+        ("sorted", Box::new(|| sort(&up))),
+        ("reversed", Box::new(|| sort(&down))),
+        ("all equal", Box::new(|| sort(&equal))),
+    ];
+    print_against_first("sort_by", &runs, &medians(options, &runs));
+}
+
+/// What a second worker brings.
+fn scaling(options: &Options) {
+    let scaled = |rows: f64| (rows * options.scale) as usize;
+    let [one, two] = [1, 2].map(|workers| Context::local(workers).expect("a context starts"));
+    let text = text_file(scaled(400e6) as u64);
+    let words = |ctx: &Context| {
+        black_box(engine::w2(ctx, &text).expect("W2 runs"));
+    };
+    let runs: [Run<'_>; 2] = [("2 workers", Box::new(|| words(&two))), ("1 worker", Box::new(|| words(&one)))];
+    print_against_first("W2", &runs, &medians(options, &runs));
+    let pairs = data::pairs(scaled(20e6), scaled(4e6) as u64);
+    let [sums_one, sums_two] = [&one, &two].map(|ctx| ctx.parallelize(pairs.clone()));
+    let sum = |rows: &Rdd<(u64, u64)>| {
+        black_box(engine::w3(rows).expect("W3 runs"));
+    };
+    let runs: [Run<'_>; 2] = [("2 workers", Box::new(|| sum(&sums_two))), ("1 worker", Box::new(|| sum(&sums_one)))];
+    print_against_first("W3b", &runs, &medians(options, &runs));
+    let numbers = data::numbers(scaled(10e6));
+    let [sort_one, sort_two] = [&one, &two].map(|ctx| ctx.parallelize(numbers.clone()));
+    let sort = |rows: &Rdd<u64>| {
+        black_box(engine::w4(rows).expect("W4 runs"));
+    };
+    let runs: [Run<'_>; 2] = [("2 workers", Box::new(|| sort(&sort_two))), ("1 worker", Box::new(|| sort(&sort_one)))];
+    print_against_first("W4", &runs, &medians(options, &runs));
+}
+
+fn print_against_first(what: &str, runs: &[Run<'_>], seconds: &[f64]) {
+    for ((name, _), time) in runs.iter().zip(seconds) {
+        println!("{what}, {name}: {time:.3} s, {:.2} of the first", time / seconds[0]);
+    }
 }
