@@ -531,9 +531,9 @@ fn a_damaged_checkpoint_is_an_error_that_names_the_file_and_the_byte() {
     flipped[40] ^= 1;
     let mut events = world.events();
     for (bytes, reason) in [
-        (flipped, "part-00002: damaged at byte 16: the checksum of the frame is wrong"),
-        (whole[..50].to_vec(), "part-00002: damaged at byte 50: it has 50 bytes instead of"),
-        (whole[..7].to_vec(), "part-00002: damaged at byte 0: the file ends within the header"),
+        (flipped, "part-00002, byte 27: damaged: the checksum is another"),
+        (whole[..50].to_vec(), "part-00002, byte 50: it has 50 bytes instead of"),
+        (whole[..7].to_vec(), "part-00002, byte 0: not a file of rows that emberflow has written"),
     ] {
         fs::write(&file, bytes).unwrap();
         let error = rows.count().unwrap_err().to_string();
@@ -561,7 +561,7 @@ fn what_is_no_checkpoint_or_one_of_other_rows_is_refused_at_once() {
     assert!(error.contains("its rows are u64, not (String, u64)"), "{error}");
     fs::write(path.join("_manifest"), "{}").unwrap();
     let error = world.checkpoint_file::<u64>(&path).unwrap_err().to_string();
-    assert!(error.contains("_manifest: damaged at byte 0"), "{error}");
+    assert!(error.contains("_manifest, byte 0: not a file of rows"), "{error}");
     fs::write(world.files().join("file"), "").unwrap();
     assert!(matches!(world.set_checkpoint_dir(world.files().join("file")), Err(Error::InvalidSetting { .. })));
 }
@@ -635,10 +635,10 @@ fn rows_that_cannot_be_written_fail_the_checkpoint_once() {
     let world = World::new(1);
     world.set_checkpoint_dir(world.files()).unwrap();
     let error = world.parallelize_into(vec![Sour], 1).checkpoint().unwrap_err().to_string();
-    assert!(error.contains("failed after 1 attempt") && error.contains("cannot write row 0 of"), "{error}");
+    assert!(error.contains("failed after 1 attempt") && error.contains("row 0 cannot be written:"), "{error}");
     let large = world.parallelize_into(vec![()], 1).map(|()| "x".repeat((64 << 20) + 1));
     let error = large.checkpoint().unwrap_err().to_string();
-    assert!(error.contains("can have 67108864 at most"), "{error}");
+    assert!(error.contains("67108864 is the most that can be read back"), "{error}");
     assert_eq!(large.local_checkpoint().unwrap().count().unwrap(), 1);
 }
 

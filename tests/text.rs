@@ -326,5 +326,6 @@ fn blocks_hold_all_lines_once_whatever_their_size_and_the_pieces() {
     let error = world.text_files(&[&path], &short).unwrap().collect().unwrap_err().to_string();
     assert!(error.contains("a line of more than 20 bytes"), "{error}");
     let enough = TextOptions::new().max_line_bytes(40).block_bytes(1000);
-    assert!(world.text_files(&[&path], &enough).unwrap().count().is_ok());
+    let blocks = world.text_files(&[&path], &enough).unwrap().collect().unwrap();
+    assert_eq!(blocks.iter().flat_map(|block| block.lines()).collect::<Vec<_>>(), lines);
 }

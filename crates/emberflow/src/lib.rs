@@ -28,10 +28,9 @@
 
 mod action;
 mod context;
-mod frames;
 mod labels;
-mod object_file;
 mod rdd;
+mod row_file;
 mod sharing;
 mod shuffle;
 mod sink;

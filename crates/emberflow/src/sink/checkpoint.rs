@@ -16,12 +16,15 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::text::Output;
+use super::{
+    object::write_part,
+    text::{Output, PartError},
+};
 use crate::{
     action::Action,
-    frames::{FrameError, Writer},
     rdd::Rdd,
-    source::{self, MANIFEST, Manifest, Part, row_type},
+    row_file::{RowFileError, Writer, Written, name_of},
+    source::{self, MANIFEST, Manifest, Part},
 };
 
 impl<T: ExchangeData> Rdd<T> {
@@ -83,19 +86,15 @@ impl<T: ExchangeData> Rdd<T> {
             let dir = rdd.next_checkpoint()?;
             let output = Output::begin(&dir, rdd.id().get())?;
             let unfinished = Arc::clone(&output.unfinished);
-            let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), move |partition, mut rows, cx| {
-                let task = cx.identity().task.get();
-                let path = unfinished.join(format!("part-{partition:05}.task-{task}"));
-                let mut file = Writer::create(&path, partition).map_err(unwritable)?;
-                while let Some(batch) = rows.next()? {
-                    cx.check_cancelled()?;
-                    batch.as_slice().iter().try_for_each(|row| file.write(row)).map_err(unwritable)?;
-                }
-                let (rows, bytes) = file.finish().map_err(unwritable)?;
+            let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), move |partition, rows, cx| {
+                let path = unfinished.join(format!("part-{partition:05}.attempt-{}", cx.attempt()));
+                let Written { file, rows, bytes } = write_part(&path, partition, rows, cx)?;
+                let failed = |source| TaskError::io(PartError { path: path.clone(), source });
+                file.sync_all().map_err(failed)?;
                 Ok(((path, Part { rows, bytes }), rows))
             });
             let (paths, parts): (Vec<PathBuf>, Vec<Part>) = parts.await?.into_iter().unzip();
-            let manifest = Manifest { row_type: row_type::<T>(), parts };
+            let manifest = Manifest { row_type: name_of::<T>(), parts };
             write_manifest(&output.unfinished, &manifest)?;
             output.commit(&paths)?;
             source::checkpoint_files(rdd.shared(), info, &dir, rdd.node().placement.clone())
@@ -209,17 +208,9 @@ fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<()> {
     let path = dir.join(MANIFEST);
     let write = || {
         let mut file = Writer::create(&path, 0)?;
-        file.write(manifest)?;
+        file.push(manifest)?;
         file.finish()
     };
-    write().map(|_| ()).map_err(|error: FrameError| Error::File {
-        what: "cannot write",
-        path: path.clone(),
-        source: Arc::new(std::io::Error::other(error)),
-    })
-}
-
-/// A row that cannot be serialised will not be so next time; a full disk may have room.
-fn unwritable(error: FrameError) -> TaskError {
-    if matches!(error, FrameError::Io { .. }) { TaskError::io(error) } else { TaskError::rejected(error) }
+    let written = write().map_err(RowFileError::into_io).and_then(|written| written.file.sync_all());
+    written.map_err(|source| Error::File { what: "cannot write", path: path.clone(), source: Arc::new(source) })
 }

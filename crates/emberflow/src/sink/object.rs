@@ -1,18 +1,21 @@
 //! `save_as_object_file`: serialised rows, a file a partition, the whole or nothing.
 
-use std::{fs::File, io::BufWriter, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use emberflow_core::{
+    batch::BoxStream,
     data::ExchangeData,
     error::{Result, TaskError},
+    ids::PartitionIndex,
     place::{OpInfo, Place},
+    task::TaskContext,
 };
 
-use super::text::{Output, PartError};
+use super::text::Output;
 use crate::{
     action::Action,
-    object_file::{ObjectFileError, ObjectWriter},
     rdd::Rdd,
+    row_file::{Writer, Written},
 };
 
 impl<T: ExchangeData> Rdd<T> {
@@ -62,23 +65,27 @@ impl<T: ExchangeData> Rdd<T> {
         Action::start(&self.shared().engine, |driver| async move {
             let output = Output::begin(&path, rdd.id().get())?;
             let dir = Arc::clone(&output.unfinished);
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, mut rows, cx| {
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, rows, cx| {
                 let path = dir.join(format!("part-{partition:05}.attempt-{}", cx.attempt()));
-                let failed = |source| TaskError::io(PartError { path: path.clone(), source });
-                let file = BufWriter::with_capacity(256 << 10, File::create(&path).map_err(failed)?);
-                let mut writer = ObjectWriter::new::<T>(file, &path).map_err(not_written)?;
-                while let Some(batch) = rows.next()? {
-                    cx.check_cancelled()?;
-                    batch.as_slice().iter().try_for_each(|row| writer.push(row)).map_err(not_written)?;
-                }
-                let (_, count) = writer.finish().map_err(not_written)?;
-                Ok((path, count))
+                let Written { rows, .. } = write_part(&path, partition, rows, cx)?;
+                Ok((path, rows))
             });
             output.commit(&parts.await?)
         })
     }
 }
 
-fn not_written(error: ObjectFileError) -> TaskError {
-    if error.is_permanent() { TaskError::rejected(error) } else { TaskError::io(error) }
+/// Writes the rows of one partition into a file of their own.
+pub(super) fn write_part<T: ExchangeData>(
+    path: &Path,
+    partition: PartitionIndex,
+    mut rows: BoxStream<T>,
+    cx: &TaskContext,
+) -> Result<Written, TaskError> {
+    let mut file = Writer::create(path, partition).map_err(|error| error.unwritten())?;
+    while let Some(batch) = rows.next()? {
+        cx.check_cancelled()?;
+        batch.as_slice().iter().try_for_each(|row| file.push(row)).map_err(|error| error.unwritten())?;
+    }
+    file.finish().map_err(|error| error.unwritten())
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use emberflow_core::{
-    batch::{AnyStream, Batch, SharedRows, SharedStream, Stream},
+    batch::{AnyStream, SharedRows, SharedStream},
     data::{Data, ExchangeData},
     error::{Error, Result, TaskError},
     ids::PartitionIndex,
@@ -16,14 +16,14 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     partitioner::Placement,
     place::OpInfo,
-    task::{Marker, TaskContext},
 };
 use serde::{Deserialize, Serialize};
 
+use super::object::FileRows;
 use crate::{
     context::{NodeSpec, Shared},
-    frames::{FrameError, Reader},
     rdd::Rdd,
+    row_file::{Reader, RowFileError, name_of},
 };
 
 /// The name of the file that says what a checkpoint holds.
@@ -48,19 +48,6 @@ fn part_of(dir: &Path, partition: PartitionIndex) -> PathBuf {
     dir.join(format!("part-{partition:05}"))
 }
 
-/// The name of a row type without its modules, which may differ from program to program.
-pub(crate) fn row_type<T>() -> String {
-    bare(std::any::type_name::<T>())
-}
-
-fn bare(name: &str) -> String {
-    let mut bare = String::with_capacity(name.len());
-    for piece in name.split_inclusive(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
-        bare.push_str(piece.rsplit("::").next().unwrap_or(piece));
-    }
-    bare
-}
-
 /// The RDD of a checkpoint at `dir`.
 pub(crate) fn checkpoint_files<T: ExchangeData>(
     shared: &Arc<Shared>,
@@ -73,15 +60,15 @@ pub(crate) fn checkpoint_files<T: ExchangeData>(
         path: dir.to_owned(),
         source: Arc::new(source),
     };
-    let read = || Reader::<Manifest>::open(&dir.join(MANIFEST), 0, None)?.next_rows(2);
-    let manifest = read().map_err(|error| match error {
-        FrameError::Io { source, .. } => failed(source),
-        error => failed(io::Error::new(io::ErrorKind::InvalidData, error)),
-    })?;
+    let read = || {
+        let mut manifest = Reader::<Manifest>::open(&dir.join(MANIFEST), None)?;
+        std::iter::from_fn(|| manifest.next_row().transpose()).collect::<Result<Vec<_>, RowFileError>>()
+    };
+    let manifest = read().map_err(|error| failed(error.into_io()))?;
     let invalid = |reason: String| failed(io::Error::new(io::ErrorKind::InvalidData, reason));
     let [Manifest { row_type: found, parts }] = <[Manifest; 1]>::try_from(manifest)
         .map_err(|manifests| invalid(format!("its manifest has {} entries instead of one", manifests.len())))?;
-    let wanted = row_type::<T>();
+    let wanted = name_of::<T>();
     if found != wanted {
         return Err(invalid(format!("its rows are {found}, not {wanted}; read them as what they were written as")));
     }
@@ -102,31 +89,10 @@ struct Files<T> {
 
 impl<T: ExchangeData> Operator for Files<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
-        let (task, marker) = (inputs.task().clone(), inputs.marker());
-        marker.enter();
-        let file = Reader::<T>::open(&part_of(&self.dir, partition), partition, Some(self.parts[partition].bytes));
-        let batch_rows = task.batch_rows_of::<T>();
-        Ok(AnyStream::new(FileRows { file: file.map_err(unreadable)?, batch_rows, task, marker }))
-    }
-}
-
-fn unreadable(error: FrameError) -> TaskError {
-    if error.is_permanent() { TaskError::io_permanent(error) } else { TaskError::io(error) }
-}
-
-struct FileRows<T> {
-    file: Reader<T>,
-    batch_rows: usize,
-    task: TaskContext,
-    marker: Marker,
-}
-
-impl<T: ExchangeData> Stream<T> for FileRows<T> {
-    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
-        self.task.check_cancelled()?;
-        self.marker.enter();
-        let rows = self.file.next_rows(self.batch_rows).map_err(unreadable)?;
-        Ok((!rows.is_empty()).then_some(Batch::Owned(rows)))
+        inputs.marker().enter();
+        let expected = Some((partition, self.parts[partition].bytes));
+        let rows = Reader::<T>::open(&part_of(&self.dir, partition), expected);
+        Ok(AnyStream::new(FileRows::new(rows.map_err(RowFileError::unread)?, inputs)))
     }
 }
 
@@ -151,19 +117,5 @@ impl<T: Data> Operator for Kept<T> {
         let rows = &self.0[partition];
         let rows = SharedRows::new(Arc::clone(rows), 0..rows.len());
         Ok(AnyStream::new(SharedStream::new(vec![rows], inputs.task().batch_rows_of::<T>())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bare;
-
-    #[test]
-    fn a_row_type_is_named_without_its_modules() {
-        assert_eq!(
-            bare("(u64, alloc::vec::Vec<a::b_1::Row<core::option::Option<&str>>>)"),
-            "(u64, Vec<Row<Option<&str>>>)"
-        );
-        assert_eq!(bare("u64"), "u64");
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use emberflow_core::{data::Data, operator::Operator, place::OpInfo};
 
 pub(crate) use self::{
-    checkpoint::{MANIFEST, Manifest, Part, checkpoint_files, kept, row_type},
+    checkpoint::{MANIFEST, Manifest, Part, checkpoint_files, kept},
     collection::parallelize,
     custom::custom,
     object::object_files,

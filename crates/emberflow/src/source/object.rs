@@ -1,6 +1,6 @@
 //! `object_file`: rows that `save_as_object_file` wrote, a file a partition.
 
-use std::{fs::File, io::BufReader, marker::PhantomData, path::Path, sync::Arc};
+use std::{marker::PhantomData, path::Path, sync::Arc};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, Stream, buffers},
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     context::Shared,
-    object_file::{ObjectFileError, ObjectReader},
     rdd::Rdd,
+    row_file::{Reader, RowFileError},
 };
 
 pub(crate) fn object_files<T: ExchangeData>(shared: &Arc<Shared>, info: OpInfo, path: &Path) -> Result<Rdd<T>> {
@@ -42,32 +42,35 @@ impl<T: ExchangeData> Operator for ObjectFiles<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         inputs.marker().enter();
         let input = &self.files[partition];
-        let file = BufReader::with_capacity(256 << 10, input.open().map_err(FileFault::into_task_error)?);
-        let reader = ObjectReader::<T, _>::new(file, Arc::clone(&input.path), input.bytes).map_err(not_read)?;
-        Ok(AnyStream::new(ObjectStream { reader, task: inputs.task().clone(), marker: inputs.marker() }))
+        let file = input.open().map_err(FileFault::into_task_error)?;
+        let rows = Reader::<T>::new(file, &input.path, None);
+        Ok(AnyStream::new(FileRows::new(rows.map_err(RowFileError::unread)?, inputs)))
     }
 }
 
-struct ObjectStream<T> {
-    reader: ObjectReader<T, BufReader<File>>,
+/// The rows of one file, batch by batch.
+pub(super) struct FileRows<T> {
+    rows: Reader<T>,
     task: TaskContext,
     marker: Marker,
 }
 
-impl<T: ExchangeData> Stream<T> for ObjectStream<T> {
+impl<T> FileRows<T> {
+    pub(super) fn new(rows: Reader<T>, inputs: &Inputs<'_>) -> Self {
+        Self { rows, task: inputs.task().clone(), marker: inputs.marker() }
+    }
+}
+
+impl<T: ExchangeData> Stream<T> for FileRows<T> {
     fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
         self.task.check_cancelled()?;
         self.marker.enter();
         let mut rows = buffers::take();
         while rows.len() < self.task.batch_rows_of::<T>()
-            && let Some(row) = self.reader.next_row().map_err(not_read)?
+            && let Some(row) = self.rows.next_row().map_err(RowFileError::unread)?
         {
             rows.push(row);
         }
         Ok((!rows.is_empty()).then_some(Batch::Owned(rows)))
     }
-}
-
-fn not_read(error: ObjectFileError) -> TaskError {
-    if error.is_permanent() { TaskError::io_permanent(error) } else { TaskError::io(error) }
 }
