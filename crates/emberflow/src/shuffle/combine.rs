@@ -22,7 +22,7 @@ use emberflow_core::{
 
 use super::{
     IntoPartitioning, Partitioning, dependency,
-    map_side::{CombineBlocks, Combining, MapSide, Pair, Pairs},
+    map_side::{CombineBlocks, Combining, Entry, MapSide, Pair, Pairs, merge},
     pieces::{self, Chunks, Pieces},
     table::{Cell, Plain, Table, Taken},
 };
@@ -61,7 +61,7 @@ where
         Dependency::Narrow(Arc::clone(parent.node()))
     } else {
         let (aggregator, hasher) = (Arc::clone(&aggregator), hasher.clone());
-        let writer = CombineWriter { aggregator, hasher, partitioning, map_side, types: PhantomData };
+        let writer = CombineWriter { feed: AsTheyAre, aggregator, hasher, partitioning, map_side, types: PhantomData };
         dependency(parent, info.clone(), writer)
     };
     let reader = CombineReader::<K, V, C, A> { aggregator, hasher, types: PhantomData };
@@ -89,8 +89,8 @@ where
     let placement = partitioning.placement().clone();
     let aggregator = Arc::new(aggregator);
     let reader = CombineReader { aggregator: Arc::clone(&aggregator), hasher: hasher.clone(), types: PhantomData };
-    let writer = CombineWriter { aggregator, hasher, partitioning, map_side: MapSide::Combine, types: PhantomData };
-    let writer = EmitWriter { emit, writer, types: PhantomData };
+    let (feed, map_side) = (Emit(emit, PhantomData), MapSide::Combine);
+    let writer = CombineWriter { feed, aggregator, hasher, partitioning, map_side, types: PhantomData };
     let dependency = dependency(parent, info.clone(), writer);
     reduced(parent, info, dependency, placement, reader)
 }
@@ -118,20 +118,76 @@ where
     })
 }
 
-struct CombineWriter<K, V, C, A> {
+/// How the rows of a batch are given to the map side's table.
+trait Feed<T, K, V>: Send + Sync + 'static {
+    fn feed<C, A, S>(&self, batch: Batch<T>, to: &mut Combining<'_, K, V, C, A, S>)
+    where
+        C: ExchangeData,
+        A: Aggregator<V, C>,
+        S: Cell<C>;
+}
+
+/// Rows that are pairs.
+struct AsTheyAre;
+
+impl<K: Key, V: ExchangeData> Feed<(K, V), K, V> for AsTheyAre {
+    fn feed<C, A, S>(&self, batch: Batch<(K, V)>, to: &mut Combining<'_, K, V, C, A, S>)
+    where
+        C: ExchangeData,
+        A: Aggregator<V, C>,
+        S: Cell<C>,
+    {
+        match batch {
+            Batch::Owned(mut rows) => {
+                to.add(rows.drain(..));
+                buffers::give(rows);
+            }
+            Batch::Shared(rows) => to.add(rows.as_slice().iter()),
+        }
+    }
+}
+
+/// Pairs that a function makes of each row, and whose keys it may borrow from it.
+struct Emit<E, Q: ?Sized>(E, PhantomData<fn(&Q)>);
+
+impl<T, K, Q, V, E> Feed<T, K, V> for Emit<E, Q>
+where
+    T: Data,
+    K: Key + Borrow<Q> + for<'q> From<&'q Q>,
+    Q: Eq + Hash + ?Sized + 'static,
+    V: ExchangeData,
+    E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
+{
+    fn feed<C, A, S>(&self, batch: Batch<T>, to: &mut Combining<'_, K, V, C, A, S>)
+    where
+        C: ExchangeData,
+        A: Aggregator<V, C>,
+        S: Cell<C>,
+    {
+        let mut merge = |pairs: &mut Vec<Pair<'_, Q, V>>| to.add(pairs.drain(..));
+        let mut pairs = Pairs::new(&mut merge);
+        batch.as_slice().iter().for_each(|row| (self.0)(row, &mut pairs));
+        pairs.flush();
+    }
+}
+
+struct CombineWriter<T, K, V, C, A, F> {
+    feed: F,
     aggregator: Arc<A>,
     hasher: KeyHasher,
     partitioning: Partitioning<K>,
     map_side: MapSide,
-    types: PhantomData<fn(V) -> C>,
+    types: PhantomData<fn(T, V) -> C>,
 }
 
-impl<K, V, C, A> StoreWriter for CombineWriter<K, V, C, A>
+impl<T, K, V, C, A, F> StoreWriter for CombineWriter<T, K, V, C, A, F>
 where
+    T: Data,
     K: Key,
     V: ExchangeData,
     C: ExchangeData,
     A: Aggregator<V, C>,
+    F: Feed<T, K, V>,
 {
     fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
         let rows = input.downcast()?;
@@ -139,76 +195,23 @@ where
     }
 }
 
-impl<K, V, C, A> CombineWriter<K, V, C, A>
+impl<T, K, V, C, A, F> CombineWriter<T, K, V, C, A, F>
 where
+    T: Data,
     K: Key,
     V: ExchangeData,
     C: ExchangeData,
     A: Aggregator<V, C>,
+    F: Feed<T, K, V>,
 {
-    fn write_in<S: Cell<C>>(&self, mut rows: BoxStream<(K, V)>, cx: &TaskContext) -> Result<Stored, TaskError> {
+    fn write_in<S: Cell<C>>(&self, mut rows: BoxStream<T>, cx: &TaskContext) -> Result<Stored, TaskError> {
         let mut side: Combining<'_, K, V, C, A, S> =
             Combining::new(&*self.aggregator, &self.hasher, &self.partitioning, self.map_side);
         let marker = cx.sink_marker();
         while let Some(batch) = rows.next()? {
             cx.check_cancelled()?;
             marker.enter();
-            match batch {
-                Batch::Owned(mut rows) => {
-                    side.add(rows.drain(..));
-                    buffers::give(rows);
-                }
-                Batch::Shared(rows) => side.add(rows.as_slice().iter()),
-            }
-        }
-        Ok(side.finish())
-    }
-}
-
-/// As [`CombineWriter`], of pairs that `emit` makes of each row, and whose keys it may borrow from it.
-struct EmitWriter<T, K, Q: ?Sized, V, C, A, E> {
-    emit: E,
-    writer: CombineWriter<K, V, C, A>,
-    types: PhantomData<fn(T, &Q)>,
-}
-
-impl<T, K, Q, V, C, A, E> StoreWriter for EmitWriter<T, K, Q, V, C, A, E>
-where
-    T: Data,
-    K: Key + Borrow<Q> + for<'q> From<&'q Q>,
-    Q: Eq + Hash + ?Sized + 'static,
-    V: ExchangeData,
-    C: ExchangeData,
-    A: Aggregator<V, C>,
-    E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
-{
-    fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let rows = input.downcast()?;
-        if mem::needs_drop::<C>() { self.write_in::<Taken<C>>(rows, cx) } else { self.write_in::<Plain<C>>(rows, cx) }
-    }
-}
-
-impl<T, K, Q, V, C, A, E> EmitWriter<T, K, Q, V, C, A, E>
-where
-    T: Data,
-    K: Key + Borrow<Q> + for<'q> From<&'q Q>,
-    Q: Eq + Hash + ?Sized + 'static,
-    V: ExchangeData,
-    C: ExchangeData,
-    A: Aggregator<V, C>,
-    E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
-{
-    fn write_in<S: Cell<C>>(&self, mut rows: BoxStream<T>, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let CombineWriter { aggregator, hasher, partitioning, map_side, .. } = &self.writer;
-        let mut side: Combining<'_, K, V, C, A, S> = Combining::new(&**aggregator, hasher, partitioning, *map_side);
-        let marker = cx.sink_marker();
-        while let Some(batch) = rows.next()? {
-            cx.check_cancelled()?;
-            marker.enter();
-            let mut merge = |pairs: &mut Vec<Pair<'_, Q, V>>| side.add(pairs.drain(..));
-            let mut pairs = Pairs::new(&mut merge);
-            batch.as_slice().iter().for_each(|row| (self.emit)(row, &mut pairs));
-            pairs.flush();
+            self.feed.feed(batch, &mut side);
         }
         Ok(side.finish())
     }
@@ -331,13 +334,7 @@ where
                 Err(free) => table.insert(free, hash, key.clone(), S::new(value.clone())),
             }
         });
-        input.passed.take(piece).for_each(|(key, value)| {
-            let (hash, value) = (hasher.hash(key), value.clone());
-            match table.find(hash, |k| k == key) {
-                Ok(cell) => cell.update(|sum| aggregator.merge_value(sum, value)),
-                Err(free) => table.insert(free, hash, key.clone(), S::new(aggregator.create(value))),
-            }
-        });
+        input.passed.take(piece).for_each(|row| merge(&mut table, &**aggregator, row.hash(hasher), row));
         let rows = table.take();
         (self.table, self.input) = (table, Some(input));
         Ok(Some(rows.into_iter().filter_map(|(key, cell)| cell.into_inner().map(|value| (key, value))).collect()))

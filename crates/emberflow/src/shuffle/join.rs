@@ -296,6 +296,7 @@ where
                             let done = probe.left::<V, J>(|at| rows.get(at), &self.hasher, &mut out, self.batch_rows);
                             State::Streaming { left, batch: (!done).then_some(batch), probe }
                         }
+                        // What is left is what right rows without a match give: as of the last piece.
                         None => State::Pieces {
                             left: Pieces::none(),
                             right: Pieces::none(),

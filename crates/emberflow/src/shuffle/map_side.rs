@@ -345,7 +345,7 @@ where
 
 /// Merges one row into the table.
 #[inline]
-fn merge<K, V, C, A, S>(table: &mut Table<K, S>, aggregator: &A, hash: u64, row: impl Entry<K, V>)
+pub(super) fn merge<K, V, C, A, S>(table: &mut Table<K, S>, aggregator: &A, hash: u64, row: impl Entry<K, V>)
 where
     A: Aggregator<V, C>,
     S: Cell<C>,
