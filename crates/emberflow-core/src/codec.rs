@@ -1,4 +1,4 @@
-//! The one place that knows bincode: environments of operators today, spilled rows later.
+//! The one place that knows bincode: environments of operators, rows in files, and spilled rows later.
 //!
 //! Integers have a fixed length, measured six times as fast as the variable-length default. Nothing is decoded without
 //! a limit, since a damaged length would otherwise be allocated as it stands.

@@ -1,4 +1,4 @@
-//! More sources: whole files, files of serialised rows, random numbers.
+//! Sources without settings of their own: whole files, files of serialised rows, random numbers.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
-//! `filter` and `filter_with`: the rows that satisfy a predicate.
+//! `filter`, `filter_with` and `filter_by_range`: the rows that satisfy a predicate.
 
-use std::mem;
+use std::{mem, ops::RangeBounds};
 
 use emberflow_core::{
     batch::Batch,
@@ -48,7 +48,7 @@ impl<T: Data> Rdd<T> {
         self.filter_info(info, move |row| f(&env, row))
     }
 
-    pub(super) fn filter_info(&self, info: OpInfo, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Rdd<T> {
+    fn filter_info(&self, info: OpInfo, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Rdd<T> {
         let f = share(f);
         self.batches(info, self.node().placement.clone(), move |_| {
             let f = f.clone();
@@ -68,6 +68,25 @@ impl<T: Data> Rdd<T> {
 
 /// `Vec::retain` without a branch that depends on the rows: each row is moved to the end of those that are kept, and
 /// that end moves on if the row is one of them. For rows that need no drop, where moving is cheaper than guessing.
+impl<K: Data + PartialOrd, V: Data> Rdd<(K, V)> {
+    /// The rows whose keys lie in a range.
+    ///
+    /// Narrow. All partitions are read.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range(0..9_u64).map(|n| (n, ()));
+    /// assert_eq!(rows.filter_by_range(2..=4).keys().collect()?, [2, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn filter_by_range<R: RangeBounds<K> + Send + Sync + 'static>(&self, keys: R) -> Rdd<(K, V)> {
+        let info = OpInfo::new("filter_by_range", Place::caller());
+        self.filter_info(info, move |(key, _)| keys.contains(key))
+    }
+}
+
 fn compact<T>(mut rows: Vec<T>, keep: impl Fn(&T) -> bool) -> Vec<T> {
     let mut kept = 0;
     for at in 0..rows.len() {

@@ -1,4 +1,4 @@
-//! `top` and `take_ordered`: the largest and the smallest rows, without sorting all.
+//! `top` and `take_ordered`, `min` and `max`: the largest and the smallest rows, without sorting all.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -12,6 +12,128 @@ use super::Rdd;
 use crate::action::Action;
 
 impl<T: ExchangeData> Rdd<T> {
+    /// The smallest row, the first of several; `None` if there is no row.
+    ///
+    /// Action.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).min()?, Some(1));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min(&self) -> Result<Option<T>>
+    where
+        T: Ord,
+    {
+        self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a }).wait()
+    }
+
+    /// The largest row, the first of several; `None` if there is no row.
+    ///
+    /// Action.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).max()?, Some(3));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max(&self) -> Result<Option<T>>
+    where
+        T: Ord,
+    {
+        self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a }).wait()
+    }
+
+    /// The row with the smallest key, the first of several; `None` if there is no row.
+    ///
+    /// Action.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec!["flow".to_owned(), "ember".to_owned()]);
+    /// assert_eq!(words.min_by_key(|word| word.len())?.as_deref(), Some("flow"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min_by_key<K, F>(&self, key: F) -> Result<Option<T>>
+    where
+        K: Ord,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("min_by_key", Place::caller()).with_code::<F>();
+        self.reduce_as(info, move |a, b| if key(&b) < key(&a) { b } else { a }).wait()
+    }
+
+    /// The row with the largest key, the first of several; `None` if there is no row.
+    ///
+    /// Action.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec!["flow".to_owned(), "ember".to_owned()]);
+    /// assert_eq!(words.max_by_key(|word| word.len())?.as_deref(), Some("ember"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max_by_key<K, F>(&self, key: F) -> Result<Option<T>>
+    where
+        K: Ord,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("max_by_key", Place::caller()).with_code::<F>();
+        self.reduce_as(info, move |a, b| if key(&b) > key(&a) { b } else { a }).wait()
+    }
+
+    /// As [`min`](Self::min), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(3..9_u64).min_async().wait()?, Some(3));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min_async(&self) -> Action<Option<T>>
+    where
+        T: Ord,
+    {
+        self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a })
+    }
+
+    /// As [`max`](Self::max), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(3..9_u64).max_async().wait()?, Some(8));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max_async(&self) -> Action<Option<T>>
+    where
+        T: Ord,
+    {
+        self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a })
+    }
+
     /// The `n` largest rows, the largest first; of equal ones, those that come first.
     ///
     /// Action. Holds about `2n` rows a partition, and all partitions' `n` at the end.

@@ -1,20 +1,16 @@
-//! `sort_by` and `sort_by_key`: all rows in order; `repartition_and_sort_within_partitions`; `min` and `max`.
+//! `sort_by` and `sort_by_key`: all rows in order; `repartition_and_sort_within_partitions`: those of each partition.
 
-use std::{cmp::Reverse, marker::PhantomData, ops::RangeBounds, sync::Arc};
+use std::{cmp::Reverse, marker::PhantomData, sync::Arc};
 
 use emberflow_core::{
-    data::{Data, ExchangeData, Key},
-    error::Result,
+    data::{ExchangeData, Key},
     place::{OpInfo, Place},
 };
 
 use super::Rdd;
-use crate::{
-    action::Action,
-    shuffle::{
-        self, IntoPartitioning,
-        sort::{ByFunction, ByPairKey},
-    },
+use crate::shuffle::{
+    self, IntoPartitioning,
+    sort::{ByFunction, ByPairKey},
 };
 
 impl<T: ExchangeData> Rdd<T> {
@@ -106,128 +102,6 @@ impl<T: ExchangeData> Rdd<T> {
         let down = move |row: &T| Reverse(key(row));
         shuffle::sort::sort(self, info, partitions, ByFunction(down, PhantomData))
     }
-
-    /// The smallest row, the first of several; `None` if there is no row.
-    ///
-    /// Action.
-    ///
-    /// # Errors
-    /// Those of all [actions](Rdd#actions).
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
-    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).min()?, Some(1));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn min(&self) -> Result<Option<T>>
-    where
-        T: Ord,
-    {
-        self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a }).wait()
-    }
-
-    /// The largest row, the first of several; `None` if there is no row.
-    ///
-    /// Action.
-    ///
-    /// # Errors
-    /// Those of all [actions](Rdd#actions).
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
-    /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).max()?, Some(3));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn max(&self) -> Result<Option<T>>
-    where
-        T: Ord,
-    {
-        self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a }).wait()
-    }
-
-    /// The row with the smallest key, the first of several; `None` if there is no row.
-    ///
-    /// Action.
-    ///
-    /// # Errors
-    /// Those of all [actions](Rdd#actions).
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
-    /// let words = ctx.parallelize(vec!["flow".to_owned(), "ember".to_owned()]);
-    /// assert_eq!(words.min_by_key(|word| word.len())?.as_deref(), Some("flow"));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn min_by_key<K, F>(&self, key: F) -> Result<Option<T>>
-    where
-        K: Ord,
-        F: Fn(&T) -> K + Send + Sync + 'static,
-    {
-        let info = OpInfo::new("min_by_key", Place::caller()).with_code::<F>();
-        self.reduce_as(info, move |a, b| if key(&b) < key(&a) { b } else { a }).wait()
-    }
-
-    /// The row with the largest key, the first of several; `None` if there is no row.
-    ///
-    /// Action.
-    ///
-    /// # Errors
-    /// Those of all [actions](Rdd#actions).
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
-    /// let words = ctx.parallelize(vec!["flow".to_owned(), "ember".to_owned()]);
-    /// assert_eq!(words.max_by_key(|word| word.len())?.as_deref(), Some("ember"));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn max_by_key<K, F>(&self, key: F) -> Result<Option<T>>
-    where
-        K: Ord,
-        F: Fn(&T) -> K + Send + Sync + 'static,
-    {
-        let info = OpInfo::new("max_by_key", Place::caller()).with_code::<F>();
-        self.reduce_as(info, move |a, b| if key(&b) > key(&a) { b } else { a }).wait()
-    }
-
-    /// As [`min`](Self::min), without waiting.
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
-    /// assert_eq!(ctx.range(3..9_u64).min_async().wait()?, Some(3));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn min_async(&self) -> Action<Option<T>>
-    where
-        T: Ord,
-    {
-        self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a })
-    }
-
-    /// As [`max`](Self::max), without waiting.
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
-    /// assert_eq!(ctx.range(3..9_u64).max_async().wait()?, Some(8));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn max_async(&self) -> Action<Option<T>>
-    where
-        T: Ord,
-    {
-        self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a })
-    }
 }
 
 impl<K: Ord + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
@@ -301,24 +175,5 @@ impl<K: Key + Ord, V: ExchangeData> Rdd<(K, V)> {
         let info = OpInfo::new("repartition_and_sort_within_partitions", Place::caller());
         let placed = shuffle::placed(self, &info, Some(&into.into_partitioning(&self.shared().hasher)));
         shuffle::sort::sort_within(&placed, info, Arc::new(ByPairKey { descending: false }))
-    }
-}
-
-impl<K: Data + PartialOrd, V: Data> Rdd<(K, V)> {
-    /// The rows whose keys lie in a range.
-    ///
-    /// Narrow. All partitions are read.
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
-    /// let rows = ctx.range(0..9_u64).map(|n| (n, ()));
-    /// assert_eq!(rows.filter_by_range(2..=4).keys().collect()?, [2, 3, 4]);
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn filter_by_range<R: RangeBounds<K> + Send + Sync + 'static>(&self, keys: R) -> Rdd<(K, V)> {
-        let info = OpInfo::new("filter_by_range", Place::caller());
-        self.filter_info(info, move |(key, _)| keys.contains(key))
     }
 }

@@ -1,4 +1,4 @@
-//! `object_file`: rows that `save_as_object_file` wrote, a file a partition.
+//! `object_file`: rows that `save_as_object_file` wrote, a file a partition; and the stream of one such file.
 
 use std::{marker::PhantomData, path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! `text_file`: lines of files, directories and globs.
+//! `text_file`: lines of files, directories and globs, one by one or in blocks; and how files are looked up.
 //!
 //! A partition is a list of pieces: a byte range of a large file, or several small files. A line belongs to the piece
 //! in which it begins. Files are read in blocks of a megabyte, the next one by an I/O thread while the worker cuts the
