@@ -1,7 +1,7 @@
 //! `text_file`: lines of files, directories and globs, one by one or in blocks; and how files are looked up.
 //!
 //! A partition is a list of pieces: a byte range of a large file, or several small files. A line belongs to the piece
-//! in which it begins. Files are read in blocks of a megabyte, the next one by an I/O thread while the worker cuts the
+//! in which it begins. Files are read in blocks of 256 KiB, the next one by an I/O thread while the worker cuts the
 //! last one into lines.
 
 use std::{
@@ -27,7 +27,7 @@ use super::leaf;
 use crate::{context::Shared, rdd::Rdd};
 
 /// Bytes read at once.
-const BLOCK_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks that may wait for the worker.
 const BLOCKS_AHEAD: usize = 2;
 /// What opening a file costs, in bytes that could be read meanwhile: keeps partitions of many tiny files from having
