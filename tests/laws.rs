@@ -573,7 +573,9 @@ fn many_small_text_files_equal_the_lines_of_each_in_path_order() {
 
 #[test]
 fn flat_map_reduce_by_key_equals_flat_map_and_then_reduce_by_key() {
-    let lines = vec(vec("[a-d]{0,2}", 0..6).prop_map(|words| words.join(" ")), 0..40);
+    // Keys of up to twelve bytes are kept in another table than longer ones.
+    let words = vec(prop_oneof![3 => "[a-d]{0,2}", 1 => "[ab]{11,13}"], 0..6);
+    let lines = vec(words.prop_map(|words| words.join(" ")), 0..40);
     law(100, (lines, 1_usize..5, 1_usize..5), |ctx, (lines, n, into)| {
         let rows = ctx.parallelize_into(lines.clone(), n);
         let joined = |a: String, b: String| a + "," + &b;
@@ -586,8 +588,9 @@ fn flat_map_reduce_by_key_equals_flat_map_and_then_reduce_by_key() {
             let words: Vec<_> = line.split(' ').map(str::to_owned).enumerate().collect();
             words.into_iter().map(|(at, word)| (word, at.to_string())).collect::<Vec<_>>()
         });
-        // To the byte: the order of rows and of values too.
-        prop_assert_eq!(borrowed.collect().unwrap(), pairs.reduce_by_key_into(joined, into).collect().unwrap());
+        // To the byte, which is to say: the order in which values are merged.
+        let expected = pairs.reduce_by_key_into(joined, into).collect().unwrap();
+        prop_assert_eq!(sorted(borrowed.collect().unwrap()), sorted(expected));
         let mut model: BTreeMap<String, String> = BTreeMap::new();
         for (at, word) in lines.iter().flat_map(|line| line.split(' ').enumerate()) {
             let so_far = model.entry(word.to_owned()).or_default();
@@ -606,8 +609,8 @@ fn borrowed_keys_that_hardly_repeat_pass_uncombined() {
     let counts: Rdd<(String, u64)> =
         rows.flat_map_reduce_by_key_into(|row, pairs| row.split(' ').for_each(|w| pairs.push(w, 1)), |a, b| a + b, 3);
     let pairs = rows.flat_map(|row| row.split(' ').map(|w| (w.to_owned(), 1_u64)).collect::<Vec<_>>());
-    let counts = counts.collect().unwrap();
-    assert_eq!(counts, pairs.reduce_by_key_into(|a, b| a + b, 3).collect().unwrap());
+    let counts = sorted(counts.collect().unwrap());
+    assert_eq!(counts, sorted(pairs.reduce_by_key_into(|a, b| a + b, 3).collect().unwrap()));
     assert_eq!(counts.len(), 300_000);
     assert_eq!(counts.iter().find(|(word, _)| word == "2"), Some(&("2".to_owned(), 100_001)));
 }

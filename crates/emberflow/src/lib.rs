@@ -57,7 +57,7 @@ pub use sharing::{
     broadcast::Broadcast,
     task_info::TaskInfo,
 };
-pub use shuffle::{HashPartitioner, IntoPartitioning, Pairs, Partitioning};
+pub use shuffle::{BorrowedKey, HashPartitioner, IntoPartitioning, Pairs, Partitioning};
 pub use source::{Random, RangeRow, Source, TextOptions};
 
 /// The README's programs are compiled and run as tests.

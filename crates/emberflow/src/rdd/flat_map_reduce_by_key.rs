@@ -1,6 +1,6 @@
 //! `flat_map_reduce_by_key`: pairs made of rows and merged by key where they stand.
 
-use std::{borrow::Borrow, hash::Hash};
+use std::borrow::Borrow;
 
 use emberflow_core::{
     data::{Data, ExchangeData, Key},
@@ -8,7 +8,7 @@ use emberflow_core::{
 };
 
 use super::{Rdd, combine_by_key::Reduce};
-use crate::shuffle::{self, IntoPartitioning, Pairs};
+use crate::shuffle::{self, BorrowedKey, IntoPartitioning, Pairs};
 
 impl<T: Data> Rdd<T> {
     /// Turns each row into any number of pairs, and merges the values of each key with `reduce`. The keys may be
@@ -34,7 +34,7 @@ impl<T: Data> Rdd<T> {
     pub fn flat_map_reduce_by_key<K, Q, V, E, F>(&self, emit: E, reduce: F) -> Rdd<(K, V)>
     where
         K: Key + Borrow<Q> + for<'q> From<&'q Q>,
-        Q: Eq + Hash + ?Sized + 'static,
+        Q: BorrowedKey + ?Sized,
         V: ExchangeData,
         E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
         F: Fn(V, V) -> V + Send + Sync + 'static,
@@ -62,7 +62,7 @@ impl<T: Data> Rdd<T> {
     ) -> Rdd<(K, V)>
     where
         K: Key + Borrow<Q> + for<'q> From<&'q Q>,
-        Q: Eq + Hash + ?Sized + 'static,
+        Q: BorrowedKey + ?Sized,
         V: ExchangeData,
         E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
         F: Fn(V, V) -> V + Send + Sync + 'static,

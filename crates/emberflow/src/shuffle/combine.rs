@@ -5,7 +5,7 @@
 //! **Reduce side.** What a reducer gets is split into [pieces](super::pieces) whose tables fit the cache, and the pieces
 //! are worked through one after the other, each in map order: first all that was combined, then all that was passed.
 
-use std::{borrow::Borrow, hash::Hash, marker::PhantomData, mem, sync::Arc};
+use std::{borrow::Borrow, marker::PhantomData, mem, sync::Arc};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, IterStream, Stream, buffers},
@@ -22,8 +22,9 @@ use emberflow_core::{
 
 use super::{
     IntoPartitioning, Partitioning, dependency,
-    map_side::{CombineBlocks, Combining, Entry, MapSide, Pair, Pairs, merge},
+    map_side::{CombineBlocks, Combining, Emitted, Entry, MapSide, Pairs, merge},
     pieces::{self, Chunks, Pieces},
+    short::BorrowedKey,
     table::{Cell, Plain, Table, Taken},
 };
 use crate::{context::NodeSpec, rdd::Rdd};
@@ -79,7 +80,7 @@ pub(crate) fn emit_and_combine<T, K, Q, V, A, E>(
 where
     T: Data,
     K: Key + Borrow<Q> + for<'q> From<&'q Q>,
-    Q: Eq + Hash + ?Sized + 'static,
+    Q: BorrowedKey + ?Sized,
     V: ExchangeData,
     A: Aggregator<V, V>,
     E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
@@ -154,7 +155,7 @@ impl<T, K, Q, V, E> Feed<T, K, V> for Emit<E, Q>
 where
     T: Data,
     K: Key + Borrow<Q> + for<'q> From<&'q Q>,
-    Q: Eq + Hash + ?Sized + 'static,
+    Q: BorrowedKey + ?Sized,
     V: ExchangeData,
     E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
 {
@@ -164,8 +165,12 @@ where
         A: Aggregator<V, C>,
         S: Cell<C>,
     {
-        let mut merge = |pairs: &mut Vec<Pair<'_, Q, V>>| to.add(pairs.drain(..));
-        let mut pairs = Pairs::new(&mut merge);
+        let room = to.room();
+        let mut merge = |pairs: &mut Emitted<'_, Q, V>| {
+            to.add_borrowed(pairs);
+            to.room()
+        };
+        let mut pairs = Pairs::new(room, &mut merge);
         batch.as_slice().iter().for_each(|row| (self.0)(row, &mut pairs));
         pairs.flush();
     }

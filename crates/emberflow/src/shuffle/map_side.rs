@@ -8,7 +8,7 @@
 //! A row's key is only kept if it is new: rows may be owned, somebody else's, or a value with a key that is borrowed
 //! from something longer.
 
-use std::{any::Any, borrow::Borrow, hash::Hash, slice, sync::Arc, vec};
+use std::{any::Any, borrow::Borrow, slice, sync::Arc, vec};
 
 use emberflow_core::{
     batch::AnyStream,
@@ -22,6 +22,7 @@ use emberflow_core::{
 
 use super::{
     Aggregator, Partitioning,
+    short::{BorrowedKey, Short, ShortTable},
     table::{Candidate, Cell, Table},
 };
 
@@ -64,13 +65,22 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
 /// The pairs that a row is turned into: each a value, and a key that may be borrowed from the row. They are merged a few
 /// hundred at a time. See [`flat_map_reduce_by_key`](crate::Rdd::flat_map_reduce_by_key).
 pub struct Pairs<'a, Q: ?Sized, V> {
-    pairs: Vec<Pair<'a, Q, V>>,
-    merge: &'a mut dyn FnMut(&mut Vec<Pair<'a, Q, V>>),
+    pairs: Emitted<'a, Q, V>,
+    /// How many more are merged together.
+    room: usize,
+    merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> usize,
 }
 
-impl<'a, Q: ?Sized, V> Pairs<'a, Q, V> {
-    pub(super) fn new(merge: &'a mut dyn FnMut(&mut Vec<Pair<'a, Q, V>>)) -> Self {
-        Self { pairs: Vec::with_capacity(PROBE_ROWS), merge }
+/// Pairs, parted by whether their keys are short.
+pub(super) struct Emitted<'a, Q: ?Sized, V> {
+    short: Vec<(Short, V)>,
+    other: Vec<Pair<'a, Q, V>>,
+}
+
+impl<'a, Q: BorrowedKey + ?Sized, V> Pairs<'a, Q, V> {
+    /// Pairs that are given to `merge`, first `room` of them, and then as many as it returns.
+    pub(super) fn new(room: usize, merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> usize) -> Self {
+        Self { pairs: Emitted { short: Vec::with_capacity(room), other: Vec::new() }, room, merge }
     }
 
     /// Adds a pair.
@@ -92,14 +102,18 @@ impl<'a, Q: ?Sized, V> Pairs<'a, Q, V> {
     /// ```
     #[inline]
     pub fn push(&mut self, key: &'a Q, value: V) {
-        self.pairs.push(Pair { key, value });
-        if self.pairs.len() == PROBE_ROWS {
+        match key.bytes_of_key().and_then(Short::new) {
+            Some(key) => self.pairs.short.push((key, value)),
+            None => self.pairs.other.push(Pair { key, value }),
+        }
+        self.room -= 1;
+        if self.room == 0 {
             self.flush();
         }
     }
 
     pub(super) fn flush(&mut self) {
-        (self.merge)(&mut self.pairs);
+        self.room = (self.merge)(&mut self.pairs);
     }
 }
 
@@ -167,7 +181,7 @@ impl<K: Key, V: Clone> Entry<K, V> for &(K, V) {
 impl<'a, K, Q, V> Entry<K, V> for Pair<'a, Q, V>
 where
     K: Borrow<Q> + From<&'a Q>,
-    Q: Eq + Hash + ?Sized,
+    Q: BorrowedKey + ?Sized,
 {
     #[inline]
     fn is(&self, key: &K) -> bool {
@@ -241,10 +255,13 @@ pub(super) struct Combining<'a, K, V, C, A, S> {
     hasher: &'a KeyHasher,
     partitioning: &'a Partitioning<K>,
     table: Table<K, S>,
+    /// Beside it, if keys are borrowed, those that are short texts.
+    short: Option<ShortTable<K, S>>,
     /// Whether it still pays.
     on: bool,
-    /// Rows that the table has seen.
+    /// Rows that the tables have seen, and how many it will be when they are looked at next.
     seen: usize,
+    next_look: usize,
     /// Of the next rows, if the table is large enough to be asked ahead of time.
     hashes: Vec<u64>,
     found: Vec<Candidate>,
@@ -272,8 +289,10 @@ where
             hasher,
             partitioning,
             table: Table::new(),
+            short: None,
             on: map_side == MapSide::Combine,
             seen: 0,
+            next_look: LOOK_ROWS,
             hashes: Vec::new(),
             found: Vec::new(),
             combined: BlockWriter::new(partitions),
@@ -284,7 +303,7 @@ where
     /// Adds all of `rows`.
     pub(super) fn add(&mut self, mut rows: impl Entries<K, V>) {
         while self.on && rows.left() > 0 {
-            let next = rows.left().min(LOOK_ROWS - self.seen % LOOK_ROWS);
+            let next = rows.left().min(self.next_look - self.seen);
             let (hasher, aggregator, table) = (self.hasher, self.aggregator, &mut self.table);
             if table.is_large() {
                 let next = next.min(PROBE_ROWS);
@@ -305,9 +324,7 @@ where
                 }
                 self.seen += next;
             }
-            if self.seen.is_multiple_of(LOOK_ROWS) {
-                self.look();
-            }
+            self.look();
         }
         for row in rows {
             let (key, value) = row.into_pair();
@@ -315,22 +332,64 @@ where
         }
     }
 
+    /// How many pairs may be [added](Self::add_borrowed) together, at least one: the tables are looked at between them.
+    pub(super) fn room(&self) -> usize {
+        if self.on { PROBE_ROWS.min(self.next_look - self.seen) } else { PROBE_ROWS }
+    }
+
+    /// Adds all of `pairs`, at most as many as there is [room](Self::room) for.
+    pub(super) fn add_borrowed<Q>(&mut self, pairs: &mut Emitted<'_, Q, V>)
+    where
+        K: Borrow<Q> + for<'k> From<&'k Q>,
+        Q: BorrowedKey + ?Sized,
+    {
+        let mut short = self.short.take().unwrap_or_else(|| {
+            let own = |bytes: &[u8]| K::from(Q::from_bytes(bytes).expect("what BorrowedKey::bytes_of_key gave"));
+            ShortTable::new(self.hasher, own)
+        });
+        if self.on {
+            let aggregator = self.aggregator;
+            self.seen += pairs.short.len();
+            short.merge(
+                &mut pairs.short,
+                |value| aggregator.create(value),
+                |sum, value| aggregator.merge_value(sum, value),
+            );
+        }
+        for (key, value) in pairs.short.drain(..) {
+            let key = short.owned(key);
+            self.passed.push(self.partitioning.partition(&key), (key, value));
+        }
+        self.short = Some(short);
+        self.add(pairs.other.drain(..));
+        self.look();
+    }
+
     /// Decides whether combining goes on, and whether the table does.
     fn look(&mut self) {
-        self.on = self.table.len() * 10 <= self.seen * 8;
-        if !self.on || self.table.len() > TABLE_ROWS {
+        if !self.on || self.seen < self.next_look {
+            return;
+        }
+        let keys = self.table.len() + self.short.as_ref().map_or(0, ShortTable::len);
+        self.on = keys * 10 <= self.seen * 8;
+        if !self.on || keys > TABLE_ROWS {
             self.flush();
             self.seen = 0;
         }
+        self.next_look = self.seen + LOOK_ROWS;
     }
 
     fn flush(&mut self) {
-        for (key, cell) in self.table.take() {
+        let (combined, partitioning) = (&mut self.combined, self.partitioning);
+        let mut push = |key, cell: S| {
             if let Some(value) = cell.into_inner() {
-                let to = self.partitioning.partition(&key);
-                self.combined.push(to, (key, value));
+                combined.push(partitioning.partition(&key), (key, value));
             }
+        };
+        if let Some(short) = &mut self.short {
+            short.drain(&mut push);
         }
+        self.table.take().into_iter().for_each(|(key, cell)| push(key, cell));
     }
 
     /// What has been written.

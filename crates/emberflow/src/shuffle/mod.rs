@@ -7,6 +7,7 @@
 //! - `cogroup`: the rows of several placed RDDs, grouped by key.
 //! - `map_side`: combining before the shuffle.
 //! - `pieces`: what a reducer gets, split so that its tables fit the cache.
+//! - `short`: the hash table of keys that are short texts.
 //! - `sort`: rows in a global order (`sort_by`, …), or in order within partitions.
 //! - `table`: the hash tables that combining and joining are made on.
 
@@ -17,6 +18,7 @@ mod map_side;
 mod partitioning;
 mod pieces;
 mod place;
+mod short;
 pub(crate) mod sort;
 mod table;
 
@@ -40,6 +42,7 @@ pub(crate) use self::{
 pub use self::{
     map_side::Pairs,
     partitioning::{HashPartitioner, IntoPartitioning, Partitioning},
+    short::BorrowedKey,
 };
 use crate::rdd::Rdd;
 
