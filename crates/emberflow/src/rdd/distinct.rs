@@ -32,7 +32,8 @@ impl<T: Key> Rdd<T> {
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
-    /// assert_eq!(ctx.parallelize(vec![1, 2, 1]).distinct_into(1).collect()?, [1, 2]);
+    /// let rows = ctx.parallelize(vec![1, 2, 1]).distinct_into(1);
+    /// assert_eq!((rows.partitions(), rows.count()?), (1, 2));
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]

@@ -130,7 +130,8 @@ impl<K: Key, G: Default + Data> Stream<(K, G)> for Groups<K, G> {
             for side in &mut self.sides {
                 side.group(piece, &mut self.table, &self.hasher);
             }
-            self.out = Some(IterStream::new(self.table.take().into_iter(), self.batch_rows));
+            let groups: Vec<_> = self.table.drain().collect();
+            self.out = Some(IterStream::new(groups.into_iter(), self.batch_rows));
         }
     }
 }
@@ -170,11 +171,11 @@ impl<K: Key, V: ExchangeData, G: Default> Rows<K, G> for Side<K, V, G> {
         self.pieces.take(piece).for_each(|(key, value)| {
             let hash = hasher.hash(key);
             match table.find(hash, |k| k == key) {
-                Ok(groups) => (self.group)(groups).push(value.clone()),
-                Err(free) => {
+                Some(groups) => (self.group)(groups).push(value.clone()),
+                None => {
                     let mut groups = G::default();
                     (self.group)(&mut groups).push(value.clone());
-                    table.insert(free, hash, key.clone(), groups);
+                    table.insert(hasher, hash, key.clone(), groups);
                 }
             }
         });

@@ -22,7 +22,7 @@ use emberflow_core::{
 
 use super::{
     IntoPartitioning, Partitioning, dependency,
-    map_side::{CombineBlocks, Combining, Emitted, Entry, MapSide, Pairs, merge},
+    map_side::{CombineBlocks, Combining, Emitted, MapSide, Pairs, merge},
     pieces::{self, Chunks, Pieces},
     short::BorrowedKey,
     table::{Cell, Plain, Table, Taken},
@@ -335,14 +335,14 @@ where
         input.combined.take(piece).for_each(|(key, value)| {
             let hash = hasher.hash(key);
             match table.find(hash, |k| k == key) {
-                Ok(cell) => cell.update(|sum| aggregator.merge(sum, value.clone())),
-                Err(free) => table.insert(free, hash, key.clone(), S::new(value.clone())),
+                Some(cell) => cell.update(|sum| aggregator.merge(sum, value.clone())),
+                None => table.insert(hasher, hash, key.clone(), S::new(value.clone())),
             }
         });
-        input.passed.take(piece).for_each(|row| merge(&mut table, &**aggregator, row.hash(hasher), row));
-        let rows = table.take();
+        input.passed.take(piece).for_each(|row| merge(&mut table, &**aggregator, hasher, row));
+        let rows = table.drain().filter_map(|(key, cell)| Some((key, cell.into_inner()?))).collect();
         (self.table, self.input) = (table, Some(input));
-        Ok(Some(rows.into_iter().filter_map(|(key, cell)| cell.into_inner().map(|value| (key, value))).collect()))
+        Ok(Some(rows))
     }
 }
 

@@ -28,8 +28,8 @@ use emberflow_core::{
 };
 
 use super::{
-    pieces::{self, Chunks, Indexed, Piece, Pieces},
-    table::Slots,
+    index::Index,
+    pieces::{self, Chunks, Indexed, Pieces},
 };
 use crate::{context::NodeSpec, rdd::Rdd};
 
@@ -331,48 +331,6 @@ where
     }
 }
 
-/// The rows of the right side by key: the first of each in a slot, and from each the next one of the same key.
-struct Index<K, W> {
-    rows: Indexed<(K, W)>,
-    slots: Slots,
-    /// For each row, the number of the next one plus one; empty if no key has two rows.
-    next: Vec<u32>,
-}
-
-impl<K: Key, W: Data> Index<K, W> {
-    fn new(piece: Piece<(K, W)>, hasher: &KeyHasher) -> Self {
-        let rows = piece.indexed();
-        let mut index = Self { slots: Slots::with_room(rows.len()), rows, next: Vec::new() };
-        // From the last row to the first, so that every row goes to the head of its key's list.
-        for row in (0..index.rows.len()).rev() {
-            let key = &index.rows.at(row).0;
-            let hash = hasher.hash(key);
-            match index.slots.find(hash, |other| index.rows.at(other).0 == *key) {
-                Err(free) => index.slots.insert(free, hash, row),
-                Ok((slot, next)) => {
-                    index.slots.replace(slot, hash, row);
-                    if index.next.is_empty() {
-                        index.next.resize(index.rows.len(), 0);
-                    }
-                    // The slots have room for 32 bits, and have just taken this row.
-                    index.next[row] = next as u32 + 1;
-                }
-            }
-        }
-        index
-    }
-
-    #[inline]
-    fn find(&self, key: &K, hasher: &KeyHasher) -> Option<usize> {
-        self.slots.find(hasher.hash(key), |row| self.rows.at(row).0 == *key).ok().map(|(_, row)| row)
-    }
-
-    #[inline]
-    fn next(&self, row: usize) -> Option<usize> {
-        if self.next.is_empty() { None } else { (self.next[row] as usize).checked_sub(1) }
-    }
-}
-
 /// How far the join of some left rows with an index has got.
 struct Probe<K, W> {
     index: Arc<Index<K, W>>,
@@ -386,7 +344,7 @@ struct Probe<K, W> {
 
 impl<K: Key, W: Data> Probe<K, W> {
     fn new<V, J: Kind<V, W>>(index: Arc<Index<K, W>>) -> Self {
-        let matched = if J::RIGHT { vec![false; index.rows.len()] } else { Vec::new() };
+        let matched = if J::RIGHT { vec![false; index.len()] } else { Vec::new() };
         Self { index, matched, at: 0, pending: None }
     }
 
@@ -409,7 +367,7 @@ impl<K: Key, W: Data> Probe<K, W> {
                     if J::RIGHT {
                         self.matched[found] = true;
                     }
-                    out.extend(J::both(value, &self.index.rows.at(found).1).map(|value| (key.clone(), value)));
+                    out.extend(J::both(value, &self.index.at(found).1).map(|value| (key.clone(), value)));
                     if !J::FIRST_MATCH_ONLY {
                         self.pending = self.index.next(found);
                     }
@@ -427,7 +385,7 @@ impl<K: Key, W: Data> Probe<K, W> {
         while out.len() < limit {
             let Some(matched) = self.matched.get(self.at) else { return true };
             if !matched {
-                let (key, value) = self.index.rows.at(self.at);
+                let (key, value) = self.index.at(self.at);
                 out.extend(J::right(value).map(|value| (key.clone(), value)));
             }
             self.at += 1;

@@ -23,12 +23,12 @@ use emberflow_core::{
 use super::{
     Aggregator, Partitioning,
     short::{BorrowedKey, Short, ShortTable},
-    table::{Candidate, Cell, Table},
+    table::{Cell, Table},
 };
 
 /// Rows between two looks at whether combining pays.
 const LOOK_ROWS: usize = 1 << 16;
-/// Rows that a large table is asked for at once: what is noted of them stays in the innermost cache.
+/// Pairs that are merged at once: what is noted of them stays in the innermost cache.
 const PROBE_ROWS: usize = 512;
 /// Keys beyond which a map-side table is written out.
 const TABLE_ROWS: usize = 1 << 18;
@@ -204,16 +204,13 @@ where
     }
 }
 
-/// Rows that come one by one, and that can be looked at before.
+/// Rows that come one by one.
 pub(super) trait Entries<K, V>: Iterator<Item: Entry<K, V>> {
     /// How many are left.
     fn left(&self) -> usize;
 
     /// The next ones, so many of them.
     fn take_next(&mut self, rows: usize) -> impl Iterator<Item = Self::Item>;
-
-    /// The hashes of the next ones, of so many at most.
-    fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>);
 }
 
 impl<K, V, R: Entry<K, V>> Entries<K, V> for vec::Drain<'_, R> {
@@ -223,10 +220,6 @@ impl<K, V, R: Entry<K, V>> Entries<K, V> for vec::Drain<'_, R> {
 
     fn take_next(&mut self, rows: usize) -> impl Iterator<Item = R> {
         self.by_ref().take(rows)
-    }
-
-    fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>) {
-        hashes.extend(self.as_slice().iter().take(rows).map(|row| row.hash(hasher)));
     }
 }
 
@@ -243,10 +236,6 @@ where
         *self = rest.iter();
         next.iter()
     }
-
-    fn hashes(&self, rows: usize, hasher: &KeyHasher, hashes: &mut Vec<u64>) {
-        hashes.extend(self.as_slice().iter().take(rows).map(|row| row.hash(hasher)));
-    }
 }
 
 /// One map task's combining.
@@ -262,9 +251,6 @@ pub(super) struct Combining<'a, K, V, C, A, S> {
     /// Rows that the tables have seen, and how many it will be when they are looked at next.
     seen: usize,
     next_look: usize,
-    /// Of the next rows, if the table is large enough to be asked ahead of time.
-    hashes: Vec<u64>,
-    found: Vec<Candidate>,
     combined: BlockWriter<(K, C)>,
     passed: BlockWriter<(K, V)>,
 }
@@ -293,8 +279,6 @@ where
             on: map_side == MapSide::Combine,
             seen: 0,
             next_look: LOOK_ROWS,
-            hashes: Vec::new(),
-            found: Vec::new(),
             combined: BlockWriter::new(partitions),
             passed: BlockWriter::new(partitions),
         }
@@ -305,25 +289,10 @@ where
         while self.on && rows.left() > 0 {
             let next = rows.left().min(self.next_look - self.seen);
             let (hasher, aggregator, table) = (self.hasher, self.aggregator, &mut self.table);
-            if table.is_large() {
-                let next = next.min(PROBE_ROWS);
-                self.hashes.clear();
-                rows.hashes(next, hasher, &mut self.hashes);
-                table.probe(&self.hashes, &mut self.found);
-                let ahead = self.hashes.iter().zip(&self.found);
-                for (row, (hash, found)) in rows.take_next(next).zip(ahead) {
-                    match table.get(*found, |key| row.is(key)) {
-                        Some(cell) => cell.update(|sum| aggregator.merge_value(sum, row.value())),
-                        None => merge(table, aggregator, *hash, row),
-                    }
-                }
-                self.seen += next;
-            } else {
-                for row in rows.take_next(next) {
-                    merge(table, aggregator, row.hash(hasher), row);
-                }
-                self.seen += next;
+            for row in rows.take_next(next) {
+                merge(table, aggregator, hasher, row);
             }
+            self.seen += next;
             self.look();
         }
         for row in rows {
@@ -389,7 +358,7 @@ where
         if let Some(short) = &mut self.short {
             short.drain(&mut push);
         }
-        self.table.take().into_iter().for_each(|(key, cell)| push(key, cell));
+        self.table.drain().for_each(|(key, cell)| push(key, cell));
     }
 
     /// What has been written.
@@ -404,16 +373,18 @@ where
 
 /// Merges one row into the table.
 #[inline]
-pub(super) fn merge<K, V, C, A, S>(table: &mut Table<K, S>, aggregator: &A, hash: u64, row: impl Entry<K, V>)
+pub(super) fn merge<K, V, C, A, S>(table: &mut Table<K, S>, aggregator: &A, hasher: &KeyHasher, row: impl Entry<K, V>)
 where
+    K: Key,
     A: Aggregator<V, C>,
     S: Cell<C>,
 {
+    let hash = row.hash(hasher);
     match table.find(hash, |key| row.is(key)) {
-        Ok(cell) => cell.update(|sum| aggregator.merge_value(sum, row.value())),
-        Err(free) => {
+        Some(cell) => cell.update(|sum| aggregator.merge_value(sum, row.value())),
+        None => {
             let (key, value) = row.into_pair();
-            table.insert(free, hash, key, S::new(aggregator.create(value)));
+            table.insert(hasher, hash, key, S::new(aggregator.create(value)));
         }
     }
 }

@@ -9,10 +9,12 @@
 //! - `pieces`: what a reducer gets, split so that its tables fit the cache.
 //! - `short`: the hash table of keys that are short texts.
 //! - `sort`: rows in a global order (`sort_by`, …), or in order within partitions.
-//! - `table`: the hash tables that combining and joining are made on.
+//! - `table`: the hash table that rows are combined in.
+//! - `index`: what joins find rows in.
 
 mod cogroup;
 mod combine;
+mod index;
 pub(crate) mod join;
 mod map_side;
 mod partitioning;
