@@ -408,30 +408,46 @@ fn skew(options: &Options) {
     print_against_first("sort_by", &runs, &medians(options, &runs));
 }
 
-/// What a second worker brings.
+/// What a second worker brings, and what ten times the rows cost.
 fn scaling(options: &Options) {
-    let scaled = |rows: f64| (rows * options.scale) as usize;
     let [one, two] = [1, 2].map(|workers| Context::local(workers).expect("a context starts"));
-    let text = text_file(scaled(400e6) as u64);
-    let words = |ctx: &Context| {
-        black_box(engine::w2(ctx, &text).expect("W2 runs"));
-    };
-    let runs: [Run<'_>; 2] = [("2 workers", Box::new(|| words(&two))), ("1 worker", Box::new(|| words(&one)))];
-    print_against_first("W2", &runs, &medians(options, &runs));
-    let pairs = data::pairs(scaled(20e6), scaled(4e6) as u64);
-    let [sums_one, sums_two] = [&one, &two].map(|ctx| ctx.parallelize(pairs.clone()));
-    let sum = |rows: &Rdd<(u64, u64)>| {
-        black_box(engine::w3(rows).expect("W3 runs"));
-    };
-    let runs: [Run<'_>; 2] = [("2 workers", Box::new(|| sum(&sums_two))), ("1 worker", Box::new(|| sum(&sums_one)))];
-    print_against_first("W3b", &runs, &medians(options, &runs));
-    let numbers = data::numbers(scaled(10e6));
-    let [sort_one, sort_two] = [&one, &two].map(|ctx| ctx.parallelize(numbers.clone()));
-    let sort = |rows: &Rdd<u64>| {
-        black_box(engine::w4(rows).expect("W4 runs"));
-    };
-    let runs: [Run<'_>; 2] = [("2 workers", Box::new(|| sort(&sort_two))), ("1 worker", Box::new(|| sort(&sort_one)))];
-    print_against_first("W4", &runs, &medians(options, &runs));
+    for workload in ["W2", "W3b", "W4"] {
+        let runs: [Run<'_>; 3] = [
+            ("2 workers", ours(workload, options.scale, &two)),
+            ("1 worker", ours(workload, options.scale, &one)),
+            ("2 workers, a tenth of the rows", ours(workload, options.scale / 10.0, &two)),
+        ];
+        let seconds = medians(options, &runs);
+        print_against_first(workload, &runs, &seconds);
+        println!("{workload}, ten times the rows: {:.1} times the time", seconds[0] / seconds[2]);
+    }
+}
+
+/// A workload of this scale over two workers' partitions, as a run without an answer.
+fn ours<'a>(workload: &str, scale: f64, ctx: &'a Context) -> Box<dyn Fn() + 'a> {
+    const PARTITIONS: usize = 32;
+    let scaled = |rows: f64| (rows * scale) as usize;
+    match workload {
+        "W2" => {
+            let text = text_file(scaled(400e6) as u64);
+            Box::new(move || {
+                black_box(engine::w2(ctx, &text).expect("W2 runs"));
+            })
+        }
+        "W3b" => {
+            let pairs = data::pairs(scaled(50e6), scaled(10e6) as u64);
+            let rows = ctx.parallelize_into(pairs, PARTITIONS);
+            Box::new(move || {
+                black_box(engine::w3(&rows).expect("W3 runs"));
+            })
+        }
+        _ => {
+            let rows = ctx.parallelize_into(data::numbers(scaled(30e6)), PARTITIONS);
+            Box::new(move || {
+                black_box(engine::w4(&rows).expect("W4 runs"));
+            })
+        }
+    }
 }
 
 fn print_against_first(what: &str, runs: &[Run<'_>], seconds: &[f64]) {
