@@ -39,11 +39,10 @@ fn run(mut paths: Vec<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {
 
     // Not all that ends in `.rs` is UTF-8: some crates test just that.
     let lines = ctx.text_files(&paths, &TextOptions::new().lossy(true))?;
-    let words = lines.flat_map(|line| {
-        let words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect::<Vec<_>>()
-    });
-    let counts = words.map(|word| (word, 1_u64)).reduce_by_key(|a, b| a + b).cache();
+    // As `lines.flat_map(…).map(|word| (word, 1)).reduce_by_key(…)`, but a word becomes a `String` only once it is new.
+    let counts: Rdd<(String, u64)> =
+        lines.flat_map_reduce_by_key(|line, pairs| words(line).for_each(|word| pairs.push(word, 1)), |a, b| a + b);
+    let counts = counts.cache();
     let best = counts.top_by(20, |(word, count)| (*count, Reverse(word.clone())))?;
     let seconds = began.elapsed().as_secs_f64();
 
@@ -57,7 +56,7 @@ fn run(mut paths: Vec<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {
     println!("{table}\n");
 
     // The check of the result: every word was counted once, whatever the way through the shuffle.
-    let again = words.count()?;
+    let again = lines.map_ref(|line| words(line).count() as u64).fold(0, |a, b| a + b)?;
     assert_eq!(total, again, "the counts do not add up to the words");
     let (files, bytes) = sizes(&paths)?;
     let peak = system::peak_resident_bytes().map_or_else(|| "unknown".to_owned(), |peak| ByteSize(peak).to_string());
@@ -70,6 +69,10 @@ fn run(mut paths: Vec<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {
         ByteSize((bytes as f64 / seconds) as u64),
     );
     Ok(())
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
 /// The Rust sources that Cargo has unpacked to build this example.
