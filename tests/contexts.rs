@@ -192,7 +192,7 @@ fn memory_is_accounted_for_and_given_back() {
 #[test]
 fn memory_is_given_back_when_a_cached_rdd_is_dropped_or_lost_or_its_job_cancelled() {
     let _shared = not_while_counting();
-    let world = World::new(2);
+    let world = World::roomy(2);
     let persisted = || world.memory().persisted;
     let rows = world.range_into(0..1_000_u64, 4).cache();
     rows.count().unwrap();

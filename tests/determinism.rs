@@ -55,7 +55,7 @@ fn a_hundred_runs_with_one_two_and_seven_workers_give_the_same_bytes() {
 
 #[test]
 fn sums_of_large_partitions_are_the_same_bits_whether_combining_pays_or_not() {
-    let worlds = [1, 2, 7].map(World::new);
+    let worlds = [1, 2, 7].map(World::roomy);
     let mut events = worlds[0].events();
     let first = sums_by_key(&worlds[0]);
     assert_eq!(first.len() as u64, MANY_KEYS_ROWS);

@@ -526,6 +526,9 @@ fn events_come_in_pairs_and_in_order() {
             Event::PartitionStored { task, partition, .. } => {
                 assert!(done_tasks.contains(task) && tasks[task].1 == *partition);
             }
+            Event::PartitionSpilled { task, partition, .. } => {
+                assert!(!done_tasks.contains(task) && tasks[task].1 == *partition);
+            }
             Event::StageSkipped { job, .. } => assert!(jobs.contains_key(job)),
             other => panic!("{other:?} in a job without faults"),
         }

@@ -582,7 +582,7 @@ impl<F: FnOnce() -> Result<u64, Error> + Send> CountJob for F {}
 
 /// Jobs over touchy rows: each ends in an error that says what panicked, and the context goes on.
 fn assert_touchy_rows_fail_their_job_alone<const IN: char>(panics_in: &[&str]) {
-    let world = World::new(2);
+    let world = World::roomy(2);
     let rows = world.range_into(0..40_u64, 4).map(|n| Touchy::<IN>(n % 20));
     let pairs = rows.map(|row| (row, 1_u64));
     let jobs: [(&str, Box<dyn CountJob>); 5] = [
@@ -688,7 +688,7 @@ fn bombs(ctx: &Context, bytes: usize) -> (Rdd<Bomb>, Arc<Fuse>) {
 #[test]
 fn a_cached_row_that_panics_when_it_is_dropped_costs_no_worker_and_no_actor() {
     for bytes in [10, 1 << 20] {
-        let world = World::new(1);
+        let world = World::roomy(1);
         let (rows, fuse) = bombs(&world, bytes);
         let rows = rows.cache();
         assert_eq!(rows.count().unwrap(), 1);

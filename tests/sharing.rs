@@ -752,7 +752,7 @@ fn run_job_computes_the_chosen_partitions_and_no_others() {
 
 #[test]
 fn what_is_cached_is_told_partition_by_partition_until_it_is_released() {
-    let world = World::new(2);
+    let world = World::roomy(2);
     assert_eq!(world.cached_rdds().unwrap(), []);
     let rows = world.range_into(0..100_u64, 4).cache();
     let words = world.range_into(0..8_u64, 2).map(|n| n.to_string()).set_name("words").cache();

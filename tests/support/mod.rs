@@ -57,6 +57,21 @@ impl World {
         Self { ctx: Some(settings(builder).build().unwrap()), name, dir }
     }
 
+    /// A world where all that is kept stays in memory, whatever budget the environment gives.
+    pub(crate) fn roomy(workers: usize) -> Self {
+        Self::with(|builder| builder.workers(workers).memory_budget(8 << 30))
+    }
+
+    /// A world where nothing that is kept stays in memory.
+    pub(crate) fn tight(workers: usize) -> Self {
+        Self::with(|builder| builder.workers(workers).memory_budget(1))
+    }
+
+    /// The directory that it spills to.
+    pub(crate) fn spill_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("spill")
+    }
+
     /// A directory for the test's own files.
     pub(crate) fn files(&self) -> std::path::PathBuf {
         self.dir.path().join("files")

@@ -50,6 +50,12 @@ pub enum TaskError {
         /// The attempt that had made it; `None` if it was missing from the start.
         generation: Option<TaskId>,
     },
+    /// Spilled rows that the task reads cannot be read back. Repaired from lineage, not charged to the task.
+    #[error("{cause}")]
+    SpillUnreadable {
+        /// What is wrong with them.
+        cause: Cause,
+    },
     /// The actor that should own the rows died before it could take them. Not charged to the task.
     #[error("the partition's actor died before it could take the rows")]
     OutputLost,
@@ -85,7 +91,7 @@ impl TaskError {
     /// Whether another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Panicked { .. } | Self::InputLost { .. } | Self::OutputLost => true,
+            Self::Panicked { .. } | Self::InputLost { .. } | Self::SpillUnreadable { .. } | Self::OutputLost => true,
             Self::Io { permanent, .. } => !permanent,
             Self::Rejected { .. } | Self::Cancelled | Self::PlanMismatch { .. } => false,
         }

@@ -137,6 +137,19 @@ pub enum Event {
         /// Bytes they take, by estimate.
         bytes: u64,
     },
+    /// There was no room for a partition's rows, or they were to be on disk: they were written there.
+    PartitionSpilled {
+        /// Where the partition is stored.
+        store: StoreId,
+        /// Which one.
+        partition: PartitionIndex,
+        /// The attempt that made it.
+        task: TaskId,
+        /// Bytes that the rows took in memory, by estimate.
+        bytes: u64,
+        /// Bytes that they take on disk.
+        file_bytes: u64,
+    },
     /// A stored partition is gone, unasked: it will be rebuilt when it is needed.
     PartitionLost {
         /// Where.

@@ -26,6 +26,7 @@ pub mod partitioner;
 pub mod place;
 pub mod plan;
 pub mod size;
+pub mod spill;
 pub mod store;
 pub mod task;
 pub mod update;

@@ -24,8 +24,10 @@ pub struct Config {
     pub workers: usize,
     /// Bytes that rows may take in memory.
     pub memory_budget_bytes: u64,
-    /// Where partitions are to be spilled.
+    /// Where partitions are spilled.
     pub spill_dir: PathBuf,
+    /// Bytes that they may take there.
+    pub spill_limit_bytes: Option<u64>,
     /// Failures of one task after which its job fails.
     pub task_failure_limit: usize,
     /// Rows that a batch holds at most.

@@ -35,6 +35,7 @@ use crate::{
     mail::post,
     pool::{Pool, in_task, is_ours, mark_thread},
     progress,
+    spill::SpillFiles,
 };
 
 /// Losses in a row of what one task reads, after which its job fails.
@@ -81,12 +82,13 @@ impl Engine {
         let pool = Pool::start(&name, config.workers).map_err(|error| threads_refused(error.to_string()))?;
         let io = Arc::new(TokioIo::new(&name));
         let bus = Arc::new(Bus::new());
-        let ledger = Arc::new(Ledger::new(config.memory_budget_bytes));
+        let ledger = Arc::new(Ledger::new(config.memory_budget_bytes, config.spill_limit_bytes));
+        let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger)));
         let limits = Limits { task_failures: config.task_failure_limit, losses: LOSS_LIMIT, workers: config.workers };
-        let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), config.batch_rows);
+        let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), files, config.batch_rows);
         let (send, started) = crossbeam::channel::bounded(1);
         let run = move || {
-            let (pool, io, bus, ledger, batch_rows) = parts;
+            let (pool, io, bus, ledger, files, batch_rows) = parts;
             mark_thread();
             let system = System::new();
             let arbiters = system.block_on(async {
@@ -94,9 +96,11 @@ impl Engine {
                 for arbiter in [&govern, &hold] {
                     arbiter.spawn_fn(mark_thread);
                 }
-                let governor = Governor::start_in_arbiter(&govern.handle(), |_| Governor { ledger });
+                let account = Arc::clone(&ledger);
+                let governor = Governor::start_in_arbiter(&govern.handle(), |_| Governor { ledger: account });
                 let partitions = hold.handle();
-                let coordinator = Coordinator::new(Start { limits, batch_rows, pool, io, bus, governor, partitions });
+                let coordinator =
+                    Coordinator::new(Start { limits, batch_rows, pool, io, bus, governor, ledger, files, partitions });
                 // The receiver waits for this very message.
                 let _ = send.send((System::current(), coordinator.start()));
                 [govern, hold]

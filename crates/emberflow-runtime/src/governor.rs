@@ -1,41 +1,66 @@
-//! The memory governor: the one account of what rows take in memory. Told by partition actors what they hold.
+//! The memory governor: the one account of what rows take in memory, and on disk.
 //!
-//! It accounts and does not yet refuse: enforcement is a later step, and goes through this same actor. Everybody may
-//! read the account without asking it.
+//! Workers reserve room for what they have made on a fast path, and are refused when the budget is used up: they spill
+//! what they have made before they hand it to its actor, so that nothing waits for anything, and whoever makes rows
+//! faster than there is room pays for it himself. What is given back goes through the actor. Everybody may read the
+//! account without asking it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, Addr, Context, Handler, Message};
 use emberflow_core::plan::StageKind;
 
-/// What rows take in memory, by estimate, in bytes.
+use crate::mail::post;
+
+/// What rows take, by estimate, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// What they may take.
+    /// What they may take in memory.
     pub budget: u64,
-    /// Persisted rows.
+    /// Persisted rows in memory.
     pub persisted: u64,
-    /// Map outputs.
+    /// Map outputs in memory.
     pub map_outputs: u64,
     /// The most that both together have taken.
     pub peak: u64,
+    /// What is on disk of both.
+    pub spilled: u64,
+    /// What was written to disk in all.
+    pub spilled_in_all: u64,
 }
 
-/// The account. Written by the governor alone.
+/// The account.
 pub(crate) struct Ledger {
     budget: u64,
+    spill_limit: u64,
+    /// What is reserved of the budget.
+    used: AtomicU64,
     persisted: AtomicU64,
     map_outputs: AtomicU64,
     peak: AtomicU64,
+    spilled: AtomicU64,
+    spilled_in_all: AtomicU64,
 }
 
 impl Ledger {
-    pub(crate) fn new(budget: u64) -> Self {
+    pub(crate) fn new(budget: u64, spill_limit: Option<u64>) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { budget, persisted: zero(), map_outputs: zero(), peak: zero() }
+        Self {
+            budget,
+            spill_limit: spill_limit.unwrap_or(u64::MAX),
+            used: zero(),
+            persisted: zero(),
+            map_outputs: zero(),
+            peak: zero(),
+            spilled: zero(),
+            spilled_in_all: zero(),
+        }
     }
 
     pub(crate) fn read(&self) -> MemoryUse {
@@ -44,6 +69,8 @@ impl Ledger {
             persisted: self.persisted.load(Ordering::Acquire),
             map_outputs: self.map_outputs.load(Ordering::Acquire),
             peak: self.peak.load(Ordering::Acquire),
+            spilled: self.spilled.load(Ordering::Acquire),
+            spilled_in_all: self.spilled_in_all.load(Ordering::Acquire),
         }
     }
 
@@ -52,6 +79,66 @@ impl Ledger {
             StageKind::Persist => &self.persisted,
             _ => &self.map_outputs,
         }
+    }
+
+    /// Takes room for so many bytes; whether there was any. If it is to be taken anyhow, there is.
+    fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
+        let room = |used: u64| used.checked_add(bytes).filter(|sum| anyhow || *sum <= self.budget);
+        let Ok(before) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) else { return false };
+        self.of(kind).fetch_add(bytes, Ordering::AcqRel);
+        self.peak.fetch_max(before + bytes, Ordering::AcqRel);
+        true
+    }
+
+    fn release(&self, kind: StageKind, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.of(kind).fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// So many bytes are about to be written.
+    pub(crate) fn spill(&self, bytes: u64) -> io::Result<()> {
+        let room = |spilled: u64| spilled.checked_add(bytes).filter(|sum| *sum <= self.spill_limit);
+        self.spilled.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).map_err(|spilled| {
+            let limit = self.spill_limit;
+            let text = format!(
+                "{bytes} bytes more than the {spilled} that are spilled already would go beyond the spill_limit of \
+                 {limit}; raise it, raise memory_budget, or unpersist what is not needed"
+            );
+            io::Error::new(io::ErrorKind::QuotaExceeded, text)
+        })?;
+        self.spilled_in_all.fetch_add(bytes, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// So many bytes are needed no more.
+    pub(crate) fn unspill(&self, bytes: u64) {
+        self.spilled.fetch_sub(bytes, Ordering::AcqRel);
+    }
+}
+
+/// Room that was taken; given back when it is dropped, wherever that is.
+pub(crate) struct Reservation {
+    kind: StageKind,
+    bytes: u64,
+    governor: Addr<Governor>,
+}
+
+impl Reservation {
+    /// Room for so many bytes, if there is any, or if it is to be taken `anyhow`.
+    pub(crate) fn take(
+        (governor, ledger): (&Addr<Governor>, &Ledger),
+        kind: StageKind,
+        bytes: u64,
+        anyhow: bool,
+    ) -> Option<Self> {
+        ledger.reserve(kind, bytes, anyhow).then(|| Self { kind, bytes, governor: governor.clone() })
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // A dead governor needs no account: the context is ending.
+        let _ = post(&self.governor, Release { kind: self.kind, bytes: self.bytes });
     }
 }
 
@@ -67,30 +154,10 @@ impl Actor for Governor {
     }
 }
 
-/// From a partition actor: it holds this much now.
-pub(crate) struct Charge {
-    pub(crate) kind: StageKind,
-    pub(crate) bytes: u64,
-}
-
-impl Message for Charge {
-    type Result = ();
-}
-
-impl Handler<Charge> for Governor {
-    type Result = ();
-
-    fn handle(&mut self, charge: Charge, _: &mut Self::Context) {
-        self.ledger.of(charge.kind).fetch_add(charge.bytes, Ordering::AcqRel);
-        let MemoryUse { persisted, map_outputs, .. } = self.ledger.read();
-        self.ledger.peak.fetch_max(persisted + map_outputs, Ordering::AcqRel);
-    }
-}
-
-/// From a partition actor: it holds this much no more.
+/// From whoever held so much: it is free again.
 pub(crate) struct Release {
-    pub(crate) kind: StageKind,
-    pub(crate) bytes: u64,
+    kind: StageKind,
+    bytes: u64,
 }
 
 impl Message for Release {
@@ -101,6 +168,6 @@ impl Handler<Release> for Governor {
     type Result = ();
 
     fn handle(&mut self, release: Release, _: &mut Self::Context) {
-        self.ledger.of(release.kind).fetch_sub(release.bytes, Ordering::AcqRel);
+        self.ledger.release(release.kind, release.bytes);
     }
 }

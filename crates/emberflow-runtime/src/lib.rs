@@ -11,7 +11,7 @@
 //! The one surprising decision: all of the coordinator's logic is a pure state machine (`coordinator::machine`), tested
 //! without a thread; the actor around it only carries out its commands.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bus;
 mod config;
@@ -25,6 +25,7 @@ mod partition;
 mod pool;
 mod progress;
 mod slot;
+mod spill;
 mod task_run;
 
 pub mod system;

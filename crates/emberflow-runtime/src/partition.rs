@@ -1,6 +1,6 @@
 //! One partition of one store: its rows, and the slot through which they are lent.
-//! Told by: the worker that computed it (`Fill`), the coordinator (`Dismiss`), a test (`Kill`). Tells the governor what
-//! it holds, and the coordinator that its task is done, or, when it dies unasked, that the partition is lost.
+//! Told by: the worker that computed it (`Fill`), the coordinator (`Dismiss`), a test (`Kill`). Tells the coordinator
+//! that its task is done, or, when it dies unasked, that the partition is lost.
 //! Never: runs user code, touches a row or a file, or decides to recompute.
 //!
 //! ```text
@@ -11,11 +11,11 @@
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
-use emberflow_core::{plan::StageKind, store::Stored};
+use emberflow_core::store::Stored;
 
 use crate::{
     coordinator::{Links, PartitionGone, TaskReport, machine::Key},
-    governor::{Charge, Release},
+    governor::Reservation,
     mail::post,
     slot::Slot,
 };
@@ -25,11 +25,10 @@ const FREE_ON_WORKER_BYTES: u64 = 64 << 10;
 
 pub(crate) struct PartitionActor {
     pub(crate) key: Key,
-    pub(crate) kind: StageKind,
     pub(crate) slot: Arc<Slot>,
     pub(crate) links: Arc<Links>,
-    /// What the governor has been told.
-    pub(crate) charged: Option<u64>,
+    /// What the rows take of the budget.
+    pub(crate) room: Option<Reservation>,
     pub(crate) dismissed: bool,
 }
 
@@ -40,13 +39,9 @@ impl Actor for PartitionActor {
 /// The only place where rows leave: however the actor ends, its slot is empty afterwards and the account is right.
 impl Drop for PartitionActor {
     fn drop(&mut self) {
-        let data = self.slot.empty();
-        if let Some(bytes) = self.charged {
-            // A dead governor needs no account: the context is ending.
-            let _ = post(&self.links.governor, Release { kind: self.kind, bytes });
-            if bytes > FREE_ON_WORKER_BYTES {
-                self.links.pool.submit(Box::new(move || drop(data)));
-            }
+        let (data, room) = (self.slot.empty(), self.room.take());
+        if data.as_ref().is_some_and(|stored| stored.bytes > FREE_ON_WORKER_BYTES) {
+            self.links.pool.submit(Box::new(move || drop((data, room))));
         }
         if !self.dismissed {
             let gone = PartitionGone { key: self.key, generation: self.slot.generation };
@@ -59,6 +54,7 @@ impl Drop for PartitionActor {
 /// From the worker: here are the rows, and the report that the coordinator waits for.
 pub(crate) struct Fill {
     pub(crate) stored: Stored,
+    pub(crate) room: Reservation,
     pub(crate) report: TaskReport,
 }
 
@@ -69,12 +65,10 @@ impl Message for Fill {
 impl Handler<Fill> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Fill { stored, report }: Fill, _: &mut Self::Context) {
-        let bytes = stored.bytes;
+    fn handle(&mut self, Fill { stored, room, report }: Fill, _: &mut Self::Context) {
         self.slot.fill(stored);
-        self.charged = Some(bytes);
-        // Dead receivers mean that the context is ending; whoever waits for the job is told by the coordinator's end.
-        let _ = post(&self.links.governor, Charge { kind: self.kind, bytes });
+        self.room = Some(room);
+        // A dead coordinator means that the context is ending; whoever waits for the job is told by its end.
         let _ = post(&self.links.coordinator, report);
     }
 }

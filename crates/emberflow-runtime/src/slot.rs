@@ -33,22 +33,23 @@ impl Slot {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// The rows, unless they are gone, or were found damaged where they were spilled to.
     pub(crate) fn borrow(&self) -> Option<Arc<dyn StoredData>> {
         let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.as_ref().map(|stored| Arc::clone(&stored.data))
+        stored.as_ref().filter(|stored| !stored.data.is_damaged()).map(|stored| Arc::clone(&stored.data))
     }
 
     /// As [`borrow`](Self::borrow), but nothing if there is nothing for the reducer; an error if it is lost.
     fn borrow_block(&self, reducer: PartitionIndex) -> Result<Option<Arc<dyn StoredData>>, ()> {
         let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = stored.as_ref().ok_or(())?;
+        let stored = stored.as_ref().filter(|stored| !stored.data.is_damaged()).ok_or(())?;
         Ok(stored.data.has_block(reducer).then(|| Arc::clone(&stored.data)))
     }
 
-    /// Rows and bytes of what is there.
-    pub(crate) fn size(&self) -> Option<(u64, u64)> {
+    /// Rows of what is there, their bytes in memory, and those on disk.
+    pub(crate) fn size(&self) -> Option<(u64, u64, u64)> {
         let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.as_ref().map(|stored| (stored.rows, stored.bytes))
+        stored.as_ref().map(|stored| (stored.rows, stored.bytes, stored.file_bytes))
     }
 }
 
@@ -68,6 +69,13 @@ impl TaskSlots {
             return slots.get(partition)?.as_ref();
         }
         self.persisted.iter().find(|(key, _)| *key == (store, partition))?.1.as_ref()
+    }
+
+    /// Looks whether anything that was spilled is damaged, and is lost therefore.
+    pub(crate) fn check(&self) {
+        let shuffled = self.shuffles.iter().flat_map(|(_, slots)| slots.iter().flatten());
+        let persisted = self.persisted.iter().filter_map(|(_, slot)| slot.as_ref());
+        shuffled.chain(persisted).filter_map(|slot| slot.borrow()).for_each(|data| data.check());
     }
 
     /// Everything that is gone by now, so that one report tells the coordinator of all of it.

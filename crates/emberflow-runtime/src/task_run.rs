@@ -14,13 +14,17 @@ use actix::Addr;
 use emberflow_core::{
     error::TaskError,
     ids::{JobId, PartitionIndex, StageId, TaskId},
+    operator::ActionOutput,
     plan::{StagePlan, TaskOutput},
+    spill::SpillError,
+    store::{Keep, Spilled, Stored},
     task::{Identity, Io, TaskContext},
     update::Updates,
 };
 
 use crate::{
     coordinator::{Links, Made, TaskReport, machine::TaskEnd},
+    governor::Reservation,
     mail::post,
     partition::{Fill, PartitionActor},
     slot::TaskSlots,
@@ -55,8 +59,10 @@ impl TaskRun {
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
             true => Err(TaskError::Cancelled),
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
-            false => catch_unwind(AssertUnwindSafe(|| cx.enter(|| self.plan.run(self.partition, &self.slots, &cx))))
-                .unwrap_or_else(|payload| Err(panicked(payload))),
+            false => catch_unwind(AssertUnwindSafe(|| {
+                cx.enter(|| self.plan.run(self.partition, &self.slots, &cx).and_then(|output| self.keep(output)))
+            }))
+            .unwrap_or_else(|payload| Err(panicked(payload))),
         };
         let outcome = ended(&cx, outcome);
         // Those of an attempt that failed are dropped here, where the user's own drop may panic.
@@ -71,25 +77,32 @@ impl TaskRun {
                 None => (self.plan.rdd, &self.plan.info),
             };
             let end = match error {
+                // Where one is damaged, others may be: better found now than one loss after the other.
+                TaskError::SpillUnreadable { cause } => {
+                    tracing::warn!(stage = %self.stage, partition = self.partition, %cause, "spilled rows are lost");
+                    self.slots.check();
+                    TaskEnd::InputsLost { lost: self.slots.lost() }
+                }
                 TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost() },
                 error => TaskEnd::Failed { error, rdd, operator: operator.to_string() },
             };
             report(end, Made::default())
         };
         let report = match (outcome, &self.owner) {
-            (Ok(TaskOutput::Stored(stored)), Some(owner)) => {
-                let made = Made { value: None, updates };
+            (Ok(Output::Stored { stored, room, spilled }), Some(owner)) => {
+                let spilled = spilled.map(|bytes| (bytes, stored.file_bytes));
+                let made = Made { value: None, updates, spilled };
                 let done = report(TaskEnd::Done { rows: stored.rows, bytes: stored.bytes }, made);
-                match post(owner, Fill { stored, report: done }) {
+                match post(owner, Fill { stored, room, report: done }) {
                     Ok(()) => return,
                     Err(_) => failed(TaskError::OutputLost),
                 }
             }
-            (Ok(TaskOutput::Result(output)), _) => {
-                let made = Made { value: Some(output.value), updates };
+            (Ok(Output::Result(output)), _) => {
+                let made = Made { value: Some(output.value), updates, spilled: None };
                 report(TaskEnd::Done { rows: output.rows, bytes: 0 }, made)
             }
-            (Ok(TaskOutput::Stored(_)), None) => {
+            (Ok(Output::Stored { .. }), None) => {
                 failed(TaskError::PlanMismatch { wanted: "a result", found: "rows for a store" })
             }
             (Err(error), _) => failed(error),
@@ -97,10 +110,52 @@ impl TaskRun {
         // A dead coordinator waits for nobody; the job's handle learns of it by itself.
         let _ = post(&self.links.coordinator, report);
     }
+
+    /// Takes room for the rows that are to be stored, or spills them if there is none.
+    fn keep(&self, output: TaskOutput) -> Result<Output, TaskError> {
+        let mut stored = match output {
+            TaskOutput::Result(output) => return Ok(Output::Result(output)),
+            TaskOutput::Stored(stored) => stored,
+        };
+        let room = |bytes, anyhow| {
+            Reservation::take((&self.links.governor, &self.links.ledger), self.plan.kind, bytes, anyhow)
+        };
+        let wanted = stored.bytes;
+        if stored.keep != Keep::OnDisk
+            && let Some(room) = room(wanted, stored.keep == Keep::InMemory)
+        {
+            return Ok(Output::Stored { stored, room, spilled: None });
+        }
+        let spilled = match stored.data.spill(&*self.links.files) {
+            Ok(Some(Spilled { data, file_bytes })) => {
+                (stored.data, stored.bytes, stored.file_bytes) = (data, 0, file_bytes);
+                Some(wanted)
+            }
+            Ok(None) => None,
+            Err(error @ SpillError::Io(_)) => return Err(TaskError::io(error)),
+            Err(error @ SpillError::Rows { .. }) => {
+                tracing::warn!(rdd = %self.plan.rdd, operator = %self.plan.info, %error, "rows stay in memory");
+                None
+            }
+        };
+        let room = room(stored.bytes, true).ok_or(TaskError::OutputLost)?;
+        Ok(Output::Stored { stored, room, spilled })
+    }
+}
+
+/// What a task has made, and where it is.
+enum Output {
+    Result(ActionOutput),
+    Stored {
+        stored: Stored,
+        room: Reservation,
+        /// What they took in memory before they were spilled.
+        spilled: Option<u64>,
+    },
 }
 
 /// Runs what the user's code has left for the end of its attempt. If that panics, the attempt has failed.
-fn ended(cx: &TaskContext, mut outcome: Result<TaskOutput, TaskError>) -> Result<TaskOutput, TaskError> {
+fn ended(cx: &TaskContext, mut outcome: Result<Output, TaskError>) -> Result<Output, TaskError> {
     while let Some(at_end) = cx.next_at_end() {
         let ended = catch_unwind(AssertUnwindSafe(|| cx.enter(|| at_end(outcome.as_ref().err()))));
         if let (Err(payload), Ok(_)) = (ended, &outcome) {

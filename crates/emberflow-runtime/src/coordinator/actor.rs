@@ -27,12 +27,13 @@ use tokio::sync::oneshot;
 use super::machine::{Command, Input, Key, Limits, Machine, StageSpec, TaskEnd};
 use crate::{
     bus::Bus,
-    governor::Governor,
+    governor::{Governor, Ledger},
     job::JobOutput,
     mail::post,
     partition::{Dismiss, Kill, PartitionActor},
     pool::PoolHandle,
     slot::{Slot, StoreSlots, TaskSlots},
+    spill::SpillFiles,
     task_run::TaskRun,
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct Start {
     pub(crate) io: Arc<dyn Io>,
     pub(crate) bus: Arc<Bus>,
     pub(crate) governor: Addr<Governor>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) files: Arc<SpillFiles>,
     /// Where partition actors live.
     pub(crate) partitions: ArbiterHandle,
 }
@@ -52,6 +55,8 @@ pub(crate) struct Start {
 pub(crate) struct Links {
     pub(crate) coordinator: Addr<Coordinator>,
     pub(crate) governor: Addr<Governor>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) files: Arc<SpillFiles>,
     pub(crate) pool: PoolHandle,
 }
 
@@ -98,6 +103,8 @@ pub(crate) struct Made {
     pub(crate) value: Option<Box<dyn Any + Send>>,
     /// What it added to accumulators.
     pub(crate) updates: Updates,
+    /// What its rows took in memory before they were spilled, and what they take on disk.
+    pub(crate) spilled: Option<(u64, u64)>,
 }
 
 impl Coordinator {
@@ -219,7 +226,7 @@ impl Coordinator {
     fn launch(&mut self, task: TaskId, (stage, job): (StageId, JobId), key: Key, attempt: u32, links: &Arc<Links>) {
         let Some(plan) = self.stores.get(&key.0).map(|store| Arc::clone(&store.plan)) else { return };
         let slots = self.slots_of(&plan, key.1);
-        let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, &plan, links));
+        let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, links));
         let cancelled = Arc::new(AtomicBool::new(false));
         self.running.insert(task, Arc::clone(&cancelled));
         let run = TaskRun {
@@ -239,20 +246,13 @@ impl Coordinator {
         self.with.pool.submit(Box::new(move || run.run()));
     }
 
-    fn start_partition(
-        &mut self,
-        task: TaskId,
-        key: Key,
-        plan: &StagePlan,
-        links: &Arc<Links>,
-    ) -> Addr<PartitionActor> {
+    fn start_partition(&mut self, task: TaskId, key: Key, links: &Arc<Links>) -> Addr<PartitionActor> {
         let slot = Arc::new(Slot::new(task));
         if let Some(store) = self.stores.get_mut(&key.0) {
             store.slots[key.1] = Some(Arc::clone(&slot));
             store.shared = None;
         }
-        let actor =
-            PartitionActor { key, kind: plan.kind, slot, links: Arc::clone(links), charged: None, dismissed: false };
+        let actor = PartitionActor { key, slot, links: Arc::clone(links), room: None, dismissed: false };
         let addr = PartitionActor::start_in_arbiter(&self.with.partitions, move |_| actor);
         self.actors.insert(task, (key, addr.clone()));
         addr
@@ -283,6 +283,8 @@ impl Actor for Coordinator {
         self.links = Some(Arc::new(Links {
             coordinator: ctx.address(),
             governor: self.with.governor.clone(),
+            ledger: Arc::clone(&self.with.ledger),
+            files: Arc::clone(&self.with.files),
             pool: self.with.pool.clone(),
         }));
     }
@@ -355,6 +357,10 @@ impl Handler<TaskReport> for Coordinator {
     fn handle(&mut self, report: TaskReport, _: &mut Self::Context) {
         let TaskReport { task, end, made, duration } = report;
         self.running.remove(&task);
+        if let (Some((bytes, file_bytes)), Some(((store, partition), _))) = (made.spilled, self.actors.get(&task)) {
+            let (store, partition) = (*store, *partition);
+            self.with.bus.publish(&Event::PartitionSpilled { store, partition, task, bytes, file_bytes });
+        }
         self.step(Input::TaskEnded { task, end, duration }, made);
     }
 }
@@ -493,6 +499,8 @@ pub struct CachedPartition {
     pub rows: u64,
     /// Bytes they take in memory, by estimate.
     pub bytes: u64,
+    /// Bytes they take on disk.
+    pub spilled_bytes: u64,
 }
 
 /// What is stored of a shuffle or a persisted RDD.
@@ -522,8 +530,8 @@ impl Handler<DescribeStore> for Coordinator {
         let state = self.stores.get(&store).map(|shell| {
             let stored = shell.slots.iter().enumerate().filter_map(|(partition, slot)| {
                 let slot = slot.as_ref()?;
-                let (rows, bytes) = slot.size()?;
-                Some(CachedPartition { partition, task: slot.generation, rows, bytes })
+                let (rows, bytes, spilled_bytes) = slot.size()?;
+                Some(CachedPartition { partition, task: slot.generation, rows, bytes, spilled_bytes })
             });
             let stored: Vec<CachedPartition> = stored.collect();
             let bytes = stored.iter().map(|partition| partition.bytes).sum();

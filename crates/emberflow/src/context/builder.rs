@@ -39,6 +39,7 @@ pub struct ContextBuilder {
     workers: Option<usize>,
     memory_budget: Option<u64>,
     spill_dir: Option<PathBuf>,
+    spill_limit: Option<u64>,
     checkpoint_dir: Option<PathBuf>,
     task_failure_limit: Option<usize>,
     default_partitions: Option<usize>,
@@ -73,7 +74,12 @@ impl ContextBuilder {
     }
 
     /// Bytes that rows may take in memory. `EMBERFLOW_MEMORY_BUDGET`, such as `2GiB`; by default 60 % of what the
-    /// container or the machine has. Accounted for in [`Context::memory`], not yet enforced.
+    /// container or the machine has.
+    ///
+    /// Counted in [`Context::memory`] are the rows that stay when a task has made them: persisted partitions and map
+    /// outputs. One that finds no room is spilled to the [`spill_dir`](Self::spill_dir). Not counted, and not limited,
+    /// is what a task works on: its batches, hash tables and sort buffers, and the results of actions such as
+    /// [`collect`](crate::Rdd::collect).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -86,7 +92,8 @@ impl ContextBuilder {
     }
 
     /// The directory for spilled partitions; it must exist. `EMBERFLOW_SPILL_DIR`; by default the system's directory
-    /// for temporary files. Checked, but nothing is spilled yet.
+    /// for temporary files. Choose one on a real disk: a `/tmp` in memory only moves the problem. The files have no
+    /// names, so that nothing is left behind, even if the process is killed.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -96,6 +103,22 @@ impl ContextBuilder {
     /// ```
     pub fn spill_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.spill_dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Bytes that spilled partitions may take. `EMBERFLOW_SPILL_LIMIT`, such as `100GiB`; by default there is no limit
+    /// but the disk. What would go beyond it is an error of the job, and the context goes on.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().memory_budget(1).spill_limit(100).task_failure_limit(1).build()?;
+    /// let error = ctx.range(0..1000_u64).cache().count().unwrap_err();
+    /// assert!(error.to_string().contains("spill_limit"));
+    /// assert_eq!(ctx.range(0..1000_u64).count()?, 1000);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn spill_limit(mut self, bytes: u64) -> Self {
+        self.spill_limit = Some(bytes);
         self
     }
 
@@ -199,16 +222,8 @@ impl ContextBuilder {
     fn build_from(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Context> {
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = positive("workers", "EMBERFLOW_WORKERS", self.workers, env)?.unwrap_or_else(cores);
-        let memory_budget_bytes = match (self.memory_budget, env("EMBERFLOW_MEMORY_BUDGET")) {
-            (Some(bytes), _) => bytes,
-            (None, Some(text)) => ByteSize::from_str(&text)
-                .map_err(|reason| {
-                    let reason = format!("{reason}; give a size such as 512MiB or 2GiB");
-                    invalid("EMBERFLOW_MEMORY_BUDGET", &text, reason)
-                })?
-                .as_u64(),
-            (None, None) => system::memory_limit_bytes().unwrap_or(FALLBACK_MEMORY_BYTES) / 100 * MEMORY_SHARE_PERCENT,
-        };
+        let share = || system::memory_limit_bytes().unwrap_or(FALLBACK_MEMORY_BYTES) / 100 * MEMORY_SHARE_PERCENT;
+        let memory_budget_bytes = size("EMBERFLOW_MEMORY_BUDGET", self.memory_budget, env)?.unwrap_or_else(share);
         if memory_budget_bytes == 0 {
             return Err(invalid("memory_budget", "0", "give at least one byte, such as 512 << 20".to_owned()));
         }
@@ -218,6 +233,7 @@ impl ContextBuilder {
             let reason = "not a directory; create it first, or choose another one".to_owned();
             return Err(invalid("spill_dir", &spill_dir.display().to_string(), reason));
         }
+        let spill_limit_bytes = size("EMBERFLOW_SPILL_LIMIT", self.spill_limit, env)?;
         let checkpoint_dir = self.checkpoint_dir.or_else(|| env("EMBERFLOW_CHECKPOINT_DIR").map(PathBuf::from));
         if let Some(dir) = &checkpoint_dir {
             check_checkpoint_dir(dir)?;
@@ -253,6 +269,7 @@ impl ContextBuilder {
             workers,
             memory_budget_bytes,
             spill_dir,
+            spill_limit_bytes,
             task_failure_limit: limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT),
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
@@ -272,6 +289,15 @@ pub(super) fn check_checkpoint_dir(dir: &Path) -> Result<()> {
 
 fn invalid(setting: &'static str, value: &str, reason: String) -> Error {
     Error::InvalidSetting { setting, value: value.to_owned(), reason }
+}
+
+/// A number of bytes: what the builder was given, or else the environment.
+fn size(name: &'static str, given: Option<u64>, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<u64>> {
+    let Some(text) = env(name).filter(|_| given.is_none()) else { return Ok(given) };
+    match ByteSize::from_str(&text) {
+        Ok(size) => Ok(Some(size.as_u64())),
+        Err(reason) => Err(invalid(name, &text, format!("{reason}; give a size such as 512MiB or 2GiB"))),
+    }
 }
 
 /// A setting that must be at least one, from the builder or else from the environment.

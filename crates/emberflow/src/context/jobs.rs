@@ -50,6 +50,8 @@ pub struct CachedRdd {
     pub rows: u64,
     /// Bytes that they take in memory, by estimate.
     pub bytes: u64,
+    /// Bytes that they take on disk: of those that found no room.
+    pub spilled_bytes: u64,
 }
 
 impl Context {
@@ -146,13 +148,13 @@ impl Context {
     ///
     /// ```
     /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
+    /// let ctx = Context::builder().memory_budget(1 << 20).build()?;
     /// let rows = ctx.range_into(0..100_u64, 4).set_name("numbers").cache();
     /// rows.take(30)?;
     /// let cached = ctx.cached_rdds()?;
     /// assert_eq!((cached[0].rdd, cached[0].name.as_deref()), (rows.id(), Some("numbers")));
     /// assert_eq!((cached[0].cached_partitions, cached[0].partitions), (2, 4));
-    /// assert_eq!((cached[0].rows, cached[0].bytes), (50, 400));
+    /// assert_eq!((cached[0].rows, cached[0].bytes, cached[0].spilled_bytes), (50, 400, 0));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn cached_rdds(&self) -> Result<Vec<CachedRdd>> {
@@ -171,6 +173,7 @@ impl Context {
                 cached_partitions: stored.len(),
                 rows: stored.iter().map(|partition| partition.rows).sum(),
                 bytes: stored.iter().map(|partition| partition.bytes).sum(),
+                spilled_bytes: stored.iter().map(|partition| partition.spilled_bytes).sum(),
             });
         }
         Ok(found)

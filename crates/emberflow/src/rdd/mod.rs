@@ -66,6 +66,7 @@ use emberflow_core::{
 pub use self::{
     map_partitions::PartitionIter,
     numbers::{Number, Stats},
+    persist::StorageLevel,
     to_local_iter::LocalIter,
 };
 pub(crate) use self::{sample::random_of, union::union};

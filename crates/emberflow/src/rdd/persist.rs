@@ -1,4 +1,4 @@
-//! `cache` and `unpersist`: rows that stay in memory between jobs.
+//! `cache`, `persist` and `unpersist`: rows that stay between jobs, in memory or on disk.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -10,7 +10,7 @@ use emberflow_core::{
     error::{Error, Result},
     event::Event,
     lineage::Persisted,
-    store::CacheWriter,
+    store::{CacheWriter, Keep},
 };
 
 use emberflow_runtime::in_task;
@@ -23,12 +23,39 @@ const EVENTS: usize = 1 << 10;
 /// How long it waits for an event before it asks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// Where the rows of a persisted RDD are kept; see [`Rdd::persist`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum StorageLevel {
+    /// In memory as live rows while the budget has room, and on disk what comes then. What [`Rdd::cache`] does.
+    #[default]
+    MemoryAndDisk,
+    /// In memory, whether the budget has room or not. For rows that cannot be serialised, or are too slow to be.
+    MemoryOnly,
+    /// On disk: memory is left to others.
+    DiskOnly,
+}
+
+impl StorageLevel {
+    fn keep(self) -> Keep {
+        match self {
+            Self::MemoryAndDisk => Keep::IfRoom,
+            Self::MemoryOnly => Keep::InMemory,
+            Self::DiskOnly => Keep::OnDisk,
+        }
+    }
+}
+
 impl<T: ExchangeData> Rdd<T> {
-    /// Keeps the rows of this RDD in memory once they are computed.
+    /// Keeps the rows of this RDD once they are computed: in memory, and on disk when memory is tight.
+    ///
+    /// [`persist`](Self::persist) with [`StorageLevel::MemoryAndDisk`].
     ///
     /// Nothing is computed now: each partition is kept when a job first needs it, by an actor of its own, as live rows
-    /// that later jobs read in place. A partition that is lost is computed again when it is needed. The rows are
-    /// released by [`unpersist`](Self::unpersist), or when the last RDD that is made from this one is dropped.
+    /// that later jobs read in place. A partition that finds no room in the
+    /// [budget](crate::ContextBuilder::memory_budget) is written to a file in the
+    /// [spill directory](crate::ContextBuilder::spill_dir), and read back by each job that needs it. A partition that
+    /// is lost, or damaged on disk, is computed again when it is needed. The rows are released by [`unpersist`](Self::unpersist), or when the last RDD that is made from this one is dropped.
     ///
     /// Gives the same RDD, so that calls can be chained.
     ///
@@ -44,11 +71,26 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn cache(&self) -> Rdd<T> {
+        self.persist(StorageLevel::MemoryAndDisk)
+    }
+
+    /// As [`cache`](Self::cache), where `level` says. An RDD that is persisted already stays where it is:
+    /// [`unpersist`](Self::unpersist) it first.
+    ///
+    /// ```
+    /// # use emberflow::{prelude::*, StorageLevel};
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec!["to".to_owned(), "be".to_owned()]).persist(StorageLevel::DiskOnly);
+    /// assert_eq!((words.count()?, words.collect()?.concat()), (2, "tobe".to_owned()));
+    /// assert!(ctx.memory().persisted == 0 && ctx.memory().spilled > 0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn persist(&self, level: StorageLevel) -> Rdd<T> {
         let mut persisted = self.node().persisted.lock().unwrap_or_else(PoisonError::into_inner);
         if persisted.is_none() {
             let store = self.shared().engine.next_store();
             let guard = self.shared().engine.guard(store);
-            *persisted = Some(Persisted { store, writer: Arc::new(CacheWriter::<T>::new()), guard });
+            *persisted = Some(Persisted { store, writer: Arc::new(CacheWriter::<T>::new(level.keep())), guard });
             self.shared().cached.add(self.node());
         }
         drop(persisted);

@@ -73,7 +73,7 @@ impl<T: Data> StoreWriter for CountRows<T> {
             cx.check_cancelled()?;
             rows += batch.len() as u64;
         }
-        Ok(Stored { rows: 1, bytes: size_of::<RowCount>() as u64, data: Arc::new(RowCount(rows)) })
+        Ok(Stored::new(1, size_of::<RowCount>() as u64, RowCount(rows)))
     }
 }
 

@@ -305,8 +305,8 @@ where
         match self.reduce.source.take() {
             Some(Source::Blocks(blocks)) => {
                 for blocks in blocks {
-                    combined.extend(blocks.combined.of(self.reduce.reducer));
-                    passed.extend(blocks.passed.of(self.reduce.reducer));
+                    combined.extend(&blocks.combined.of(self.reduce.reducer)?);
+                    passed.extend(&blocks.passed.of(self.reduce.reducer)?);
                 }
             }
             Some(Source::Placed(rows)) => passed = Chunks::gather(rows, &self.reduce.task)?,

@@ -16,8 +16,8 @@ use emberflow_core::{
     data::{ExchangeData, Key},
     ids::PartitionIndex,
     partitioner::KeyHasher,
-    size,
-    store::{Stored, StoredData},
+    spill::{SpillError, SpillSpace},
+    store::{Spilled, Stored, StoredData},
 };
 
 use super::{
@@ -55,6 +55,22 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
 
     fn has_block(&self, reducer: PartitionIndex) -> bool {
         self.combined.has(reducer) || self.passed.has(reducer)
+    }
+
+    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<Spilled>, SpillError> {
+        let (combined, combined_bytes) = self.combined.spilled(space)?;
+        let (passed, passed_bytes) = self.passed.spilled(space)?;
+        let data = Arc::new(Self { combined, passed });
+        Ok(Some(Spilled { data, file_bytes: combined_bytes + passed_bytes }))
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.combined.are_damaged() || self.passed.are_damaged()
+    }
+
+    fn check(&self) {
+        self.combined.check();
+        self.passed.check();
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -365,9 +381,8 @@ where
     pub(super) fn finish(mut self) -> Stored {
         self.flush();
         let ((combined, combined_rows), (passed, passed_rows)) = (self.combined.finish(), self.passed.finish());
-        let bytes =
-            combined.chunks().map(size::estimate).sum::<u64>() + passed.chunks().map(size::estimate).sum::<u64>();
-        Stored { rows: combined_rows + passed_rows, bytes, data: Arc::new(CombineBlocks { combined, passed }) }
+        let bytes = combined.bytes() + passed.bytes();
+        Stored::new(combined_rows + passed_rows, bytes, CombineBlocks { combined, passed })
     }
 }
 

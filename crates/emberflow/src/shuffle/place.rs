@@ -12,7 +12,6 @@ use emberflow_core::{
     operator::{Inputs, Operator, StoreWriter},
     partitioner::Placement,
     place::OpInfo,
-    size,
     store::Stored,
     task::TaskContext,
 };
@@ -87,18 +86,18 @@ where
             });
         }
         let (blocks, rows) = writer.finish();
-        Ok(Stored { rows, bytes: blocks.chunks().map(size::estimate).sum(), data: Arc::new(blocks) })
+        Ok(Stored::new(rows, blocks.bytes(), blocks))
     }
 }
 
 struct ReadPlaced<T>(PhantomData<fn() -> T>);
 
-impl<T: Data> Operator for ReadPlaced<T> {
+impl<T: ExchangeData> Operator for ReadPlaced<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let mut chunks = Vec::new();
         for blocks in inputs.blocks::<Blocks<T>>(0, partition) {
             let blocks = blocks?;
-            chunks.extend(blocks.of(partition).iter().map(|rows| SharedRows::new(Arc::clone(rows), 0..rows.len())));
+            chunks.extend(blocks.of(partition)?.iter().map(|rows| SharedRows::new(Arc::clone(rows), 0..rows.len())));
         }
         Ok(AnyStream::new(SharedStream::new(chunks, inputs.task().batch_rows_of::<T>())))
     }

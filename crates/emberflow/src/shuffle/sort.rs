@@ -225,7 +225,7 @@ impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
             seen = end;
         }
         let bytes = size::estimate(&keys);
-        Ok(Stored { rows: keys.len() as u64, bytes, data: Arc::new(Samples { keys, weight: window }) })
+        Ok(Stored::new(keys.len() as u64, bytes, Samples { keys, weight: window }))
     }
 }
 
@@ -352,7 +352,7 @@ impl<T: ExchangeData> StoreWriter for StripTag<T> {
             batch.for_each(|(part, row)| writer.push(part as usize, row));
         }
         let (blocks, rows) = writer.finish();
-        Ok(Stored { rows, bytes: blocks.chunks().map(size::estimate).sum(), data: Arc::new(blocks) })
+        Ok(Stored::new(rows, blocks.bytes(), blocks))
     }
 }
 

@@ -1,0 +1,212 @@
+//! Rows that have left memory: serialised, in frames with checksums, in bytes that somebody else keeps.
+//!
+//! Owns what a frame is. Where the bytes are, and how they are mapped, is the business of a [`SpillSpace`]; when rows
+//! leave memory, that of the runtime. What a frame holds, and its checksum, is remembered in memory: the bytes cannot
+//! outlive the process that wrote them, so they need not describe themselves.
+
+use std::{any, io, marker::PhantomData, mem, ops::Range, sync::Arc};
+
+use crate::{
+    codec::{self, CodecError, DECODE_LIMIT_BYTES},
+    data::ExchangeData,
+    error::TaskError,
+};
+
+/// A frame ends when it has so many bytes,
+const FRAME_BYTES: usize = 256 << 10;
+/// and frames are written when there are so many of them.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Where spilled bytes go.
+pub trait SpillSpace: Send + Sync {
+    /// Writes `bytes`; they are there until what is returned is dropped.
+    ///
+    /// # Errors
+    /// What the system says, or that there is to be no more room.
+    fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>>;
+}
+
+/// Bytes that were written to a [`SpillSpace`].
+pub trait SpilledBytes: Send + Sync {
+    /// Shows a part of the bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn show(&self, part: Range<usize>, to: &mut dyn FnMut(&[u8])) -> io::Result<()>;
+}
+
+/// Rows that cannot leave memory.
+#[derive(Debug, thiserror::Error)]
+pub enum SpillError {
+    /// The file could not be written.
+    #[error("cannot spill rows: {0}")]
+    Io(#[from] io::Error),
+    /// The rows' type does not go through the codec and back. They can only stay in memory.
+    #[error("rows of {type_name} cannot be spilled: {reason}")]
+    Rows {
+        /// The type.
+        type_name: &'static str,
+        /// What does not work.
+        reason: String,
+    },
+}
+
+/// Spilled rows that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("cannot read spilled rows: {0}")]
+    Io(#[from] io::Error),
+    #[error("spilled rows of {type_name} are damaged: the checksum of {bytes} bytes is another")]
+    Damaged { type_name: &'static str, bytes: usize },
+    #[error("spilled rows: {0}")]
+    Decode(#[from] CodecError),
+}
+
+/// Some rows, on disk.
+pub struct Frame<T> {
+    bytes: Arc<dyn SpilledBytes>,
+    part: Range<usize>,
+    rows: usize,
+    checksum: u32,
+    types: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Frame<T> {
+    fn clone(&self) -> Self {
+        let (bytes, part) = (Arc::clone(&self.bytes), self.part.clone());
+        Self { bytes, part, rows: self.rows, checksum: self.checksum, types: PhantomData }
+    }
+}
+
+impl<T: ExchangeData> Frame<T> {
+    /// Reads the rows back.
+    ///
+    /// # Errors
+    /// [`TaskError::SpillUnreadable`] if they are damaged, or cannot be read.
+    pub fn read(&self) -> Result<Vec<T>, TaskError> {
+        let mut outcome = Ok(Vec::new());
+        let shown = self.bytes.show(self.part.clone(), &mut |bytes| outcome = self.decode(bytes));
+        let outcome = shown.map_err(Unreadable::Io).and(outcome);
+        outcome.map_err(|cause| TaskError::SpillUnreadable { cause: Arc::new(cause) })
+    }
+
+    /// Whether the bytes are still what was written.
+    pub fn is_sound(&self) -> bool {
+        let mut sound = false;
+        let shown = self.bytes.show(self.part.clone(), &mut |bytes| sound = self.holds(bytes));
+        shown.is_ok() && sound
+    }
+
+    fn holds(&self, bytes: &[u8]) -> bool {
+        bytes.len() == self.part.len() && crc32fast::hash(bytes) == self.checksum
+    }
+
+    fn decode(&self, mut bytes: &[u8]) -> Result<Vec<T>, Unreadable> {
+        // Nothing is decoded that is not what was written.
+        if !self.holds(bytes) {
+            return Err(Unreadable::Damaged { type_name: any::type_name::<T>(), bytes: self.part.len() });
+        }
+        let mut rows = Vec::with_capacity(self.rows);
+        for _ in 0..self.rows {
+            let (row, used) = codec::decode_first(bytes)?;
+            rows.push(row);
+            bytes = &bytes[used..];
+        }
+        Ok(rows)
+    }
+}
+
+/// Writes rows in frames, many of them at once.
+pub struct FrameWriter<'a, T> {
+    space: &'a dyn SpillSpace,
+    /// What is not written yet.
+    buffer: Vec<u8>,
+    /// The frames in the buffer, each with the number of its list.
+    pending: Vec<(usize, Pending)>,
+    lists: Vec<Vec<Frame<T>>>,
+    written: u64,
+}
+
+/// A frame in the buffer.
+struct Pending {
+    part: Range<usize>,
+    rows: usize,
+    checksum: u32,
+}
+
+impl<'a, T: ExchangeData> FrameWriter<'a, T> {
+    /// A writer to `space`.
+    pub fn new(space: &'a dyn SpillSpace) -> Self {
+        Self { space, buffer: Vec::new(), pending: Vec::new(), lists: Vec::new(), written: 0 }
+    }
+
+    /// Adds a list of rows, whose frames are of no other list.
+    ///
+    /// # Errors
+    /// [`SpillError`].
+    pub fn add<'r>(&mut self, rows: impl IntoIterator<Item = &'r T>) -> Result<(), SpillError>
+    where
+        T: 'r,
+    {
+        let refused = |reason: String| SpillError::Rows { type_name: any::type_name::<T>(), reason };
+        let list = self.lists.len();
+        self.lists.push(Vec::new());
+        let (mut start, mut count) = (self.buffer.len(), 0);
+        for row in rows {
+            let bytes = codec::encode_onto(row, &mut self.buffer).map_err(|error| refused(told(&error)))?;
+            if bytes > DECODE_LIMIT_BYTES {
+                return Err(refused(format!("a row takes {bytes} bytes, and {DECODE_LIMIT_BYTES} is the most")));
+            }
+            if count == 0 && self.written == 0 && start == 0 {
+                // A type may be written and yet not be read, as with `#[serde(untagged)]`: better known now than then.
+                codec::decode_first::<T>(&self.buffer).map_err(|error| refused(told(&error)))?;
+            }
+            count += 1;
+            if self.buffer.len() - start >= FRAME_BYTES {
+                self.end_frame(list, start, mem::take(&mut count))?;
+                start = self.buffer.len();
+            }
+        }
+        if count > 0 {
+            self.end_frame(list, start, count)?;
+        }
+        Ok(())
+    }
+
+    fn end_frame(&mut self, list: usize, start: usize, rows: usize) -> Result<(), SpillError> {
+        let part = start..self.buffer.len();
+        let checksum = crc32fast::hash(&self.buffer[part.clone()]);
+        self.pending.push((list, Pending { part, rows, checksum }));
+        if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<(), SpillError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.space.write(&self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        for (list, Pending { part, rows, checksum }) in self.pending.drain(..) {
+            self.lists[list].push(Frame { bytes: Arc::clone(&bytes), part, rows, checksum, types: PhantomData });
+        }
+        Ok(())
+    }
+
+    /// The frames of each list, in the order of its rows, and how many bytes they take on disk.
+    ///
+    /// # Errors
+    /// [`SpillError`].
+    pub fn finish(mut self) -> Result<(Vec<Vec<Frame<T>>>, u64), SpillError> {
+        self.write()?;
+        Ok((self.lists, self.written))
+    }
+}
+
+/// An error with its cause.
+fn told(error: &CodecError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

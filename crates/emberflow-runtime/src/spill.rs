@@ -1,0 +1,182 @@
+//! The files that rows are spilled to. Owns them, and the one `unsafe` line of the runtime, which maps them.
+//!
+//! A file has no name: it is made in the spill directory and unlinked before it is returned (on Linux it never has a
+//! name at all), with access for its owner only. So nothing is left behind however the process ends, and nobody else
+//! can change it. Files are few and large, since open files and maps are limited; each is written behind its end with
+//! `pwrite`, read through a map of the part that is wanted, and gone when nothing in it is needed any more.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use emberflow_core::spill::{SpillSpace, SpilledBytes};
+use memmap2::{Mmap, MmapOptions};
+
+use crate::governor::Ledger;
+
+/// A file that has so many bytes is followed by the next one.
+const FILE_BYTES: u64 = 256 << 20;
+
+/// Where the spilled rows of one context go.
+pub(crate) struct SpillFiles {
+    dir: PathBuf,
+    ledger: Arc<Ledger>,
+    /// The file that is being written, and how many of its bytes are taken.
+    open: Mutex<Option<(Arc<File>, u64)>>,
+}
+
+impl SpillFiles {
+    pub(crate) fn new(dir: PathBuf, ledger: Arc<Ledger>) -> Self {
+        Self { dir, ledger, open: Mutex::new(None) }
+    }
+
+    /// Takes the next so many bytes of a file.
+    fn take(&self, bytes: u64) -> io::Result<(Arc<File>, u64)> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.as_ref().is_none_or(|(_, taken)| *taken >= FILE_BYTES) {
+            *open = Some((Arc::new(tempfile::tempfile_in(&self.dir)?), 0));
+        }
+        let (file, taken) = open.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let at = *taken;
+        *taken += bytes;
+        Ok((Arc::clone(file), at))
+    }
+}
+
+impl SpillSpace for SpillFiles {
+    fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
+        let len = bytes.len() as u64;
+        self.ledger.spill(len)?;
+        let written = self.take(len).and_then(|(file, at)| write_all_at(&file, bytes, at).map(|()| (file, at)));
+        match written {
+            Ok((file, at)) => Ok(Arc::new(Extent { file, at, len, ledger: Arc::clone(&self.ledger) })),
+            Err(error) => {
+                self.ledger.unspill(len);
+                Err(io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_write(file, bytes, at)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => {
+                bytes = &bytes[written..];
+                at += written as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a file. When the last ones go, and the next file is being written, so does the file.
+struct Extent {
+    file: Arc<File>,
+    at: u64,
+    len: u64,
+    ledger: Arc<Ledger>,
+}
+
+impl SpilledBytes for Extent {
+    fn show(&self, part: Range<usize>, to: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        if part.is_empty() {
+            to(&[]);
+            return Ok(());
+        }
+        if part.end as u64 > self.len {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        to(&map(&self.file, self.at + part.start as u64, part.len())?);
+        Ok(())
+    }
+}
+
+impl Drop for Extent {
+    fn drop(&mut self) {
+        self.ledger.unspill(self.len);
+    }
+}
+
+fn map(file: &File, at: u64, len: usize) -> io::Result<Mmap> {
+    let mut options = MmapOptions::new();
+    options.offset(at).len(len);
+    // SAFETY: a map is undefined behaviour if its file is changed or cut by anybody meanwhile. This file has no name
+    // and is open nowhere but here; it is never cut; and these bytes were written once, before there was an extent
+    // that could be shown. A disk that fails under the map raises a signal, which no program can turn into an error.
+    #[allow(unsafe_code, reason = "mapping a file is unsafe by nature; see above")]
+    unsafe {
+        options.map(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberflow_core::spill::FrameWriter;
+
+    use super::*;
+
+    fn files(limit: Option<u64>) -> (tempfile::TempDir, SpillFiles, Arc<Ledger>) {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::new(1 << 20, limit));
+        let files = SpillFiles::new(dir.path().to_owned(), Arc::clone(&ledger));
+        (dir, files, ledger)
+    }
+
+    #[test]
+    fn rows_come_back_from_many_frames_and_lists_and_take_no_room_afterwards() {
+        let (_dir, files, ledger) = files(None);
+        let lists: Vec<Vec<String>> =
+            (0..5).map(|list| (0..list * 9_000).map(|n| format!("row {n}")).collect()).collect();
+        let mut writer = FrameWriter::new(&files);
+        for list in &lists {
+            writer.add(list).unwrap();
+        }
+        let (frames, bytes) = writer.finish().unwrap();
+        assert_eq!(
+            (ledger.read().spilled, bytes),
+            (bytes, lists.iter().flatten().map(|row| row.len() as u64 + 8).sum())
+        );
+        let read = |frames: &[emberflow_core::spill::Frame<String>]| {
+            frames.iter().flat_map(|frame| frame.read().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(frames.iter().map(|frames| read(frames)).collect::<Vec<_>>(), lists);
+        assert!(frames.iter().any(|frames| frames.len() > 1));
+        drop(frames);
+        assert_eq!(ledger.read().spilled, 0);
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_and_no_row() {
+        let (_dir, files, _) = files(None);
+        let mut writer = FrameWriter::new(&files);
+        writer.add(&vec!["ember".to_owned(); 100]).unwrap();
+        let (frames, _) = writer.finish().unwrap();
+        let file = Arc::clone(&files.open.lock().unwrap().as_ref().unwrap().0);
+        write_all_at(&file, b"X", 50).unwrap();
+        let error = frames[0][0].read().unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+    }
+
+    #[test]
+    fn what_would_go_beyond_the_limit_is_refused_with_its_name() {
+        let (_dir, files, ledger) = files(Some(100));
+        assert!(files.write(&[0; 101]).err().unwrap().to_string().contains("spill_limit"));
+        let held = files.write(&[0; 60]).unwrap();
+        assert!(files.write(&[0; 60]).is_err());
+        drop(held);
+        assert_eq!(ledger.read().spilled, 0);
+        assert!(files.write(&[0; 60]).is_ok());
+    }
+}

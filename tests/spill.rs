@@ -1,0 +1,266 @@
+//! When memory is tight, what is kept goes to disk, and nothing else changes: the same results to the byte, damage is a
+//! loss like any other, and no file is left.
+
+mod support;
+
+use std::{fs, sync::mpsc, thread};
+
+use emberflow::{
+    Context, Event, Rdd, StorageLevel,
+    testing::{cache_store, kill_cached_partition, kill_map_output},
+};
+use proptest::{collection::vec, prelude::*};
+use serde::{Deserialize, Serialize};
+
+use self::support::{Computed, ON_PURPOSE, World, drain, eventually, lost};
+
+/// A row that owns several pieces of the heap.
+#[derive(Clone, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+enum Row {
+    Number(u64),
+    Text { name: String, tags: Vec<String> },
+    Point(Vec<f64>),
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    prop_oneof![
+        any::<u64>().prop_map(Row::Number),
+        (".{0,12}", vec("[a-z]{0,5}", 0..4)).prop_map(|(name, tags)| Row::Text { name, tags }),
+        // Infinities, both zeros, but no NaN, which equals nothing.
+        vec(any::<f64>().prop_filter("a number", |x| !x.is_nan()), 0..5).prop_map(Row::Point),
+    ]
+}
+
+/// Every kind of thing that is kept: a cache, rows placed, combined, grouped, joined, sorted and counted.
+fn program(ctx: &Context, rows: &[Row], partitions: usize) -> Vec<String> {
+    let kept = ctx.parallelize_into(rows.to_vec(), partitions).cache();
+    let keyed = kept.zip_with_index().map(|(row, at)| (format!("{row:?}").len() as u64 % 7, (at, row)));
+    let placed = keyed.partition_by(3).collect().unwrap();
+    let sums = keyed.map_values(|(at, _)| 1.0 / (at + 1) as f64).reduce_by_key_into(|a, b| a + b, 4);
+    let groups = keyed.group_by_key_into(2).cache();
+    let joined = groups.join(&sums).collect().unwrap();
+    let sorted = keyed.sort_by(|(key, (at, _))| (std::cmp::Reverse(*key), *at)).collect().unwrap();
+    let distinct = kept.map(|row| format!("{row:?}")).distinct_into(3).collect().unwrap();
+    vec![
+        format!("{:?}", kept.collect().unwrap()),
+        format!("{placed:?}"),
+        format!("{:?} {joined:?}", sums.collect().unwrap()),
+        format!("{:?}", groups.collect().unwrap()),
+        format!("{sorted:?}"),
+        format!("{distinct:?}"),
+        format!("{:?}", kept.repartition(3).collect().unwrap()),
+    ]
+}
+
+#[test]
+fn a_program_gives_the_same_bytes_whatever_the_budget() {
+    let roomy = World::roomy(2);
+    let some = World::with(|builder| builder.workers(2).memory_budget(6_000));
+    let worlds = [World::tight(1), World::tight(3), some];
+    let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(rows in vec(row(), 0..60), partitions in 1_usize..5)| {
+        let expected = program(&roomy, &rows, partitions);
+        for world in &worlds {
+            prop_assert_eq!(&program(world, &rows, partitions), &expected);
+        }
+    });
+    assert!(worlds.iter().all(|world| world.memory().spilled_in_all > 0));
+    assert_eq!(roomy.memory().spilled_in_all, 0);
+    assert!(worlds[2].memory().peak > 0, "with a little room, some of it is used");
+    for world in worlds {
+        assert_eq!(eventually(|| world.memory().spilled, |bytes| *bytes == 0), 0);
+    }
+}
+
+#[test]
+fn a_cache_of_ten_times_the_budget_stays_within_it_and_the_rest_is_on_disk() {
+    const BUDGET: u64 = 1 << 20;
+    let world = World::with(|builder| builder.workers(2).memory_budget(BUDGET));
+    let mut events = world.events();
+    let rows = world.range_into(0..1_300_000_u64, 40).cache();
+    for _ in 0..3 {
+        assert_eq!(rows.fold(0, |a, b| a + b).unwrap(), 1_300_000 * 1_299_999 / 2);
+    }
+    let memory = world.memory();
+    assert!(memory.peak <= BUDGET && memory.persisted > BUDGET / 2, "{memory:?}");
+    let cached = world.cached_rdds().unwrap().remove(0);
+    assert_eq!((cached.cached_partitions, cached.rows), (40, 1_300_000));
+    assert_eq!((cached.bytes, cached.spilled_bytes), (memory.persisted, memory.spilled));
+    assert_eq!(cached.bytes + cached.spilled_bytes, 8 * 1_300_000);
+    let told = drain(&mut events).into_iter().filter_map(|event| match event {
+        Event::PartitionSpilled { store, bytes, file_bytes, .. } if Some(store) == cache_store(&rows) => {
+            assert_eq!(bytes, file_bytes);
+            Some(file_bytes)
+        }
+        _ => None,
+    });
+    assert_eq!(told.sum::<u64>(), memory.spilled, "each partition was spilled once, and read three times");
+    rows.unpersist_and_wait().unwrap();
+    assert_eq!(eventually(|| world.memory().spilled, |bytes| *bytes == 0), 0);
+    assert_eq!(eventually(|| world.memory().persisted, |bytes| *bytes == 0), 0);
+}
+
+#[test]
+fn levels_say_where_rows_are_kept() {
+    let world = World::with(|builder| builder.workers(2).memory_budget(1000));
+    let rows = world.range_into(0..1_000_u64, 4).map(|n| n.to_string());
+    let where_kept = |level| {
+        let kept = rows.map(|row| row).persist(level);
+        assert_eq!(kept.collect().unwrap(), rows.collect().unwrap());
+        let cached = world.cached_rdds().unwrap().remove(0);
+        kept.unpersist_and_wait().unwrap();
+        (cached.bytes > 0, cached.spilled_bytes > 0)
+    };
+    assert_eq!(where_kept(StorageLevel::MemoryAndDisk), (false, true));
+    assert_eq!(where_kept(StorageLevel::MemoryOnly), (true, false));
+    assert_eq!(where_kept(StorageLevel::DiskOnly), (false, true));
+    let roomy = World::roomy(2);
+    let kept = roomy.range_into(0..10_u64, 2).persist(StorageLevel::DiskOnly);
+    assert_eq!((kept.count().unwrap(), roomy.memory().persisted, roomy.memory().spilled), (10, 0, 80));
+    assert_eq!(kept.persist(StorageLevel::MemoryOnly).count().unwrap(), 10, "what is persisted stays where it is");
+    assert_eq!(roomy.memory().persisted, 0);
+}
+
+#[test]
+fn a_spilled_partition_that_is_lost_is_rebuilt_alone() {
+    let world = World::tight(2);
+    let computed = Computed::new();
+    let seen = computed.clone();
+    let rows = world.range_into(0..100_u64, 4).map_partitions_with_index(move |at, rows| {
+        seen.add(at);
+        rows
+    });
+    let rows = rows.cache();
+    let sums = rows.map(|n| (n % 5, n)).reduce_by_key_into(|a, b| a + b, 3);
+    let before = sums.collect().unwrap();
+    assert_eq!(computed.take(), [0, 1, 2, 3]);
+    assert!(kill_cached_partition(&rows, 2).unwrap() && kill_map_output(&sums, 2).unwrap());
+    assert_eq!(sums.collect().unwrap(), before);
+    assert_eq!(computed.take(), [2]);
+}
+
+/// Overwrites everything that this process has spilled to `dir`, through the files that it still has open.
+#[cfg(target_os = "linux")]
+fn damage(dir: &std::path::Path) -> usize {
+    use std::os::unix::fs::FileExt;
+    let mut damaged = 0;
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        let path = entry.unwrap().path();
+        if fs::read_link(&path).is_ok_and(|file| file.starts_with(dir)) {
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.write_all_at(&vec![0xA5; file.metadata().unwrap().len() as usize], 0).unwrap();
+            damaged += 1;
+        }
+    }
+    damaged
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn damage_on_disk_is_a_loss_that_is_repaired_and_never_a_wrong_row() {
+    let world = World::tight(2);
+    let rows = world.range_into(0..1_000_u64, 4).map(|n| (n % 10, n.to_string())).cache();
+    let groups = rows.group_by_key_into(3);
+    let before = (rows.collect().unwrap(), groups.collect().unwrap());
+    let mut events = world.events();
+    assert!(damage(&world.spill_dir()) > 0);
+    assert_eq!((rows.collect().unwrap(), groups.collect().unwrap()), before);
+    let lost = lost(&drain(&mut events));
+    assert!(lost.len() >= 4, "{lost:?}");
+    // And once more, in the middle of a shuffle that was made anew.
+    assert!(damage(&world.spill_dir()) > 0);
+    assert_eq!(groups.map_values(|names| names.len()).collect_as_map().unwrap()[&3], 100);
+}
+
+#[test]
+fn nothing_of_what_is_spilled_has_a_name() {
+    let world = World::tight(2);
+    let rows = world.range_into(0..100_000_u64, 8).cache();
+    assert_eq!(rows.count().unwrap(), 100_000);
+    assert_eq!(world.memory().spilled, 800_000);
+    assert_eq!(fs::read_dir(world.spill_dir()).unwrap().count(), 0, "so a killed process leaves nothing");
+}
+
+#[test]
+fn beyond_the_limit_a_job_fails_with_a_clear_error_and_the_context_goes_on() {
+    let world = World::with(|builder| builder.workers(2).memory_budget(1).spill_limit(10_000));
+    let rows = world.range_into(0..10_000_u64, 4).cache();
+    let error = rows.count().unwrap_err().to_string();
+    assert!(error.contains("spill_limit of 10000") && error.contains("unpersist"), "{error}");
+    assert!(error.contains("range at tests/spill.rs"), "{error}");
+    rows.unpersist_and_wait().unwrap();
+    let small = world.range_into(0..1_000_u64, 4).cache();
+    assert_eq!(small.count().unwrap() + small.count().unwrap(), 2_000);
+}
+
+#[test]
+fn a_spill_directory_that_has_gone_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = dir.path().join("gone");
+    fs::create_dir(&gone).unwrap();
+    let world = World::with(|builder| builder.workers(1).memory_budget(1).spill_dir(&gone));
+    fs::remove_dir(&gone).unwrap();
+    let error = world.range_into(0..10_u64, 2).cache().count().unwrap_err().to_string();
+    assert!(error.contains("cannot spill rows") && error.contains(&*gone.to_string_lossy()), "{error}");
+    assert_eq!(world.range_into(0..10_u64, 2).count().unwrap(), 10);
+}
+
+/// Can be written, and not be read: what it is, the bytes do not say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(u64),
+    Word(String),
+}
+
+#[test]
+fn rows_that_cannot_be_read_back_stay_in_memory() {
+    let world = World::tight(2);
+    let either = |n: u64| if n.is_multiple_of(2) { Either::Number(n) } else { Either::Word(n.to_string()) };
+    let rows = world.range_into(0..100_u64, 4).map(either).cache();
+    let expected: Vec<_> = (0..100).map(either).collect();
+    assert_eq!((rows.collect().unwrap(), rows.collect().unwrap()), (expected.clone(), expected));
+    assert_eq!(rows.repartition(3).count().unwrap(), 100);
+    assert!(world.memory().persisted > 0);
+    assert_eq!(world.memory().spilled, 0);
+}
+
+/// Panics when it is written.
+#[derive(Clone, Deserialize)]
+struct Unwritable;
+
+impl Serialize for Unwritable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("{ON_PURPOSE}: written")
+    }
+}
+
+#[test]
+fn a_panic_while_a_row_is_written_fails_its_job_alone() {
+    let world = World::tight(2);
+    let error = world.range_into(0..10_u64, 2).map(|_| Unwritable).persist(StorageLevel::DiskOnly).count();
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("on purpose: written") && error.contains("map at tests/spill.rs"), "{error}");
+    assert_eq!(world.range_into(0..10_u64, 2).cache().count().unwrap(), 10);
+}
+
+#[test]
+fn jobs_at_the_same_time_share_the_budget() {
+    let world = World::with(|builder| builder.workers(3).memory_budget(100_000));
+    let (done, results) = mpsc::channel();
+    thread::scope(|scope| {
+        for job in 0..6_u64 {
+            let (ctx, done): (&Context, _) = (&world, done.clone());
+            scope.spawn(move || {
+                let rows: Rdd<(u64, u64)> = ctx.range_into(0..20_000, 5).map(move |n| (n % 100, n * job)).cache();
+                let sums = rows.reduce_by_key_into(|a, b| a + b, 3);
+                done.send((job, rows.count().unwrap(), sums.values().sum().unwrap())).unwrap();
+            });
+        }
+    });
+    drop(done);
+    let mut results: Vec<_> = results.into_iter().collect();
+    results.sort_unstable();
+    assert_eq!(results, (0..6).map(|job| (job, 20_000, u128::from(job) * 20_000 * 19_999 / 2)).collect::<Vec<_>>());
+    assert!(world.memory().peak <= 100_000, "{:?}", world.memory());
+}
