@@ -615,6 +615,35 @@ fn borrowed_keys_that_hardly_repeat_pass_uncombined() {
     assert_eq!(counts.iter().find(|(word, _)| word == "2"), Some(&("2".to_owned(), 100_001)));
 }
 
+/// Short keys and long ones, which soon pass uncombined: their order is that of the rows, and no batch's.
+#[test]
+fn the_order_of_borrowed_keys_does_not_depend_on_where_batches_end() {
+    let worlds = [1, 7, 1024].map(|rows| World::with(|builder| builder.workers(2).batch_rows(rows)));
+    let counts = |world: &World| -> Vec<(String, u64)> {
+        let rows = world.range_into(0..150_000_u64, 2).map(|n| {
+            let repeated = n % 75_000 > 70_000;
+            let key = if repeated { n % 100 } else { n };
+            format!("{key} {key:0>16}")
+        });
+        // As a shared batch, and as one that its task owns.
+        let (cached, owned) = (rows.cache(), rows.map(|row| row));
+        let counts = |rows: &Rdd<String>| {
+            let counts = rows.flat_map_reduce_by_key_into(
+                |row, pairs| row.split(' ').for_each(|word| pairs.push(word, 1)),
+                |a, b| a + b,
+                3,
+            );
+            counts.collect().unwrap()
+        };
+        let from_cache = counts(&cached);
+        assert!(from_cache == counts(&owned));
+        from_cache
+    };
+    let first = counts(&worlds[0]);
+    assert!(first.len() > 280_000);
+    assert!(worlds[1..].iter().all(|world| counts(world) == first));
+}
+
 #[test]
 fn operations_that_only_look_at_rows_equal_those_that_take_them() {
     law(60, vec(vec(0_u32..9, 0..5), 0..40), |ctx, rows| {

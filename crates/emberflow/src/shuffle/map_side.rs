@@ -82,9 +82,16 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
 /// hundred at a time. See [`flat_map_reduce_by_key`](crate::Rdd::flat_map_reduce_by_key).
 pub struct Pairs<'a, Q: ?Sized, V> {
     pairs: Emitted<'a, Q, V>,
-    /// How many more are merged together.
-    room: usize,
-    merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> usize,
+    room: Room,
+    merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> Room,
+}
+
+/// How many pairs are merged together next, and whether those with short keys come first. They do while pairs are
+/// combined; what passes keeps its order, wherever batches end.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pairs: usize,
+    parted: bool,
 }
 
 /// Pairs, parted by whether their keys are short.
@@ -95,8 +102,8 @@ pub(super) struct Emitted<'a, Q: ?Sized, V> {
 
 impl<'a, Q: BorrowedKey + ?Sized, V> Pairs<'a, Q, V> {
     /// Pairs that are given to `merge`, first `room` of them, and then as many as it returns.
-    pub(super) fn new(room: usize, merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> usize) -> Self {
-        Self { pairs: Emitted { short: Vec::with_capacity(room), other: Vec::new() }, room, merge }
+    pub(super) fn new(room: Room, merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> Room) -> Self {
+        Self { pairs: Emitted { short: Vec::with_capacity(room.pairs), other: Vec::new() }, room, merge }
     }
 
     /// Adds a pair.
@@ -119,11 +126,11 @@ impl<'a, Q: BorrowedKey + ?Sized, V> Pairs<'a, Q, V> {
     #[inline]
     pub fn push(&mut self, key: &'a Q, value: V) {
         match key.bytes_of_key().and_then(Short::new) {
-            Some(key) => self.pairs.short.push((key, value)),
-            None => self.pairs.other.push(Pair { key, value }),
+            Some(key) if self.room.parted => self.pairs.short.push((key, value)),
+            _ => self.pairs.other.push(Pair { key, value }),
         }
-        self.room -= 1;
-        if self.room == 0 {
+        self.room.pairs -= 1;
+        if self.room.pairs == 0 {
             self.flush();
         }
     }
@@ -318,8 +325,9 @@ where
     }
 
     /// How many pairs may be [added](Self::add_borrowed) together, at least one: the tables are looked at between them.
-    pub(super) fn room(&self) -> usize {
-        if self.on { PROBE_ROWS.min(self.next_look - self.seen) } else { PROBE_ROWS }
+    pub(super) fn room(&self) -> Room {
+        let pairs = if self.on { PROBE_ROWS.min(self.next_look - self.seen) } else { PROBE_ROWS };
+        Room { pairs, parted: self.on }
     }
 
     /// Adds all of `pairs`, at most as many as there is [room](Self::room) for.
@@ -328,12 +336,12 @@ where
         K: Borrow<Q> + for<'k> From<&'k Q>,
         Q: BorrowedKey + ?Sized,
     {
-        let mut short = self.short.take().unwrap_or_else(|| {
-            let own = |bytes: &[u8]| K::from(Q::from_bytes(bytes).expect("what BorrowedKey::bytes_of_key gave"));
-            ShortTable::new(self.hasher, own)
-        });
-        if self.on {
-            let aggregator = self.aggregator;
+        if !pairs.short.is_empty() {
+            let (hasher, aggregator) = (self.hasher, self.aggregator);
+            let short = self.short.get_or_insert_with(|| {
+                let own = |bytes: &[u8]| K::from(Q::from_bytes(bytes).expect("what BorrowedKey::bytes_of_key gave"));
+                ShortTable::new(hasher, own)
+            });
             self.seen += pairs.short.len();
             short.merge(
                 &mut pairs.short,
@@ -341,11 +349,6 @@ where
                 |sum, value| aggregator.merge_value(sum, value),
             );
         }
-        for (key, value) in pairs.short.drain(..) {
-            let key = short.owned(key);
-            self.passed.push(self.partitioning.partition(&key), (key, value));
-        }
-        self.short = Some(short);
         self.add(pairs.other.drain(..));
         self.look();
     }

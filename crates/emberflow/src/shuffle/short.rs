@@ -156,11 +156,6 @@ impl<K, S> ShortTable<K, S> {
         self.values.len()
     }
 
-    /// The key as it is owned.
-    pub(super) fn owned(&self, key: Short) -> K {
-        key.with_bytes(self.own)
-    }
-
     /// Merges each value into that of its key. Should a function panic, the table is dropped with its task.
     ///
     /// In several loops, each of which misses the cache or a branch on its own: while one waits for memory, no
@@ -250,7 +245,7 @@ impl<K, S> ShortTable<K, S> {
             values.shrink_to_fit();
             let from = slots.len().saturating_sub(DRAIN_ROWS);
             for (slot, value) in slots.drain(from..).zip(values.drain(from..)) {
-                to(self.owned(slot.key()), value);
+                to(slot.key().with_bytes(self.own), value);
             }
         }
     }
