@@ -95,6 +95,7 @@ fn a_cache_of_ten_times_the_budget_stays_within_it_and_the_rest_is_on_disk() {
         _ => None,
     });
     assert_eq!(told.sum::<u64>(), memory.spilled, "each partition was spilled once, and read three times");
+    assert_eq!((memory.spilled_in_all, memory.read_back_in_all), (memory.spilled, 3 * memory.spilled));
     rows.unpersist_and_wait().unwrap();
     assert_eq!(eventually(|| world.memory().spilled, |bytes| *bytes == 0), 0);
     assert_eq!(eventually(|| world.memory().persisted, |bytes| *bytes == 0), 0);

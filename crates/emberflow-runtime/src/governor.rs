@@ -33,6 +33,8 @@ pub struct MemoryUse {
     pub spilled: u64,
     /// What was written to disk in all.
     pub spilled_in_all: u64,
+    /// What was read back in all.
+    pub read_back_in_all: u64,
 }
 
 /// The account.
@@ -46,6 +48,7 @@ pub(crate) struct Ledger {
     peak: AtomicU64,
     spilled: AtomicU64,
     spilled_in_all: AtomicU64,
+    read_back_in_all: AtomicU64,
 }
 
 impl Ledger {
@@ -60,6 +63,7 @@ impl Ledger {
             peak: zero(),
             spilled: zero(),
             spilled_in_all: zero(),
+            read_back_in_all: zero(),
         }
     }
 
@@ -71,6 +75,7 @@ impl Ledger {
             peak: self.peak.load(Ordering::Acquire),
             spilled: self.spilled.load(Ordering::Acquire),
             spilled_in_all: self.spilled_in_all.load(Ordering::Acquire),
+            read_back_in_all: self.read_back_in_all.load(Ordering::Acquire),
         }
     }
 
@@ -108,6 +113,11 @@ impl Ledger {
         })?;
         self.spilled_in_all.fetch_add(bytes, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// So many bytes were read back.
+    pub(crate) fn read_back(&self, bytes: u64) {
+        self.read_back_in_all.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// So many bytes are needed no more.

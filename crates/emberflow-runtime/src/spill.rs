@@ -99,6 +99,7 @@ impl SpilledBytes for Extent {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         to(&map(&self.file, self.at + part.start as u64, part.len())?);
+        self.ledger.read_back(part.len() as u64);
         Ok(())
     }
 }
