@@ -71,6 +71,12 @@ fn run(mut arguments: impl Iterator<Item = String>) -> std::result::Result<(), B
         return Err(format!("the budget changed the result: {:?} and {:?}", tight.result, roomy.result).into());
     }
 
+    // What tasks work on is not in the budget; with partitions of this size it is small.
+    let most = budget / 10 * 12 + (64 << 20);
+    if tight.peak > most {
+        return Err(format!("the peak was {}, and should be below {}", ByteSize(tight.peak), ByteSize(most)).into());
+    }
+
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header([
         "of the cache in memory",
