@@ -768,3 +768,56 @@ fn a_job_that_cannot_succeed_fails_whoever_else_waits_for_the_same_stage() {
     assert!(matches!(other.wait(), Err(Error::TaskFailed { partition: 2, .. })));
     assert_works(&world);
 }
+
+/// What a closure does behind its loop over the rows, such as a commit, is not done for half of them.
+#[test]
+fn a_closure_over_rows_that_cannot_be_read_does_not_see_their_end() {
+    let world = World::new(2);
+    let rows = world.range_into(0..10_000_u64, 1);
+    let failing = rows.try_map(|n| if n == 5_000 { Err(format!("{ON_PURPOSE}: no {n}")) } else { Ok(n) });
+    let (seen, ended) = (Tally::new(), Tally::new());
+    let (see, end) = (seen.clone(), ended.clone());
+    let each = move |rows: emberflow::PartitionIter<u64>| {
+        for _ in rows {
+            see.add();
+        }
+        end.add();
+    };
+    let error = failing.for_each_partition(each.clone()).unwrap_err().to_string();
+    assert!(error.contains("no 5000") && error.contains("try_map at tests/recovery.rs"), "{error}");
+    assert!(seen.get() > 0 && seen.get() < 5_001);
+    assert_eq!(ended.get(), 0);
+
+    // Nor is it when the job is cancelled: here by its own rows.
+    let ctx = world.clone();
+    let endless = world.range_into(0..u64::MAX, 1).map(move |n| {
+        if n == 100_000 {
+            ctx.cancel_jobs_with_tag("endless").unwrap();
+        }
+        n
+    });
+    let action = world.with_job_tag("endless", || endless.for_each_partition_async(each));
+    assert!(matches!(within_deadline(move || action.wait()), Err(Error::Cancelled { .. })));
+    assert_eq!(world.range_into(0..10_u64, 2).count().unwrap(), 10);
+    assert_eq!(ended.get(), 0);
+}
+
+#[test]
+fn waiting_in_a_task_for_an_action_from_outside_is_an_error_and_no_deadlock() {
+    let world = World::new(2);
+    let gate = Gate::new();
+    let (inside, rows) = (gate.clone(), world.range_into(0..1_u64, 1));
+    let slow = rows.map(move |n| {
+        inside.pass();
+        n
+    });
+    let action = Arc::new(std::sync::Mutex::new(Some(slow.count_async())));
+    let waiting = rows.map(move |_| {
+        let action = action.lock().unwrap().take().unwrap();
+        action.wait().unwrap_err().to_string()
+    });
+    gate.wait_for(1);
+    let told = within_deadline(move || waiting.collect());
+    gate.open();
+    assert!(told.as_ref().unwrap()[0].contains("Action::wait inside a task"), "{told:?}");
+}

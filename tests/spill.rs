@@ -226,6 +226,23 @@ fn rows_that_cannot_be_read_back_stay_in_memory() {
     assert_eq!(world.memory().spilled, 0);
 }
 
+#[test]
+fn rows_that_turn_out_not_to_be_readable_are_an_error_that_says_what_to_do() {
+    /// Read as the first kind by its field's absence, of which the bytes know nothing.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Sparse {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        number: u64,
+    }
+    let sparse = |n: u64| Sparse { name: (n < 5).then(|| n.to_string()), number: n };
+    let world = World::tight(2);
+    let error = world.range_into(0..10_u64, 1).map(sparse).cache().collect().unwrap_err().to_string();
+    assert!(error.contains("do not come back") && error.contains("Sparse") && error.contains("MemoryOnly"), "{error}");
+    let kept = world.range_into(0..10_u64, 1).map(sparse).persist(StorageLevel::MemoryOnly);
+    assert_eq!(kept.collect().unwrap(), (0..10).map(sparse).collect::<Vec<_>>());
+}
+
 /// Panics when it is written.
 #[derive(Clone, Deserialize)]
 struct Unwritable;

@@ -98,6 +98,11 @@ impl TaskError {
     }
 }
 
+/// What the user's code is unwound with when the rows that it asks for cannot be read: so that a closure over an
+/// iterator does not take their failure for their end. The runtime catches it, and goes on with the error.
+#[derive(Debug)]
+pub struct Unwound(pub TaskError);
+
 /// One failed attempt, as the final error tells it.
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Dropped with what it guards; the runtime hangs the release of a store on it.
-pub type Guard = Box<dyn Any + Send + Sync>;
+pub type Guard = Arc<dyn Any + Send + Sync>;
 
 /// One RDD: an operator over its dependencies.
 pub struct RddNode {
@@ -99,6 +99,16 @@ impl RddNode {
     pub fn persisted(&self) -> Option<(StoreId, Arc<dyn StoreWriter>)> {
         let persisted = self.persisted.lock().unwrap_or_else(PoisonError::into_inner);
         persisted.as_ref().map(|persisted| (persisted.store, Arc::clone(&persisted.writer)))
+    }
+
+    /// What keeps the stores alive that a job over this RDD may read, until it is dropped: an RDD that is unpersisted
+    /// while its job is being submitted must not leave a store behind that nobody releases.
+    pub fn guards(self: &Arc<Self>) -> Vec<Guard> {
+        let guard = |node: Arc<RddNode>| {
+            let persisted = node.persisted.lock().unwrap_or_else(PoisonError::into_inner);
+            persisted.as_ref().map(|persisted| Arc::clone(&persisted.guard))
+        };
+        self.ancestors().into_iter().filter_map(guard).collect()
     }
 
     /// All the RDDs that this one is made from, itself included, parents first.

@@ -149,11 +149,12 @@ impl StagePlan {
     pub fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs {
         let mut inputs = TaskInputs::default();
         let mut seen: HashSet<(RddId, PartitionIndex)> = HashSet::new();
+        let mut persisted: HashSet<(StoreId, PartitionIndex)> = HashSet::new();
         let mut open: Vec<(&PlanInput, PartitionIndex)> = vec![(&self.root, partition)];
         while let Some((input, partition)) = open.pop() {
             match input {
                 PlanInput::Persisted { store, .. } => {
-                    if !inputs.persisted.contains(&(*store, partition)) {
+                    if persisted.insert((*store, partition)) {
                         inputs.persisted.push((*store, partition));
                     }
                 }

@@ -58,8 +58,12 @@ enum Unreadable {
     Io(#[from] io::Error),
     #[error("spilled rows of {type_name} are damaged: the checksum of {bytes} bytes is another")]
     Damaged { type_name: &'static str, bytes: usize },
-    #[error("spilled rows: {0}")]
-    Decode(#[from] CodecError),
+    #[error(
+        "spilled rows do not come back: {}; serde does not read {type_name} as it wrote it: keep the rows in memory \
+         with StorageLevel::MemoryOnly or a larger memory_budget, or change how the type is serialised",
+        told(source)
+    )]
+    Decode { type_name: &'static str, source: CodecError },
 }
 
 /// Some rows, on disk.
@@ -86,8 +90,11 @@ impl<T: ExchangeData> Frame<T> {
     pub fn read(&self) -> Result<Vec<T>, TaskError> {
         let mut outcome = Ok(Vec::new());
         let shown = self.bytes.show(self.part.clone(), &mut |bytes| outcome = self.decode(bytes));
-        let outcome = shown.map_err(Unreadable::Io).and(outcome);
-        outcome.map_err(|cause| TaskError::SpillUnreadable { cause: Arc::new(cause) })
+        shown.map_err(Unreadable::Io).and(outcome).map_err(|cause| match cause {
+            // These are the bytes that were written: rows that were made again would come back no better.
+            Unreadable::Decode { .. } => TaskError::io_permanent(cause),
+            cause => TaskError::SpillUnreadable { cause: Arc::new(cause) },
+        })
     }
 
     /// Whether the bytes are still what was written.
@@ -108,7 +115,8 @@ impl<T: ExchangeData> Frame<T> {
         }
         let mut rows = Vec::with_capacity(self.rows);
         for _ in 0..self.rows {
-            let (row, used) = codec::decode_first(bytes)?;
+            let (row, used) = codec::decode_first(bytes)
+                .map_err(|source| Unreadable::Decode { type_name: any::type_name::<T>(), source })?;
             rows.push(row);
             bytes = &bytes[used..];
         }

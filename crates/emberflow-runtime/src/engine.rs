@@ -164,7 +164,7 @@ impl Engine {
 
     /// Something that releases the store when it is dropped. Does not keep the engine alive.
     pub fn guard(self: &Arc<Self>, store: StoreId) -> Guard {
-        Box::new(StoreGuard { engine: Arc::downgrade(self), store })
+        Arc::new(StoreGuard { engine: Arc::downgrade(self), store })
     }
 
     /// Runs the stages, of which the last one is the action's, and gives its values for the partitions in `wanted`.

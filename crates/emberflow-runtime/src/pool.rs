@@ -66,10 +66,7 @@ pub(crate) struct PoolHandle {
 impl PoolHandle {
     pub(crate) fn submit(&self, work: Work) {
         self.shared.injector.push(work);
-        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(worker) = idle {
-            self.shared.unparkers[worker].unpark();
-        }
+        self.shared.wake_one();
     }
 }
 
@@ -157,7 +154,20 @@ impl Shared {
             })
             .find(|steal| !steal.is_retry())
             .and_then(crossbeam::deque::Steal::success)
+            .inspect(|_| {
+                // While a batch moved from there to here it was in no queue: who looked then is asleep.
+                if !deque.is_empty() {
+                    self.wake_one();
+                }
+            })
         })
+    }
+
+    fn wake_one(&self) {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(worker) = idle {
+            self.unparkers[worker].unpark();
+        }
     }
 }
 

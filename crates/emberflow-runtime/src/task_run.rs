@@ -12,7 +12,7 @@ use std::{
 
 use actix::Addr;
 use emberflow_core::{
-    error::TaskError,
+    error::{TaskError, Unwound},
     ids::{JobId, PartitionIndex, StageId, TaskId},
     operator::ActionOutput,
     plan::{StagePlan, TaskOutput},
@@ -166,6 +166,10 @@ fn ended(cx: &TaskContext, mut outcome: Result<Output, TaskError>) -> Result<Out
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
+    let payload = match payload.downcast::<Unwound>() {
+        Ok(unwound) => return unwound.0,
+        Err(payload) => payload,
+    };
     let mut message = match payload.downcast::<String>() {
         Ok(message) => *message,
         Err(payload) => match payload.downcast_ref::<&str>() {

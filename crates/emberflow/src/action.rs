@@ -24,7 +24,7 @@ use emberflow_core::{
     plan::{self, ActionSpec},
     task::{Marker, TaskContext},
 };
-use emberflow_runtime::Engine;
+use emberflow_runtime::{Engine, in_task};
 
 use crate::{labels, rdd::Rdd};
 
@@ -76,7 +76,8 @@ impl<R: 'static> Action<R> {
     /// Waits for the result on this thread.
     ///
     /// # Errors
-    /// Those of the action; [`Error::Cancelled`] if it was cancelled meanwhile.
+    /// Those of the action; [`Error::Cancelled`] if it was cancelled meanwhile; [`Error::NestedAction`] inside a task,
+    /// which would wait for a worker that waits for it.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -90,6 +91,7 @@ impl<R: 'static> Action<R> {
         loop {
             match Pin::new(&mut self).poll(&mut cx) {
                 Poll::Ready(outcome) => return outcome,
+                Poll::Pending if in_task() => return Err(Error::NestedAction { what: "Action::wait" }),
                 Poll::Pending => thread::park(),
             }
         }
@@ -191,6 +193,8 @@ impl Driver {
         R: Send + 'static,
         F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
     {
+        // Before the plan is made, and until the job has ended.
+        let guards = rdd.node().guards();
         let handle = {
             let Canceller { engine, progress, labels } = &self.0;
             let spec = ActionSpec {
@@ -208,7 +212,9 @@ impl Driver {
             progress.job = Some(handle.id());
             handle
         };
-        let values = handle.await?.into_values()?;
+        let outcome = handle.await;
+        drop(guards);
+        let values = outcome?.into_values()?;
         let values = values.into_iter().map(|(_, value)| value.downcast::<R>().map(|value| *value));
         values.collect::<Result<Vec<R>, _>>().map_err(|_| Error::ContextDead { actor: "coordinator" })
     }

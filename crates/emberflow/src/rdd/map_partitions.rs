@@ -1,11 +1,11 @@
 //! `map_partitions` and its siblings: a whole partition as one iterator, where one loop is wanted.
 
-use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
+use std::{cell::RefCell, marker::PhantomData, panic, rc::Rc, sync::Arc};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream},
     data::{Data, ExchangeData},
-    error::TaskError,
+    error::{TaskError, Unwound},
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
@@ -18,7 +18,7 @@ impl<T: Data> Rdd<T> {
     /// Turns each partition, as an iterator, into another one: for set-up once a partition, or state across rows.
     ///
     /// Narrow. Rows come and go in order; `f` is called for empty partitions too. If the rows cannot be read to their
-    /// end, the iterator ends early and the task fails: what `f` made of them is thrown away.
+    /// end, `f` is unwound and the task fails; see [`PartitionIter`].
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -104,6 +104,9 @@ impl<T: Data> Rdd<T> {
 }
 
 /// The rows of one partition, one by one.
+///
+/// It ends where the partition ends. If the rows cannot be read so far, or the job is cancelled, [`next`](Self::next)
+/// does not return: the closure is unwound as by a panic (which prints nothing), and its task ends with the error.
 pub struct PartitionIter<T> {
     rows: BoxStream<T>,
     open: Open<T>,
@@ -171,14 +174,18 @@ impl<T: Clone> Iterator for PartitionIter<T> {
                 }
             }
             let next = self.marker.check_cancelled().and_then(|()| self.rows.next());
-            self.marker.enter();
+            if next.is_ok() {
+                // An error is the fault of the operator that ran last.
+                self.marker.enter();
+            }
             match next {
                 Ok(Some(Batch::Owned(rows))) => self.open = Open::Owned(rows.into_iter()),
                 Ok(Some(rows)) => self.open = Open::Shared(rows, 0),
                 Ok(None) => return None,
+                // An iterator that ended here would look as if it were complete: a closure might commit what it has.
                 Err(error) => {
-                    self.failure.set(error);
-                    return None;
+                    self.failure.set(error.clone());
+                    panic::resume_unwind(Box::new(Unwound(error)));
                 }
             }
         }

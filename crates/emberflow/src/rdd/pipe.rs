@@ -248,6 +248,9 @@ fn read_complaints(mut stderr: impl Read, tell: &SyncSender<Told>) {
 }
 
 struct PipeStream<T> {
+    /// Until it has ended. First, since fields are dropped in order: a command is killed before its input ends, so that
+    /// it does not take half of the rows for all of them.
+    running: Option<Running>,
     /// Until all was handed over, or the command reads no more.
     rows: Option<(BoxStream<T>, SyncSender<Vec<u8>>)>,
     /// Chunks that were handed over and not written yet.
@@ -256,8 +259,6 @@ struct PipeStream<T> {
     lines: Lines,
     output_over: bool,
     complaints: Option<Vec<u8>>,
-    /// Until it has ended.
-    running: Option<Running>,
     task: TaskContext,
     marker: Marker,
 }

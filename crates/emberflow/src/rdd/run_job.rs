@@ -16,7 +16,7 @@ impl<T: Data> Rdd<T> {
     ///
     /// Action. The one that all others could be written with; computes no other partition, and of the chosen ones only
     /// the rows that `f` asks for. What `f` returns need not be a serde type: it stays in this process. If the rows
-    /// cannot be read to their end, the iterator ends early and the task fails.
+    /// cannot be read to their end, `f` is unwound and the task fails; see [`PartitionIter`].
     ///
     /// # Errors
     /// [`Error::NoSuchPartition`]; those of all [actions](Rdd#actions).

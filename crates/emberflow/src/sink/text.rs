@@ -113,14 +113,28 @@ impl Output {
         // Beside the target, so that a rename is enough; hidden, so that nobody reads it.
         let mut hidden = OsString::from("._");
         hidden.push(name);
-        hidden.push(format!(".{}-{rdd}.unfinished", std::process::id()));
-        let unfinished = target.with_file_name(hidden);
-        let failed = |source| Error::File { what: "cannot make", path: unfinished.clone(), source: Arc::new(source) };
-        if let Some(parent) = unfinished.parent() {
+        hidden.push(format!(".{}-{rdd}", std::process::id()));
+        if let Some(parent) = target.parent() {
+            let failed =
+                |source| Error::File { what: "cannot make", path: parent.to_owned(), source: Arc::new(source) };
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        fs::create_dir(&unfinished).map_err(failed)?;
-        Ok(Self { target: target.to_owned(), unfinished: Arc::new(unfinished), committed: false })
+        // A process of the same number, as the first one of a container, may have died and left its own.
+        let mut number = 0_u64;
+        loop {
+            let mut hidden = hidden.clone();
+            hidden.push(format!("-{number}.unfinished"));
+            let unfinished = target.with_file_name(hidden);
+            match fs::create_dir(&unfinished) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => {
+                    return Err(Error::File { what: "cannot make", path: unfinished, source: Arc::new(error) });
+                }
+                Ok(()) => {
+                    return Ok(Self { target: target.to_owned(), unfinished: Arc::new(unfinished), committed: false });
+                }
+            }
+        }
     }
 
     /// Gives the files of the attempts that won their names, and makes the directory visible.
