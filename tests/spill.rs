@@ -226,21 +226,56 @@ fn rows_that_cannot_be_read_back_stay_in_memory() {
     assert_eq!(world.memory().spilled, 0);
 }
 
+/// Bincode would read what was written of one order as another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Order {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    discount: u64,
+    items: Vec<u64>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+#[test]
+fn rows_with_fields_left_out_stay_in_memory_and_are_refused_in_files() {
+    let world = World::tight(2);
+    let order = |n: u64| Order { discount: u64::from(n == 0), items: vec![0] };
+    let orders = world.range_into(0..100_u64, 1).map(order).persist(StorageLevel::DiskOnly);
+    assert_eq!(orders.collect().unwrap(), (0..100).map(order).collect::<Vec<_>>());
+    assert_eq!(orders.key_by(|_| 1).group_by_key().values().map(|orders| orders.len()).collect().unwrap(), [100]);
+    assert_eq!(world.memory().spilled, 0);
+    let error = orders.save_as_object_file(world.files().join("orders")).unwrap_err().to_string();
+    assert!(error.contains("field `discount` is left out"), "{error}");
+}
+
 #[test]
 fn rows_that_turn_out_not_to_be_readable_are_an_error_that_says_what_to_do() {
-    /// Read as the first kind by its field's absence, of which the bytes know nothing.
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    struct Sparse {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name: Option<String>,
-        number: u64,
-    }
-    let sparse = |n: u64| Sparse { name: (n < 5).then(|| n.to_string()), number: n };
+    // Only some of the values say what they are.
+    let some = |n: u64| if n < 5 { Ok(n) } else { Err(Either::Number(n)) };
     let world = World::tight(2);
-    let error = world.range_into(0..10_u64, 1).map(sparse).cache().collect().unwrap_err().to_string();
-    assert!(error.contains("do not come back") && error.contains("Sparse") && error.contains("MemoryOnly"), "{error}");
-    let kept = world.range_into(0..10_u64, 1).map(sparse).persist(StorageLevel::MemoryOnly);
-    assert_eq!(kept.collect().unwrap(), (0..10).map(sparse).collect::<Vec<_>>());
+    let error = world.range_into(0..10_u64, 1).map(some).cache().collect().unwrap_err().to_string();
+    assert!(error.contains("do not come back") && error.contains("MemoryOnly"), "{error}");
+    let kept = world.range_into(0..10_u64, 1).map(some).persist(StorageLevel::MemoryOnly);
+    assert_eq!(kept.collect().unwrap(), (0..10).map(some).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_job_that_is_cancelled_does_not_go_on_writing() {
+    let world = World::tight(1);
+    let ctx = world.clone();
+    // Cancelled by the last row of a partition of 16 MiB, before any of it is written.
+    let rows = world.range_into(0..2_000_000_u64, 1).map(move |n| {
+        if n == 1_999_999 {
+            ctx.cancel_jobs_with_tag("unwanted").unwrap();
+        }
+        n
+    });
+    let action = world.with_job_tag("unwanted", || rows.cache().count_async());
+    assert!(action.wait().is_err());
+    assert_eq!(world.range_into(0..10_u64, 2).count().unwrap(), 10);
+    assert_eq!(world.memory().spilled_in_all, 0);
 }
 
 /// Panics when it is written.

@@ -1,9 +1,11 @@
-//! The one place that knows bincode: environments of operators, rows in files, and spilled rows later.
+//! The one place that knows bincode: environments of operators, rows in files, and spilled rows.
 //!
 //! Integers have a fixed length, measured six times as fast as the variable-length default. Nothing is decoded without
 //! a limit, since a damaged length would otherwise be allocated as it stands.
 
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::faithful::Faithful;
 
 /// The most that one value may claim to be when it is decoded.
 pub const DECODE_LIMIT_BYTES: usize = 64 << 20;
@@ -47,7 +49,7 @@ fn config() -> impl bincode::config::Config {
 /// # Errors
 /// [`CodecError::Encode`] if the type's `Serialize` fails or uses what bincode cannot express.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    bincode::serde::encode_to_vec(value, config())
+    bincode::serde::encode_to_vec(Faithful(value), config())
         .map_err(|source| CodecError::Encode { type_name: std::any::type_name::<T>(), source })
 }
 
@@ -56,7 +58,7 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// # Errors
 /// As [`encode`]; `out` may then hold a part of the value.
 pub fn encode_onto<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<usize, CodecError> {
-    bincode::serde::encode_into_std_write(value, out, config())
+    bincode::serde::encode_into_std_write(Faithful(value), out, config())
         .map_err(|source| CodecError::Encode { type_name: std::any::type_name::<T>(), source })
 }
 
@@ -102,6 +104,24 @@ mod tests {
         let bytes = encode(&value).unwrap();
         assert_eq!(encoded_len(&value).unwrap(), bytes.len());
         assert_eq!(decode::<(u64, String, Vec<f64>)>(&bytes).unwrap(), value);
+    }
+
+    #[test]
+    fn a_value_with_a_field_left_out_is_refused_however_deep_it_is() {
+        #[derive(serde::Serialize)]
+        struct Order {
+            #[serde(skip_serializing_if = "is_zero")]
+            discount: u64,
+            items: Vec<u64>,
+        }
+        fn is_zero(n: &u64) -> bool {
+            *n == 0
+        }
+        let order = |discount| Order { discount, items: vec![0] };
+        assert_eq!(encode(&Some((1_u8, [order(7)]))).unwrap().len(), 1 + 1 + 8 + 8 + 8);
+        let error = encode(&Some((1_u8, [order(7), order(0)]))).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("field `discount` is left out"), "{cause}");
     }
 
     #[test]

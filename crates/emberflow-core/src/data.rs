@@ -18,6 +18,11 @@ impl<T: Clone + Send + Sync + 'static> Data for T {}
 /// A row that may leave its task: through a shuffle, into a cache, to the caller of an action.
 ///
 /// It must be a serde type, since rows that leave memory are serialised. Implemented for every type that fits.
+///
+/// What comes back is what serde gives. A field with `#[serde(skip)]` comes back as its default, which nothing can find
+/// out: let a row's serde be complete. What is read from the name of a field or from its absence
+/// (`skip_serializing_if`, `untagged`, `flatten`) does not go through bincode: such rows stay in memory when they should
+/// be spilled, with a warning in the log, and are an error in files.
 #[diagnostic::on_unimplemented(
     message = "rows of `{Self}` cannot leave their task: shuffled, cached and collected rows are serde types",
     note = "derive `serde::Serialize` and `serde::Deserialize` (and `Clone`); use `String` rather than `&'static str`"

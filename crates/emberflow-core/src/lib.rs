@@ -19,6 +19,7 @@ pub mod codec;
 pub mod data;
 pub mod error;
 pub mod event;
+mod faithful;
 pub mod ids;
 pub mod lineage;
 pub mod operator;

@@ -120,6 +120,11 @@ impl<T: ExchangeData> Frame<T> {
             rows.push(row);
             bytes = &bytes[used..];
         }
+        if !bytes.is_empty() {
+            let type_name = any::type_name::<T>();
+            let source = CodecError::TrailingBytes { type_name, left: bytes.len() };
+            return Err(Unreadable::Decode { type_name, source });
+        }
         Ok(rows)
     }
 }
@@ -165,9 +170,10 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
             if bytes > DECODE_LIMIT_BYTES {
                 return Err(refused(format!("a row takes {bytes} bytes, and {DECODE_LIMIT_BYTES} is the most")));
             }
-            if count == 0 && self.written == 0 && start == 0 {
+            if count == 0 {
                 // A type may be written and yet not be read, as with `#[serde(untagged)]`: better known now than then.
-                codec::decode_first::<T>(&self.buffer).map_err(|error| refused(told(&error)))?;
+                let row = codec::decode::<T>(&self.buffer[start..]).map_err(|error| refused(told(&error)))?;
+                drop(row);
             }
             count += 1;
             if self.buffer.len() - start >= FRAME_BYTES {

@@ -29,7 +29,7 @@ pub struct MemoryUse {
     pub map_outputs: u64,
     /// The most that both together have taken.
     pub peak: u64,
-    /// What is on disk of both.
+    /// What is needed of what is on disk of both. The files may be longer: their room comes back as a whole.
     pub spilled: u64,
     /// What was written to disk in all.
     pub spilled_in_all: u64,
@@ -46,6 +46,8 @@ pub(crate) struct Ledger {
     persisted: AtomicU64,
     map_outputs: AtomicU64,
     peak: AtomicU64,
+    /// Of the files, whatever of them is still needed.
+    on_disk: AtomicU64,
     spilled: AtomicU64,
     spilled_in_all: AtomicU64,
     read_back_in_all: AtomicU64,
@@ -61,6 +63,7 @@ impl Ledger {
             persisted: zero(),
             map_outputs: zero(),
             peak: zero(),
+            on_disk: zero(),
             spilled: zero(),
             spilled_in_all: zero(),
             read_back_in_all: zero(),
@@ -100,19 +103,39 @@ impl Ledger {
         self.of(kind).fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// So many bytes are about to be written.
-    pub(crate) fn spill(&self, bytes: u64) -> io::Result<()> {
-        let room = |spilled: u64| spilled.checked_add(bytes).filter(|sum| *sum <= self.spill_limit);
-        self.spilled.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).map_err(|spilled| {
+    pub(crate) fn spill_limit(&self) -> u64 {
+        self.spill_limit
+    }
+
+    /// The lengths of all spill files.
+    #[cfg(test)]
+    pub(crate) fn on_disk(&self) -> u64 {
+        self.on_disk.load(Ordering::Acquire)
+    }
+
+    /// A file is about to grow by so much.
+    pub(crate) fn take_disk(&self, bytes: u64) -> io::Result<()> {
+        let room = |on_disk: u64| on_disk.checked_add(bytes).filter(|sum| *sum <= self.spill_limit);
+        self.on_disk.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).map_err(|on_disk| {
             let limit = self.spill_limit;
             let text = format!(
-                "{bytes} bytes more than the {spilled} that are spilled already would go beyond the spill_limit of \
+                "{bytes} bytes more than the {on_disk} that are on disk already would go beyond the spill_limit of \
                  {limit}; raise it, raise memory_budget, or unpersist what is not needed"
             );
             io::Error::new(io::ErrorKind::QuotaExceeded, text)
         })?;
-        self.spilled_in_all.fetch_add(bytes, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// A file of this length has gone.
+    pub(crate) fn give_disk(&self, bytes: u64) {
+        self.on_disk.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// So many bytes were written.
+    pub(crate) fn spill(&self, bytes: u64) {
+        self.spilled.fetch_add(bytes, Ordering::AcqRel);
+        self.spilled_in_all.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// So many bytes were read back.

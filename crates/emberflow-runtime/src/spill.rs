@@ -10,7 +10,10 @@ use std::{
     io,
     ops::Range,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use emberflow_core::spill::{SpillSpace, SpilledBytes};
@@ -18,47 +21,87 @@ use memmap2::{Mmap, MmapOptions};
 
 use crate::governor::Ledger;
 
-/// A file that has so many bytes is followed by the next one.
+/// A file that has so many bytes is followed by the next one, or before, if the limit is low.
 const FILE_BYTES: u64 = 256 << 20;
+/// Files that a low limit has room for.
+const FILES: u64 = 16;
 
 /// Where the spilled rows of one context go.
 pub(crate) struct SpillFiles {
     dir: PathBuf,
     ledger: Arc<Ledger>,
+    file_bytes: u64,
     /// The file that is being written, and how many of its bytes are taken.
-    open: Mutex<Option<(Arc<File>, u64)>>,
+    open: Mutex<Option<(Arc<SpillFile>, u64)>>,
 }
 
 impl SpillFiles {
     pub(crate) fn new(dir: PathBuf, ledger: Arc<Ledger>) -> Self {
-        Self { dir, ledger, open: Mutex::new(None) }
+        let file_bytes = (ledger.spill_limit() / FILES).clamp(1, FILE_BYTES);
+        Self { dir, ledger, file_bytes, open: Mutex::new(None) }
     }
 
     /// Takes the next so many bytes of a file.
-    fn take(&self, bytes: u64) -> io::Result<(Arc<File>, u64)> {
+    fn take(&self, bytes: u64) -> io::Result<(Arc<SpillFile>, u64)> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.as_ref().is_none_or(|(_, taken)| *taken >= FILE_BYTES) {
-            *open = Some((Arc::new(tempfile::tempfile_in(&self.dir)?), 0));
+        if let Some((file, taken)) = &mut *open
+            && Arc::strong_count(file) == 1
+        {
+            // Nothing in it is needed any more, and nobody can begin to: it is written from its beginning again.
+            *taken = 0;
         }
-        let (file, taken) = open.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let at = *taken;
-        *taken += bytes;
-        Ok((Arc::clone(file), at))
+        let mut next = match open.take() {
+            Some((file, taken)) if taken < self.file_bytes => (file, taken),
+            _ => (Arc::new(SpillFile::new(tempfile::tempfile_in(&self.dir)?, Arc::clone(&self.ledger))), 0),
+        };
+        let at = next.1;
+        let grown = next.0.grow(at + bytes);
+        if grown.is_ok() {
+            next.1 += bytes;
+        }
+        let file = Arc::clone(&next.0);
+        *open = Some(next);
+        grown.map(|()| (file, at))
     }
 }
 
 impl SpillSpace for SpillFiles {
     fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
         let len = bytes.len() as u64;
-        self.ledger.spill(len)?;
-        let written = self.take(len).and_then(|(file, at)| write_all_at(&file, bytes, at).map(|()| (file, at)));
-        match written {
-            Ok((file, at)) => Ok(Arc::new(Extent { file, at, len, ledger: Arc::clone(&self.ledger) })),
-            Err(error) => {
-                self.ledger.unspill(len);
-                Err(io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))
-            }
+        let written = self.take(len).and_then(|(file, at)| write_all_at(&file.file, bytes, at).map(|()| (file, at)));
+        let (file, at) =
+            written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))?;
+        self.ledger.spill(len);
+        Ok(Arc::new(Extent { file, at, len }))
+    }
+}
+
+/// An open file, and how long it has been: what it takes on disk.
+struct SpillFile {
+    file: File,
+    bytes: AtomicU64,
+    ledger: Arc<Ledger>,
+}
+
+impl SpillFile {
+    fn new(file: File, ledger: Arc<Ledger>) -> Self {
+        Self { file, bytes: AtomicU64::new(0), ledger }
+    }
+
+    /// Has the account know that the file is about to end at `to`. Called under a lock.
+    fn grow(&self, to: u64) -> io::Result<()> {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        if to > bytes {
+            self.ledger.take_disk(to - bytes)?;
+            self.bytes.store(to, Ordering::Relaxed);
         }
+        Ok(())
+    }
+}
+
+impl Drop for SpillFile {
+    fn drop(&mut self) {
+        self.ledger.give_disk(*self.bytes.get_mut());
     }
 }
 
@@ -83,10 +126,9 @@ fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
 
 /// Bytes of a file. When the last ones go, and the next file is being written, so does the file.
 struct Extent {
-    file: Arc<File>,
+    file: Arc<SpillFile>,
     at: u64,
     len: u64,
-    ledger: Arc<Ledger>,
 }
 
 impl SpilledBytes for Extent {
@@ -98,15 +140,15 @@ impl SpilledBytes for Extent {
         if part.end as u64 > self.len {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        to(&map(&self.file, self.at + part.start as u64, part.len())?);
-        self.ledger.read_back(part.len() as u64);
+        to(&map(&self.file.file, self.at + part.start as u64, part.len())?);
+        self.file.ledger.read_back(part.len() as u64);
         Ok(())
     }
 }
 
 impl Drop for Extent {
     fn drop(&mut self) {
-        self.ledger.unspill(self.len);
+        self.file.ledger.unspill(self.len);
     }
 }
 
@@ -114,8 +156,8 @@ fn map(file: &File, at: u64, len: usize) -> io::Result<Mmap> {
     let mut options = MmapOptions::new();
     options.offset(at).len(len);
     // SAFETY: a map is undefined behaviour if its file is changed or cut by anybody meanwhile. This file has no name
-    // and is open nowhere but here; it is never cut; and these bytes were written once, before there was an extent
-    // that could be shown. A disk that fails under the map raises a signal, which no program can turn into an error.
+    // and is open nowhere but here; it is never cut; and these bytes were written before there was an extent that could
+    // be shown, and are not written again before it has gone. A disk that fails under the map raises a signal, which no program can turn into an error.
     #[allow(unsafe_code, reason = "mapping a file is unsafe by nature; see above")]
     unsafe {
         options.map(file)
@@ -165,7 +207,7 @@ mod tests {
         writer.add(&vec!["ember".to_owned(); 100]).unwrap();
         let (frames, _) = writer.finish().unwrap();
         let file = Arc::clone(&files.open.lock().unwrap().as_ref().unwrap().0);
-        write_all_at(&file, b"X", 50).unwrap();
+        write_all_at(&file.file, b"X", 50).unwrap();
         let error = frames[0][0].read().unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");
     }
@@ -179,5 +221,24 @@ mod tests {
         drop(held);
         assert_eq!(ledger.read().spilled, 0);
         assert!(files.write(&[0; 60]).is_ok());
+    }
+
+    #[test]
+    fn files_do_not_grow_for_ever_while_little_of_them_is_needed() {
+        const LIMIT: u64 = 64 << 10;
+        let (_dir, files, ledger) = files(Some(LIMIT));
+        // Each file keeps a little, and there is room for sixteen of them.
+        let mut kept = Vec::new();
+        for round in 0..1_000 {
+            drop(files.write(&[0; 1 << 10]).unwrap());
+            if round % 100 == 0 {
+                kept.push(files.write(&[0; 10]).unwrap());
+            }
+        }
+        assert_eq!(ledger.read().spilled, 100);
+        assert!(ledger.on_disk() <= LIMIT);
+        drop(kept);
+        drop(files);
+        assert_eq!((ledger.read().spilled, ledger.on_disk()), (0, 0));
     }
 }

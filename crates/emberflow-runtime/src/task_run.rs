@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, StageId, TaskId},
     operator::ActionOutput,
     plan::{StagePlan, TaskOutput},
-    spill::SpillError,
+    spill::{SpillError, SpillSpace, SpilledBytes},
     store::{Keep, Spilled, Stored},
     task::{Identity, Io, TaskContext},
     update::Updates,
@@ -28,6 +29,7 @@ use crate::{
     mail::post,
     partition::{Fill, PartitionActor},
     slot::TaskSlots,
+    spill::SpillFiles,
 };
 
 /// A panic's message is kept up to this length.
@@ -126,12 +128,14 @@ impl TaskRun {
         {
             return Ok(Output::Stored { stored, room, spilled: None });
         }
-        let spilled = match stored.data.spill(&*self.links.files) {
+        let space = WhileWanted { files: &self.links.files, cancelled: &self.cancelled };
+        let spilled = match stored.data.spill(&space) {
             Ok(Some(Spilled { data, file_bytes })) => {
                 (stored.data, stored.bytes, stored.file_bytes) = (data, 0, file_bytes);
                 Some(wanted)
             }
             Ok(None) => None,
+            Err(SpillError::Io(_)) if self.cancelled.load(Ordering::Relaxed) => return Err(TaskError::Cancelled),
             Err(error @ SpillError::Io(_)) => return Err(TaskError::io(error)),
             Err(error @ SpillError::Rows { .. }) => {
                 tracing::warn!(rdd = %self.plan.rdd, operator = %self.plan.info, %error, "rows stay in memory");
@@ -140,6 +144,21 @@ impl TaskRun {
         };
         let room = room(stored.bytes, true).ok_or(TaskError::OutputLost)?;
         Ok(Output::Stored { stored, room, spilled })
+    }
+}
+
+/// The spill files, until the task is cancelled.
+struct WhileWanted<'a> {
+    files: &'a SpillFiles,
+    cancelled: &'a AtomicBool,
+}
+
+impl SpillSpace for WhileWanted<'_> {
+    fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        self.files.write(bytes)
     }
 }
 

@@ -77,7 +77,8 @@ impl ContextBuilder {
     /// container or the machine has.
     ///
     /// Counted in [`Context::memory`] are the rows that stay when a task has made them: persisted partitions and map
-    /// outputs. One that finds no room is spilled to the [`spill_dir`](Self::spill_dir). Not counted, and not limited,
+    /// outputs. One that finds no room is spilled to the [`spill_dir`](Self::spill_dir), and comes back as serde gives
+    /// it (see [`ExchangeData`](crate::ExchangeData)). Not counted, and not limited,
     /// is what a task works on: its batches, hash tables and sort buffers, and the results of actions such as
     /// [`collect`](crate::Rdd::collect).
     ///
@@ -106,7 +107,7 @@ impl ContextBuilder {
         self
     }
 
-    /// Bytes that spilled partitions may take. `EMBERFLOW_SPILL_LIMIT`, such as `100GiB`; by default there is no limit
+    /// Bytes that the files of spilled partitions may have. `EMBERFLOW_SPILL_LIMIT`, such as `100GiB`; by default there is no limit
     /// but the disk. What would go beyond it is an error of the job, and the context goes on.
     ///
     /// ```
