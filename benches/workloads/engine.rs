@@ -82,15 +82,16 @@ pub(crate) fn w6_links(ctx: &Context, pages: u64) -> Result<Rdd<(u32, EcoVec<u32
 pub(crate) fn w6(links: &Rdd<(u32, EcoVec<u32>)>) -> Result<String> {
     let mut ranks = links.map_values(|_| 1.0);
     for _ in 0..pagerank::ITERATIONS {
-        let contributions = links.join(&ranks).flat_map_ref(|(page, (to, rank)), out| {
+        let contributions = links.join(&ranks).flat_map_extend(|(page, (to, rank)), out| {
             let share = rank / to.len() as f64;
             // Nothing for itself, so that a page that nobody links to has a sum.
             out.push((*page, 0.0));
             out.extend(to.iter().map(|to| (*to, share)));
         });
-        ranks = contributions.reduce_by_key_into(|a, b| a + b, links.partitions()).map_values(pagerank::rank);
+        let sums = contributions.reduce_by_key_into(|a, b| a + b, links.partitions());
+        // Without lineage, so that what the iteration moved is given back.
+        ranks = sums.map_values(pagerank::rank).local_checkpoint()?;
     }
-    let ranks = ranks.cache();
     // Ranks are positive, so their bits are in their order.
     let best = ranks.top_by(pagerank::BEST, |(page, rank)| (rank.to_bits(), Reverse(*page)))?;
     let sum = ranks.aggregate_ref(0.0, |sum, (_, rank)| sum + rank, |a, b| a + b)?;
