@@ -10,6 +10,8 @@ WORKLOAD = os.environ["COMPARE_WORKLOAD"]
 INPUTS = os.environ["COMPARE_INPUTS"].split(":")
 THREADS = int(os.environ["COMPARE_THREADS"])
 MASK = (1 << 64) - 1
+ITERATIONS = 10
+DAMPING = 0.85
 
 
 def column(path):
@@ -28,6 +30,11 @@ def check(rows, total):
 
 def words(counts):
     return " ".join(f"{word}:{count}" for word, count in counts)
+
+
+def pagerank(best, total):
+    pages = ", ".join(f"{page}: {rank:.5f}" for page, rank in best)
+    return f"{pages}; all: {total:.3f}"
 
 
 def serve(run):

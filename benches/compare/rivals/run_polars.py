@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from rival import INPUTS, WORKLOAD, check, column, order, serve, words
+from rival import DAMPING, INPUTS, ITERATIONS, WORKLOAD, check, column, order, pagerank, serve, words
 
 
 def frame(keys, values):
@@ -65,4 +65,24 @@ def w5():
     return run
 
 
-serve({"W1": w1, "W2": w2, "W3a": w3, "W3b": w3, "W4": w4, "W5": w5}[WORKLOAD]())
+def w6():
+    links = pl.DataFrame({"from": column(INPUTS[1]), "to": column(INPUTS[2])}).cast(pl.UInt32)
+    links = links.with_columns(share=1.0 / pl.len().over("from"))
+    pages = pl.DataFrame({"page": pl.int_range(int(INPUTS[0]), dtype=pl.UInt32, eager=True)})
+    # Nothing for itself, so that a page that nobody links to has a sum.
+    own = pages.select(pl.col("page").alias("from"), pl.col("page").alias("to"), share=pl.lit(0.0))
+    links = pl.concat([links, own])
+
+    def run():
+        ranks = pages.with_columns(rank=pl.lit(1.0))
+        for _ in range(ITERATIONS):
+            gifts = links.lazy().join(ranks.lazy(), left_on="from", right_on="page")
+            sums = gifts.group_by(pl.col("to").alias("page")).agg(sum=(pl.col("rank") * pl.col("share")).sum())
+            ranks = sums.select("page", rank=1 - DAMPING + DAMPING * pl.col("sum")).collect(engine="streaming")
+        best = ranks.sort(["rank", "page"], descending=[True, False]).head(10)
+        return lambda: pagerank(best.rows(), ranks["rank"].sum())
+
+    return run
+
+
+serve({"W1": w1, "W2": w2, "W3a": w3, "W3b": w3, "W4": w4, "W5": w5, "W6": w6}[WORKLOAD]())

@@ -5,6 +5,8 @@ import java.net.Socket
 import java.nio.{ByteOrder, LongBuffer}
 import java.nio.channels.FileChannel
 import java.nio.file.{Paths, StandardOpenOption}
+import java.util.Locale
+import org.apache.spark.HashPartitioner
 import org.apache.spark.rdd.RDD
 
 object Compare extends Serializable {
@@ -12,12 +14,13 @@ object Compare extends Serializable {
   val inputs = sys.env("COMPARE_INPUTS").split(":")
   val partitions = 4 * sys.env("COMPARE_THREADS").toInt
 
-  // A share of a column of a file, whose numbers are of eight bytes.
-  def share(path: String, at: Int, of: Int): LongBuffer = {
+  // A share of a file of numbers of eight bytes, `width` of them a row.
+  def share(path: String, at: Int, of: Int, width: Int = 1): LongBuffer = {
     val file = FileChannel.open(Paths.get(path), StandardOpenOption.READ)
-    val rows = file.size / 8
+    val row = 8L * width
+    val rows = file.size / row
     val (from, to) = (rows * at / of, rows * (at + 1) / of)
-    val bytes = file.map(FileChannel.MapMode.READ_ONLY, 8 * from, 8 * (to - from)).order(ByteOrder.LITTLE_ENDIAN)
+    val bytes = file.map(FileChannel.MapMode.READ_ONLY, row * from, row * (to - from)).order(ByteOrder.LITTLE_ENDIAN)
     file.close()
     bytes.asLongBuffer
   }
@@ -79,6 +82,65 @@ object Compare extends Serializable {
       val left = table(sc, inputs(0), inputs(1))
       val right = table(sc, inputs(2), inputs(3))
       () => check(left.join(right).map { case (key, (v, w)) => key ^ v ^ w })
+    case "W6" =>
+      val partitioner = new HashPartitioner(partitions)
+      val links = cached(table(sc, inputs(1), inputs(2)).groupByKey(partitioner).mapValues(_.toArray))
+      () => {
+        var ranks = links.mapValues(_ => 1.0)
+        for (_ <- 1 to 10) {
+          val gifts = links.join(ranks).flatMap { case (page, (to, rank)) =>
+            val share = rank / to.length
+            // Nothing for itself, so that a page that nobody links to has a sum.
+            Iterator((page, 0.0)) ++ to.iterator.map((_, share))
+          }
+          ranks = gifts.reduceByKey(partitioner, _ + _).mapValues(0.15 + 0.85 * _)
+        }
+        ranks.cache()
+        val best = ranks.takeOrdered(10)(Ordering.by { case (page, rank) => (-rank, page) })
+        val all = ranks.values.sum()
+        ranks.unpersist()
+        best.map { case (page, rank) => s"$page: ${"%.5f".formatLocal(Locale.ROOT, rank)}" }.mkString(", ") +
+          s"; all: ${"%.3f".formatLocal(Locale.ROOT, all)}"
+      }
+    case "W7" =>
+      val (of, path, k, dimensions) = (partitions, inputs(0), 10, 10)
+      val points = cached(sc.parallelize(0 until of, of).flatMap { at =>
+        val numbers = share(path, at, of, dimensions)
+        Iterator.range(0, numbers.limit() / dimensions).map { row =>
+          Array.tabulate(dimensions)(d => java.lang.Double.longBitsToDouble(numbers.get(row * dimensions + d)))
+        }
+      })
+      () => {
+        var centres = points.take(k)
+        for (_ <- 1 to 10) {
+          val now = centres
+          val zero = (Array.ofDim[Double](k, dimensions), new Array[Long](k))
+          val (sums, counts) = points.aggregate(zero)(
+            { case ((sums, counts), point) =>
+              var (best, least, at) = (0, Double.PositiveInfinity, 0)
+              while (at < k) {
+                var (far, d) = (0.0, 0)
+                while (d < dimensions) { val off = point(d) - now(at)(d); far += off * off; d += 1 }
+                if (far < least) { least = far; best = at }
+                at += 1
+              }
+              var d = 0
+              while (d < dimensions) { sums(best)(d) += point(d); d += 1 }
+              counts(best) += 1
+              (sums, counts)
+            },
+            { case ((sums, counts), (others, more)) =>
+              for (at <- 0 until k) {
+                for (d <- 0 until dimensions) sums(at)(d) += others(at)(d)
+                counts(at) += more(at)
+              }
+              (sums, counts)
+            }
+          )
+          centres = Array.tabulate(k)(at => if (counts(at) == 0) now(at) else sums(at).map(_ / counts(at)))
+        }
+        centres.map(_.map("%.6f".formatLocal(Locale.ROOT, _)).mkString(" ")).mkString("; ")
+      }
   }
 
   def serve(sc: org.apache.spark.SparkContext): Unit = {

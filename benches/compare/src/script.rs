@@ -11,14 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Data, Run, folder, once, target};
+use crate::{Data, Run, baselines::data, folder, once, target};
 
 /// How long a program may take to start and to load its data.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Starts a program. `None` if it has no way to say this workload.
 pub(crate) fn prepare(name: &str, workload: &str, data: &Data, threads: usize) -> Result<Option<Run>, String> {
-    let Some(inputs) = inputs(workload, data) else { return Ok(None) };
+    let Some(inputs) = inputs(name, workload, data) else { return Ok(None) };
     let venv = env::var_os("EMBERFLOW_RIVALS").map_or_else(|| target().join("rivals/venv"), PathBuf::from);
     let package = if name == "spark" { "pyspark" } else { name };
     let missing = || {
@@ -129,7 +129,7 @@ impl Drop for Process {
 }
 
 /// A number of rows, or paths of files; numbers are written as they lie in memory, column by column.
-fn inputs(workload: &str, data: &Data) -> Option<Vec<String>> {
+fn inputs(name: &str, workload: &str, data: &Data) -> Option<Vec<String>> {
     let column = |name: &str, rows: &mut dyn ExactSizeIterator<Item = u64>| {
         let path = folder().join(format!("{workload}-{name}-{}.u64", rows.len()));
         once(&path, |path| {
@@ -153,6 +153,15 @@ fn inputs(workload: &str, data: &Data) -> Option<Vec<String>> {
         Data::Pairs(pairs) => table("rows", pairs).to_vec(),
         Data::Numbers(numbers) => vec![column("rows", &mut numbers.iter().copied())],
         Data::Tables([left, right]) => [table("left", left), table("right", right)].concat(),
-        Data::Pages(_) | Data::Points(_) => return None,
+        Data::Pages(pages) => {
+            let edges = |page| data::links(page, *pages).map(move |to| (page, u64::from(to)));
+            let edges: Vec<(u64, u64)> = (0..*pages).flat_map(edges).collect();
+            [&[pages.to_string()][..], &table("links", &edges)].concat()
+        }
+        Data::Points(points) if name == "spark" => {
+            let numbers: Vec<u64> = (0..*points).flat_map(data::point).map(f64::to_bits).collect();
+            vec![column("rows", &mut numbers.iter().copied())]
+        }
+        Data::Points(_) => return None,
     })
 }

@@ -19,17 +19,28 @@ use timely::{
     Config,
     container::CapacityContainerBuilder,
     dataflow::{
-        ProbeHandle,
+        InputHandle, ProbeHandle,
         channels::pact::{Exchange, Pipeline},
         operators::{
             Operator, Probe,
-            vec::{Filter, Map, ToStream},
+            vec::{Broadcast, Filter, Map, ToStream},
         },
     },
     worker::Worker,
 };
 
-use crate::{Check, Data, Pairs, Run, timed, words};
+use crate::{
+    Check, Data, Pairs, Run,
+    baselines::{
+        data,
+        kmeans::{self, CENTRES, Columns, Point, Sums},
+        pagerank,
+    },
+    timed, words,
+};
+
+/// Rows that a worker sends before it lets operators run.
+const SEND_AHEAD: usize = 1 << 16;
 
 type Counts<K> = HashMap<K, u64, FixedState>;
 
@@ -47,7 +58,18 @@ pub(crate) fn prepare(workload: &str, data: &Data, threads: usize) -> Option<Run
             let (pairs, few) = (Arc::clone(pairs), workload == "W3a");
             timed(move || w3(&pairs, few, threads).answer())
         }
-        _ => return None,
+        Data::Pages(pages) => {
+            let pages = *pages;
+            // Each worker has the pages whose number modulo the number of workers is its own.
+            let of = |at| (at..pages).step_by(threads).map(|page| data::links(page, pages).collect()).collect();
+            let links: Arc<Vec<Vec<Vec<u32>>>> = Arc::new((0..threads as u64).map(of).collect());
+            timed(move || w6(&links))
+        }
+        Data::Points(points) => {
+            let points: Arc<Vec<Point>> = Arc::new((0..*points).map(data::point).collect());
+            timed(move || w7(&points, threads))
+        }
+        Data::Numbers(_) | Data::Tables(_) => return None,
     })
 }
 
@@ -139,6 +161,94 @@ fn w3(pairs: &Pairs, few: bool, threads: usize) -> Check {
 fn add<K: Eq + Hash>(sums: &mut Counts<K>, (key, value): (K, u64)) {
     let sum = sums.entry(key).or_default();
     *sum = sum.wrapping_add(value);
+}
+
+/// Ranks and links stay with their worker, in arrays; what pages give to others moves, and is added up as it comes.
+fn w6(links: &Arc<Vec<Vec<Vec<u32>>>>) -> String {
+    let (links, threads) = (Arc::clone(links), links.len());
+    let shares = on_workers(threads, move |worker| {
+        let (links, peers) = (&links[worker.index()], worker.peers());
+        let mut ranks = vec![1.0; links.len()];
+        // Two rounds may overlap: another worker may be one ahead.
+        let sums = Rc::new(RefCell::new([vec![0.0; links.len()], vec![0.0; links.len()]]));
+        let (mut input, probe, into) = (InputHandle::new(), ProbeHandle::new(), Rc::clone(&sums));
+        worker.dataflow::<usize, _, _>(|scope| {
+            let to_owner = Exchange::new(move |gift: &(u32, u32, f64)| u64::from(gift.0) % peers as u64);
+            input
+                .to_stream(scope)
+                .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to_owner, "sum", |_, _| {
+                    move |input, _| {
+                        input.for_each_stamp(|_, batches| {
+                            let mut sums = into.borrow_mut();
+                            for (page, round, gift) in batches.flat_map(|batch| batch.drain(..)) {
+                                sums[round as usize % 2][page as usize / peers] += gift;
+                            }
+                        });
+                    }
+                })
+                .probe_with(&probe);
+        });
+        for round in 0..pagerank::ITERATIONS {
+            let mut sent = 0;
+            for (to, rank) in links.iter().zip(&ranks) {
+                let gift = rank / to.len() as f64;
+                to.iter().for_each(|page| input.send((*page, round as u32, gift)));
+                sent += to.len();
+                if sent > SEND_AHEAD {
+                    worker.step();
+                    sent = 0;
+                }
+            }
+            input.advance_to(round + 1);
+            worker.step_while(|| probe.less_than(input.time()));
+            let sums = &mut sums.borrow_mut()[round % 2];
+            ranks.iter_mut().zip(&mut *sums).for_each(|(rank, sum)| *rank = pagerank::rank(std::mem::take(sum)));
+        }
+        ranks
+    });
+    let pages = shares.iter().map(Vec::len).sum();
+    pagerank::answer_of(&(0..pages).map(|page| shares[page % threads][page / threads]).collect::<Vec<_>>())
+}
+
+/// Points stay with their worker; centres go to all workers, and sums come back to the first one.
+fn w7(points: &Arc<Vec<Point>>, threads: usize) -> String {
+    let points = Arc::clone(points);
+    let centres = on_workers(threads, move |worker| {
+        let range = share(points.len() as u64, worker);
+        let (points, sums) = (Arc::clone(&points), Rc::new(RefCell::new(Sums::default())));
+        let (mut input, probe, into) = (InputHandle::new(), ProbeHandle::new(), Rc::clone(&sums));
+        worker.dataflow::<usize, _, _>(|scope| {
+            input
+                .to_stream(scope)
+                .broadcast()
+                .map(move |centres: [Point; CENTRES]| {
+                    let (columns, mut sums) = (Columns::of(&centres), Sums::default());
+                    let points = &points[range.start as usize..range.end as usize];
+                    points.iter().for_each(|point| sums.add(columns.nearest(point), point));
+                    sums
+                })
+                .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Exchange::new(|_: &Sums| 0), "sum", |_, _| {
+                    move |input, _| {
+                        input.for_each_stamp(|_, batches| {
+                            let mut all = into.borrow_mut();
+                            batches.flat_map(|batch| batch.drain(..)).for_each(|sums| all.merge(&sums));
+                        });
+                    }
+                })
+                .probe_with(&probe);
+        });
+        let mut centres = kmeans::first_centres();
+        for round in 0..kmeans::ITERATIONS {
+            if worker.index() == 0 {
+                input.send(centres);
+            }
+            input.advance_to(round + 1);
+            worker.step_while(|| probe.less_than(input.time()));
+            centres = sums.take().centres(&centres);
+        }
+        centres
+    });
+    kmeans::answer(&centres[0])
 }
 
 /// Rows moved by key and added up: this worker's share of the sums.
