@@ -16,6 +16,11 @@ const NUMBERS_SEED: u64 = 0x00E3_BE2F_1057_0003;
 /// Seed of the permutations.
 const PERMUTATION_SEED: u64 = 0x00E3_BE2F_1057_0004;
 
+/// Seed of the points.
+const POINTS_SEED: u64 = 0x00E3_BE2F_1057_0005;
+/// Seed of the links.
+const LINKS_SEED: u64 = 0x00E3_BE2F_1057_0006;
+
 /// Distinct words of a text.
 const VOCABULARY: usize = 200_000;
 /// Exponent of the law by which words grow rare.
@@ -48,6 +53,12 @@ impl SplitMix64 {
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
+
+    /// A number from 0 to below 1.
+    #[inline]
+    pub fn unit(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
 }
 
 /// The output function of SplitMix64: a bijection in which each input bit moves half of the output bits.
@@ -78,6 +89,35 @@ pub fn permutations(n: usize) -> [Vec<(u64, u64)>; 2] {
         // Fisher and Yates.
         (1..rows.len()).rev().for_each(|at| rows.swap(at, random.below(at as u64 + 1) as usize));
         rows
+    })
+}
+
+/// Coordinates of a point.
+pub const DIMENSIONS: usize = 10;
+/// Heaps that the points lie in.
+const HEAPS: u64 = 10;
+
+/// The `at`th point: one of ten heaps, which overlap, so that k-means still moves its centres after ten iterations.
+pub fn point(at: u64) -> [f64; DIMENSIONS] {
+    let mut random = SplitMix64::new(mix(POINTS_SEED ^ at));
+    let mut heap = SplitMix64::new(mix(POINTS_SEED ^ !random.below(HEAPS)));
+    // Two uniform numbers make a hill, a third one its place.
+    [(); DIMENSIONS].map(|()| 10.0 * random.unit() + 10.0 * random.unit() + 30.0 * heap.unit())
+}
+
+/// Most links of a page; on average ten.
+const MOST_LINKS: u64 = 19;
+
+/// The pages below `pages` that `page` links to, one or more of them; a page may come twice.
+///
+/// How many links a page receives follows a power law: the k-th most popular page has about `k^(-2/3)` of what the most
+/// popular one has, 1 % of all links of a million pages. Popular pages are scattered over all numbers.
+pub fn links(page: u64, pages: u64) -> impl ExactSizeIterator<Item = u32> {
+    let mut random = SplitMix64::new(mix(LINKS_SEED ^ page));
+    let count = 1 + random.below(MOST_LINKS) as u32;
+    (0..count).map(move |_| {
+        let place = (pages as f64 * random.unit().powi(3)) as u64;
+        SplitMix64::new(place).below(pages) as u32
     })
 }
 

@@ -2,7 +2,8 @@
 //! Called by: the bench runner.
 //! Never: tuned; what would not come to mind on the first day does not belong here.
 
-use super::{Order, Summary};
+use super::kmeans::{self, CENTRES, Point};
+use super::{Order, Summary, pagerank};
 use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -58,6 +59,51 @@ pub fn w5(left: &[(u64, u64)], right: &[(u64, u64)]) -> Summary {
     let right: HashMap<u64, u64> = right.iter().copied().collect();
     let matches = left.par_iter().filter_map(|&(key, value)| right.get(&key).map(|other| (key, value, *other)));
     matches.map(|(key, value, other)| Summary::of_match(key, value, other)).reduce(Summary::default, Summary::merge)
+}
+
+/// W6: ranks over lists of links. Limited by one random write a link, and by merging whole arrays of sums.
+pub fn w6(links: &[Vec<u32>]) -> String {
+    let mut ranks = vec![1.0; links.len()];
+    for _ in 0..pagerank::ITERATIONS {
+        let sums = (links.par_chunks(1 << 16).zip(ranks.par_chunks(1 << 16)))
+            .fold(
+                || vec![0.0; links.len()],
+                |mut sums, (links, ranks)| {
+                    for (to, rank) in links.iter().zip(ranks) {
+                        to.iter().for_each(|page| sums[*page as usize] += rank / to.len() as f64);
+                    }
+                    sums
+                },
+            )
+            .reduce_with(|mut sums, other| {
+                sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+                sums
+            });
+        ranks = sums.unwrap_or_default().into_par_iter().map(pagerank::rank).collect();
+    }
+    pagerank::answer_of(&ranks)
+}
+
+/// W7: k-means. Limited by arithmetic: a squared distance to every centre.
+pub fn w7(points: &[Point]) -> String {
+    let mut centres = kmeans::first_centres();
+    let distance = |a: &Point, b: &Point| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+    for _ in 0..kmeans::ITERATIONS {
+        let sums = points
+            .par_iter()
+            .fold(kmeans::Sums::default, |mut sums, point| {
+                let far = |at: &usize| distance(point, &centres[*at]);
+                let nearest = (0..CENTRES).min_by(|a, b| far(a).total_cmp(&far(b)));
+                sums.add(nearest.expect("there are centres"), point);
+                sums
+            })
+            .reduce(kmeans::Sums::default, |mut sums, other| {
+                sums.merge(&other);
+                sums
+            });
+        centres = sums.centres(&centres);
+    }
+    kmeans::answer(&centres)
 }
 
 /// Adds the smaller table to the larger.

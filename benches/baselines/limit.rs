@@ -3,12 +3,16 @@
 //! Never: written for any other job. Each function says what it knows and what limits it.
 
 mod join;
+mod kmeans;
+mod pagerank;
 mod parts;
 mod sort;
 mod sums;
 mod words;
 
 pub use join::w5;
+pub use kmeans::w7;
+pub use pagerank::{Web, w6};
 pub use sort::w4;
 pub use sums::{w3a, w3b};
 pub use words::w2;

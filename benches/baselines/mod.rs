@@ -14,7 +14,9 @@
 
 pub mod data;
 pub mod idiom;
+pub mod kmeans;
 pub mod limit;
+pub mod pagerank;
 
 /// What is left of an aggregated table: equal for equal tables, in whatever order their rows come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,11 +2,15 @@
 
 use std::{cmp::Reverse, path::Path};
 
-use ecow::EcoString;
+use ecow::{EcoString, EcoVec};
 use emberflow::prelude::*;
 use memchr::memchr2_iter;
 
-use crate::baselines::{Order, Summary};
+use crate::baselines::{
+    Order, Summary, data,
+    kmeans::{self, Columns, Point, Sums},
+    pagerank,
+};
 
 /// W1: a range, a map, a filter and a sum. Bound by arithmetic.
 pub(crate) fn w1(ctx: &Context, n: u64) -> Result<u64> {
@@ -64,6 +68,62 @@ pub(crate) fn w5(left: &Rdd<(u64, u64)>, right: &Rdd<(u64, u64)>) -> Result<Summ
     let joined = left.join(right);
     let (keys, checksum) = joined.aggregate((0, 0), of, |a, b| merge(a, Summary { keys: b.0, checksum: b.1 }))?;
     Ok(Summary { keys, checksum })
+}
+
+/// W6's pages with their links, cached, placed by page. Cloning an `EcoVec` allocates nothing.
+pub(crate) fn w6_links(ctx: &Context, pages: u64) -> Result<Rdd<(u32, EcoVec<u32>)>> {
+    let links = ctx.range(0..pages).map(move |page| (page as u32, data::links(page, pages).collect::<EcoVec<u32>>()));
+    let links = links.partition_by(ctx.default_partitions()).cache();
+    links.count()?;
+    Ok(links)
+}
+
+/// W6: every iteration joins the links with the ranks, which are placed alike, so that only contributions move.
+pub(crate) fn w6(links: &Rdd<(u32, EcoVec<u32>)>) -> Result<String> {
+    let mut ranks = links.map_values(|_| 1.0);
+    for _ in 0..pagerank::ITERATIONS {
+        let contributions = links.join(&ranks).flat_map_extend(|(page, (to, rank)), out| {
+            let share = rank / to.len() as f64;
+            // Nothing for itself, so that a page that nobody links to has a sum.
+            out.push((*page, 0.0));
+            out.extend(to.iter().map(|to| (*to, share)));
+        });
+        let sums = contributions.reduce_by_key_into(|a, b| a + b, links.partitions());
+        // Without lineage, so that what the iteration moved is given back.
+        ranks = sums.map_values(pagerank::rank).local_checkpoint()?;
+    }
+    // Ranks are positive, so their bits are in their order.
+    let best = ranks.top_by(pagerank::BEST, |(page, rank)| (rank.to_bits(), Reverse(*page)))?;
+    let sum = ranks.aggregate_ref(0.0, |sum, (_, rank)| sum + rank, |a, b| a + b)?;
+    Ok(pagerank::answer(&best, sum))
+}
+
+/// W7's points, cached.
+pub(crate) fn w7_points(ctx: &Context, points: u64) -> Result<Rdd<Point>> {
+    let points = ctx.range(0..points).map(data::point).cache();
+    points.count()?;
+    Ok(points)
+}
+
+/// W7: k-means. Bound by arithmetic. Sums are boxed since they go through a function for every point.
+pub(crate) fn w7(points: &Rdd<Point>) -> Result<String> {
+    let mut centres = kmeans::first_centres();
+    for _ in 0..kmeans::ITERATIONS {
+        let columns = Columns::of(&centres);
+        let sums = points.aggregate_ref(
+            Box::<Sums>::default(),
+            move |mut sums, point| {
+                sums.add(columns.nearest(point), point);
+                sums
+            },
+            |mut sums, other| {
+                sums.merge(&other);
+                sums
+            },
+        )?;
+        centres = sums.centres(&centres);
+    }
+    Ok(kmeans::answer(&centres))
 }
 
 fn merge((keys, checksum): (u64, u64), other: Summary) -> (u64, u64) {

@@ -1,7 +1,7 @@
 //! How fast is emberflow against the two programs that one would write by hand, on the same data, in the same run?
 //!
 //! ```text
-//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [W4] [W5] [tasks] [start] [skew] [scaling] [--rounds N] [--scale F] [--workers N]
+//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [W4] [W5] [W6] [W7] [tasks] [start] [skew] [scaling] [--rounds N] [--scale F] [--workers N]
 //! ```
 //!
 //! Programs take turns, twice each, of which the second time counts, so that a noisy machine is unkind to all of them
@@ -28,10 +28,10 @@ use std::{
 use comfy_table::{Table, presets};
 use emberflow::{prelude::*, system};
 
-use crate::baselines::{data, idiom, limit};
+use crate::baselines::{data, idiom, kmeans, limit, pagerank};
 
 /// The workloads; W2s is W2 with every word a `String`.
-const WORKLOADS: [&str; 7] = ["W1", "W2", "W2s", "W3a", "W3b", "W4", "W5"];
+const WORKLOADS: [&str; 9] = ["W1", "W2", "W2s", "W3a", "W3b", "W4", "W5", "W6", "W7"];
 
 /// What is measured against another run of ours.
 const EXTRAS: [&str; 4] = ["tasks", "start", "skew", "scaling"];
@@ -204,6 +204,38 @@ fn prepare(options: &Options, workload: &str, programs: &[Program]) -> Workload 
                 format!("{summary:?}")
             };
             Workload { rows, run: Box::new(run) }
+        }
+        "W6" => {
+            let pages = scaled(1e6).max(10);
+            let lists = |page| data::links(page, pages).collect::<Vec<_>>();
+            let lists: Option<Vec<_>> = programs.contains(&Program::Idiom).then(|| (0..pages).map(lists).collect());
+            let web = programs.contains(&Program::Limit).then(|| limit::Web::new(pages));
+            let links = programs.contains(&Program::Emberflow).then(|| engine::w6_links(&ctx, pages).expect("W6 runs"));
+            let rows = (0..pages).map(|page| data::links(page, pages).len()).sum::<usize>() * pagerank::ITERATIONS;
+            let run = move |program| {
+                let _ = &ctx;
+                match program {
+                    Program::Idiom => idiom::w6(lists.as_ref().expect("made")),
+                    Program::Limit => limit::w6(web.as_ref().expect("made"), workers),
+                    Program::Emberflow => engine::w6(links.as_ref().expect("made")).expect("W6 runs"),
+                }
+            };
+            Workload { rows: rows as u64, run: Box::new(run) }
+        }
+        "W7" => {
+            let rows = scaled(2e6).max(10);
+            let theirs = programs.iter().any(|program| *program != Program::Emberflow);
+            let plain: Vec<_> = (0..if theirs { rows } else { 0 }).map(data::point).collect();
+            let rdd = programs.contains(&Program::Emberflow).then(|| engine::w7_points(&ctx, rows).expect("W7 runs"));
+            let run = move |program| {
+                let _ = &ctx;
+                match program {
+                    Program::Idiom => idiom::w7(&plain),
+                    Program::Limit => limit::w7(&plain, workers),
+                    Program::Emberflow => engine::w7(rdd.as_ref().expect("made")).expect("W7 runs"),
+                }
+            };
+            Workload { rows: rows * kmeans::ITERATIONS as u64, run: Box::new(run) }
         }
         _ => {
             let few = workload == "W3a";
