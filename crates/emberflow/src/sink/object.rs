@@ -11,7 +11,7 @@ use emberflow_core::{
     task::TaskContext,
 };
 
-use super::text::Output;
+use super::text::{Output, PartError};
 use crate::{
     action::Action,
     rdd::Rdd,
@@ -67,7 +67,8 @@ impl<T: ExchangeData> Rdd<T> {
             let dir = Arc::clone(&output.unfinished);
             let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, rows, cx| {
                 let path = dir.join(format!("part-{partition:05}.attempt-{}", cx.attempt()));
-                let Written { rows, .. } = write_part(&path, partition, rows, cx)?;
+                let Written { rows, file, .. } = write_part(&path, partition, rows, cx)?;
+                file.sync_all().map_err(|source| TaskError::io(PartError { path: path.clone(), source }))?;
                 Ok((path, rows))
             });
             output.commit(&parts.await?)

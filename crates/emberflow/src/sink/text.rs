@@ -79,7 +79,7 @@ impl<T: Data + Display> Rdd<T> {
                     }
                     count += batch.len() as u64;
                 }
-                writer.flush().map_err(failed)?;
+                writer.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
                 Ok((file.clone(), count))
             });
             output.commit(&parts.await?)
@@ -160,10 +160,19 @@ impl Output {
         if fs::symlink_metadata(&self.target).is_ok() {
             return Err(Error::OutputExists { path: self.target.clone() });
         }
+        // First what is in it, then its name: after a power failure it is all there, or not at all.
+        sync_dir(&self.unfinished).map_err(|source| failed(&self.unfinished, source))?;
         fs::rename(&*self.unfinished, &self.target).map_err(|source| failed(&self.target, source))?;
         self.committed = true;
-        Ok(())
+        let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_dir(parent.unwrap_or(Path::new("."))).map_err(|source| failed(&self.target, source))
     }
+}
+
+/// Writes down which files a directory has.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    // Elsewhere a directory cannot be opened, and its system has other ways.
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 impl Drop for Output {
