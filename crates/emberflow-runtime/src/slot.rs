@@ -60,6 +60,7 @@ pub(crate) type StoreSlots = Arc<[Option<Arc<Slot>>]>;
 #[derive(Default)]
 pub(crate) struct TaskSlots {
     pub(crate) shuffles: Vec<(StoreId, StoreSlots)>,
+    /// By key.
     pub(crate) persisted: Vec<(Key, Option<Arc<Slot>>)>,
 }
 
@@ -68,7 +69,8 @@ impl TaskSlots {
         if let Some((_, slots)) = self.shuffles.iter().find(|(id, _)| *id == store) {
             return slots.get(partition)?.as_ref();
         }
-        self.persisted.iter().find(|(key, _)| *key == (store, partition))?.1.as_ref()
+        let found = self.persisted.binary_search_by_key(&(store, partition), |(key, _)| *key).ok()?;
+        self.persisted[found].1.as_ref()
     }
 
     /// Looks whether anything that was spilled is damaged, and is lost therefore.

@@ -271,6 +271,7 @@ impl Coordinator {
             let slot = self.stores.get(&key.0).and_then(|shell| shell.slots[key.1].clone());
             slots.persisted.push((key, slot));
         }
+        slots.persisted.sort_unstable_by_key(|(key, _)| *key);
         slots
     }
 }

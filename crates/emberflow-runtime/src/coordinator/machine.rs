@@ -718,6 +718,7 @@ impl Machine {
     /// Ends jobs, and stops whatever only they wanted.
     fn end_jobs(&mut self, jobs: &[JobId], outcome: Result<(), &dyn Fn(JobId) -> Error>) {
         let mut forgotten: BTreeSet<StoreId> = BTreeSet::new();
+        let (mut touched, failed) = (false, outcome.is_err());
         for id in jobs {
             let Some(job) = self.jobs.remove(id) else { continue };
             let outcome = outcome.map_err(|error| error(*id));
@@ -738,8 +739,10 @@ impl Machine {
             self.emit(Event::JobFinished { job: *id, error: outcome.as_ref().err().map(ToString::to_string) });
             self.out.push(Command::FinishJob { job: *id, outcome });
             forgotten.extend(job.stores.iter().filter(|id| self.stores.get(id).is_some_and(|store| store.forgotten)));
+            // A job that has what it wanted, and made it all by itself, leaves nothing to others and wants no more.
+            touched |= failed || job.stores.iter().any(|id| self.stores.contains_key(id));
         }
-        if self.stores.values().any(|store| store.run.is_some()) {
+        if touched && self.stores.values().any(|store| store.run.is_some()) {
             self.sweep();
         }
         for store in forgotten {
