@@ -9,6 +9,7 @@
 
 mod row;
 mod schema;
+#[path = "../support/table.rs"]
 mod table;
 
 use std::{
