@@ -235,13 +235,16 @@ fn run(number: u64) -> Result<(), Failure> {
     let known = countries.map_ref(|(_, delays)| delays.flights).sum()?;
     println!("{number} flights, {} without one of their airports: {seconds:.2} s", u128::from(number) - known);
     let found = Found {
+        worst: worst.into_iter().map(|(country, _)| country).collect(),
+        busiest: busiest.into_iter().map(|(route, _)| route).collect(),
+        longest: longest.into_iter().map(|(route, _)| route).collect(),
         countries: countries.collect_as_map()?,
         routes: routes.collect_as_map()?,
         strangers: strangers.into_iter().collect(),
         legs: legs.count()?,
     };
     found.check(number, &path)?;
-    println!("checked against hash maps: every country, route, distance and unknown airport");
+    println!("checked against hash maps: every country, route, distance, unknown airport and rank");
     Ok(())
 }
 
@@ -258,6 +261,9 @@ fn print_table(title: &str, headers: &[&str], rows: impl IntoIterator<Item = Vec
 
 /// All that the joins have led to.
 struct Found {
+    worst: Vec<EcoString>,
+    busiest: Vec<Route>,
+    longest: Vec<Route>,
     countries: HashMap<EcoString, Delays>,
     routes: HashMap<Route, (Delays, f64)>,
     strangers: HashMap<Code, (u64, u64)>,
@@ -280,10 +286,16 @@ impl Found {
             let flight = Flight::new(&codes, number);
             match (airports.get(&flight.from), airports.get(&flight.to)) {
                 (Some(from), Some(_)) => {
+                    let mut ends = [flight.from, flight.to];
+                    ends.sort();
                     let country = countries.entry(from.country.clone()).or_default();
-                    *country = country.plus(Delays::of(&flight));
-                    let route = routes.entry(flight.route()).or_default();
-                    *route = route.plus(Delays::of(&flight));
+                    for sum in [country, routes.entry(ends.into()).or_default()] {
+                        sum.flights += 1;
+                        sum.minutes += flight.delay;
+                        if flight.delay >= LATE {
+                            sum.late += 1;
+                        }
+                    }
                 }
                 (from, to) => {
                     if from.is_none() {
@@ -309,7 +321,10 @@ impl Found {
                 return Err(format!("from {a} to {b} it is {km} km, and {plain} km by another formula").into());
             }
         }
-        Ok(())
+
+        first("latest countries", &self.worst, &countries, |_, delays| rank(delays.mean()))?;
+        first("busiest routes", &self.busiest, &routes, |_, delays| delays.flights as i64)?;
+        first("longest routes", &self.longest, &routes, |(a, b), _| rank(airports[a].km_to(&airports[b])))
     }
 }
 
@@ -325,6 +340,23 @@ fn same<K: Eq + Hash + Debug, V: PartialEq + Debug>(
         }
     }
     Ok(())
+}
+
+/// That these keys rank first, and equal ones by their names.
+fn first<K: Ord + Debug, V>(
+    what: &str,
+    found: &[K],
+    all: &HashMap<K, V>,
+    rank: impl Fn(&K, &V) -> i64,
+) -> Result<(), Failure> {
+    let mut expected: Vec<(i64, &K)> = all.iter().map(|(key, value)| (-rank(key, value), key)).collect();
+    expected.sort();
+    let expected: Vec<&K> = expected.into_iter().take(SHOWN).map(|(_, key)| key).collect();
+    if found.iter().eq(expected.iter().copied()) {
+        Ok(())
+    } else {
+        Err(format!("the {what} are {found:?}, and by sorting all of them {expected:?}").into())
+    }
 }
 
 /// The distance by the angle between two arrows from the centre of the Earth.
