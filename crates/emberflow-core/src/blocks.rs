@@ -1,4 +1,4 @@
-//! Shuffle blocks: what one map task wrote, one block for each reducer that gets any row.
+//! Shuffle blocks: what one map task wrote, one block for each reducer that gets any row, in memory or on disk.
 //!
 //! A block is a list of chunks that double in size up to 64 KiB, so that rows are written once and never moved, and a
 //! map task of one row and a hundred thousand reducers costs one small allocation.

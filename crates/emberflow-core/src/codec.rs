@@ -40,6 +40,16 @@ pub enum CodecError {
     },
 }
 
+impl CodecError {
+    /// The error in one line, with its cause.
+    pub fn told(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_fixed_int_encoding().with_limit::<DECODE_LIMIT_BYTES>()
 }

@@ -61,7 +61,7 @@ enum Unreadable {
     #[error(
         "spilled rows do not come back: {}; serde does not read {type_name} as it wrote it: keep the rows in memory \
          with StorageLevel::MemoryOnly or a larger memory_budget, or change how the type is serialised",
-        told(source)
+        source.told()
     )]
     Decode { type_name: &'static str, source: CodecError },
 }
@@ -166,13 +166,13 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
         self.lists.push(Vec::new());
         let (mut start, mut count) = (self.buffer.len(), 0);
         for row in rows {
-            let bytes = codec::encode_onto(row, &mut self.buffer).map_err(|error| refused(told(&error)))?;
+            let bytes = codec::encode_onto(row, &mut self.buffer).map_err(|error| refused(error.told()))?;
             if bytes > DECODE_LIMIT_BYTES {
                 return Err(refused(format!("a row takes {bytes} bytes, and {DECODE_LIMIT_BYTES} is the most")));
             }
             if count == 0 {
                 // A type may be written and yet not be read, as with `#[serde(untagged)]`: better known now than then.
-                let row = codec::decode::<T>(&self.buffer[start..]).map_err(|error| refused(told(&error)))?;
+                let row = codec::decode::<T>(&self.buffer[start..]).map_err(|error| refused(error.told()))?;
                 drop(row);
             }
             count += 1;
@@ -214,13 +214,5 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
     pub fn finish(mut self) -> Result<(Vec<Vec<Frame<T>>>, u64), SpillError> {
         self.write()?;
         Ok((self.lists, self.written))
-    }
-}
-
-/// An error with its cause.
-fn told(error: &CodecError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

@@ -69,9 +69,9 @@ enum Fault {
     OtherRows { rows: u64, found: u64 },
     #[error("there are bytes after the end; the file was put together of others: write it again")]
     BytesAfterEnd,
-    #[error("a row is no {wanted}: {}; has the type changed since the rows were written?", told(source))]
+    #[error("a row is no {wanted}: {}; has the type changed since the rows were written?", source.told())]
     Decode { wanted: String, source: CodecError },
-    #[error("row {row} cannot be written: {}", told(source))]
+    #[error("row {row} cannot be written: {}", source.told())]
     Encode { row: u64, source: CodecError },
     #[error("row {row} takes {bytes} bytes, and {DECODE_LIMIT_BYTES} is the most that can be read back; cut it up")]
     TooLarge { row: u64, bytes: usize },
@@ -97,14 +97,6 @@ impl RowFileError {
             Fault::Io { source, .. } => source,
             _ => io::Error::new(io::ErrorKind::InvalidData, self),
         }
-    }
-}
-
-/// An error with its cause.
-fn told(error: &CodecError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 
