@@ -10,12 +10,15 @@ use crate::{
     codec::{self, CodecError, DECODE_LIMIT_BYTES},
     data::ExchangeData,
     error::TaskError,
+    size,
 };
 
-/// A frame ends when it has so many bytes,
-const FRAME_BYTES: usize = 256 << 10;
+/// A frame ends when it has so many bytes: small, since whoever merges many runs holds a frame of each.
+const FRAME_BYTES: usize = 64 << 10;
 /// and frames are written when there are so many of them.
 const WRITE_BYTES: usize = 1 << 20;
+/// Of so many rows, one is asked for its heap.
+const SIZED_ROWS: usize = 32;
 
 /// Where spilled bytes go.
 pub trait SpillSpace: Send + Sync {
@@ -71,6 +74,7 @@ pub struct Frame<T> {
     bytes: Arc<dyn SpilledBytes>,
     part: Range<usize>,
     rows: usize,
+    memory_bytes: u64,
     checksum: u32,
     types: PhantomData<fn() -> T>,
 }
@@ -78,7 +82,25 @@ pub struct Frame<T> {
 impl<T> Clone for Frame<T> {
     fn clone(&self) -> Self {
         let (bytes, part) = (Arc::clone(&self.bytes), self.part.clone());
-        Self { bytes, part, rows: self.rows, checksum: self.checksum, types: PhantomData }
+        let (rows, memory_bytes) = (self.rows, self.memory_bytes);
+        Self { bytes, part, rows, memory_bytes, checksum: self.checksum, types: PhantomData }
+    }
+}
+
+impl<T> Frame<T> {
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// What they take in memory when they are read, by estimate.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// What they take on disk.
+    pub fn file_bytes(&self) -> u64 {
+        self.part.len() as u64
     }
 }
 
@@ -137,20 +159,20 @@ pub struct FrameWriter<'a, T> {
     /// The frames in the buffer, each with the number of its list.
     pending: Vec<(usize, Pending)>,
     lists: Vec<Vec<Frame<T>>>,
-    written: u64,
 }
 
 /// A frame in the buffer.
 struct Pending {
     part: Range<usize>,
     rows: usize,
+    memory_bytes: u64,
     checksum: u32,
 }
 
 impl<'a, T: ExchangeData> FrameWriter<'a, T> {
     /// A writer to `space`.
     pub fn new(space: &'a dyn SpillSpace) -> Self {
-        Self { space, buffer: Vec::new(), pending: Vec::new(), lists: Vec::new(), written: 0 }
+        Self { space, buffer: Vec::new(), pending: Vec::new(), lists: Vec::new() }
     }
 
     /// Adds a list of rows, whose frames are of no other list.
@@ -164,7 +186,7 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
         let refused = |reason: String| SpillError::Rows { type_name: any::type_name::<T>(), reason };
         let list = self.lists.len();
         self.lists.push(Vec::new());
-        let (mut start, mut count) = (self.buffer.len(), 0);
+        let (mut start, mut count, mut heap) = (self.buffer.len(), 0, 0);
         for row in rows {
             let bytes = codec::encode_onto(row, &mut self.buffer).map_err(|error| refused(error.told()))?;
             if bytes > DECODE_LIMIT_BYTES {
@@ -175,22 +197,27 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
                 let row = codec::decode::<T>(&self.buffer[start..]).map_err(|error| refused(error.told()))?;
                 drop(row);
             }
+            if mem::needs_drop::<T>() && count % SIZED_ROWS == 0 {
+                heap += size::heap(row);
+            }
             count += 1;
             if self.buffer.len() - start >= FRAME_BYTES {
-                self.end_frame(list, start, mem::take(&mut count))?;
+                self.end_frame(list, start, mem::take(&mut count), mem::take(&mut heap))?;
                 start = self.buffer.len();
             }
         }
         if count > 0 {
-            self.end_frame(list, start, count)?;
+            self.end_frame(list, start, count, heap)?;
         }
         Ok(())
     }
 
-    fn end_frame(&mut self, list: usize, start: usize, rows: usize) -> Result<(), SpillError> {
+    /// Ends a frame of so many rows, of which some have so much heap.
+    fn end_frame(&mut self, list: usize, start: usize, rows: usize, heap: u64) -> Result<(), SpillError> {
         let part = start..self.buffer.len();
         let checksum = crc32fast::hash(&self.buffer[part.clone()]);
-        self.pending.push((list, Pending { part, rows, checksum }));
+        let memory_bytes = (rows * mem::size_of::<T>()) as u64 + heap * rows as u64 / rows.div_ceil(SIZED_ROWS) as u64;
+        self.pending.push((list, Pending { part, rows, memory_bytes, checksum }));
         if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
     }
 
@@ -199,20 +226,20 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
             return Ok(());
         }
         let bytes = self.space.write(&self.buffer)?;
-        self.written += self.buffer.len() as u64;
         self.buffer.clear();
-        for (list, Pending { part, rows, checksum }) in self.pending.drain(..) {
-            self.lists[list].push(Frame { bytes: Arc::clone(&bytes), part, rows, checksum, types: PhantomData });
+        for (list, Pending { part, rows, memory_bytes, checksum }) in self.pending.drain(..) {
+            let bytes = Arc::clone(&bytes);
+            self.lists[list].push(Frame { bytes, part, rows, memory_bytes, checksum, types: PhantomData });
         }
         Ok(())
     }
 
-    /// The frames of each list, in the order of its rows, and how many bytes they take on disk.
+    /// The frames of each list, in the order of its rows.
     ///
     /// # Errors
     /// [`SpillError`].
-    pub fn finish(mut self) -> Result<(Vec<Vec<Frame<T>>>, u64), SpillError> {
+    pub fn finish(mut self) -> Result<Vec<Vec<Frame<T>>>, SpillError> {
         self.write()?;
-        Ok((self.lists, self.written))
+        Ok(self.lists)
     }
 }

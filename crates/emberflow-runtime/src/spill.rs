@@ -3,7 +3,7 @@
 //! A file has no name: it is made in the spill directory and unlinked before it is returned (on Linux it never has a
 //! name at all), with access for its owner only. So nothing is left behind however the process ends, and nobody else
 //! can change it. Files are few and large, since open files and maps are limited; each is written behind its end with
-//! `pwrite`, read through a map of the part that is wanted, and gone when nothing in it is needed any more.
+//! `pwrite`, read through a map of the part that is wanted (or with `pread`, if that is small), and gone when nothing in it is needed any more.
 
 use std::{
     fs::File,
@@ -23,6 +23,8 @@ use crate::governor::Ledger;
 
 /// A file that has so many bytes is followed by the next one, or before, if the limit is low.
 const FILE_BYTES: u64 = 256 << 20;
+/// Fewer bytes are read rather than mapped: a map costs two calls, a page fault and a word to every other core.
+const MAPPED_BYTES: usize = 16 << 10;
 /// Files that a low limit has room for.
 const FILES: u64 = 16;
 
@@ -110,6 +112,25 @@ fn write_all_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
 }
 
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                bytes = &mut bytes[read..];
+                at += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(windows)]
 fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
@@ -140,7 +161,14 @@ impl SpilledBytes for Extent {
         if part.end as u64 > self.len {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        to(&map(&self.file.file, self.at + part.start as u64, part.len())?);
+        let at = self.at + part.start as u64;
+        if part.len() < MAPPED_BYTES {
+            let mut bytes = vec![0; part.len()];
+            read_exact_at(&self.file.file, &mut bytes, at)?;
+            to(&bytes);
+        } else {
+            to(&map(&self.file.file, at, part.len())?);
+        }
         self.file.ledger.read_back(part.len() as u64);
         Ok(())
     }
@@ -157,7 +185,8 @@ fn map(file: &File, at: u64, len: usize) -> io::Result<Mmap> {
     options.offset(at).len(len);
     // SAFETY: a map is undefined behaviour if its file is changed or cut by anybody meanwhile. This file has no name
     // and is open nowhere but here; it is never cut; and these bytes were written before there was an extent that could
-    // be shown, and are not written again before it has gone. A disk that fails under the map raises a signal, which no program can turn into an error.
+    // be shown, and are not written again before it has gone. A disk that fails under the map raises a signal, which
+    // no program can turn into an error.
     #[allow(unsafe_code, reason = "mapping a file is unsafe by nature; see above")]
     unsafe {
         options.map(file)
@@ -172,7 +201,7 @@ mod tests {
 
     fn files(limit: Option<u64>) -> (tempfile::TempDir, SpillFiles, Arc<Ledger>) {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(Ledger::new(1 << 20, limit));
+        let ledger = Arc::new(Ledger::new(1 << 20, limit, false));
         let files = SpillFiles::new(dir.path().to_owned(), Arc::clone(&ledger));
         (dir, files, ledger)
     }
@@ -186,11 +215,10 @@ mod tests {
         for list in &lists {
             writer.add(list).unwrap();
         }
-        let (frames, bytes) = writer.finish().unwrap();
-        assert_eq!(
-            (ledger.read().spilled, bytes),
-            (bytes, lists.iter().flatten().map(|row| row.len() as u64 + 8).sum())
-        );
+        let frames = writer.finish().unwrap();
+        let bytes: u64 = lists.iter().flatten().map(|row| row.len() as u64 + 8).sum();
+        assert_eq!(ledger.read().spilled, bytes);
+        assert_eq!(frames.iter().flatten().map(emberflow_core::spill::Frame::file_bytes).sum::<u64>(), bytes);
         let read = |frames: &[emberflow_core::spill::Frame<String>]| {
             frames.iter().flat_map(|frame| frame.read().unwrap()).collect::<Vec<_>>()
         };
@@ -205,7 +233,7 @@ mod tests {
         let (_dir, files, _) = files(None);
         let mut writer = FrameWriter::new(&files);
         writer.add(&vec!["ember".to_owned(); 100]).unwrap();
-        let (frames, _) = writer.finish().unwrap();
+        let frames = writer.finish().unwrap();
         let file = Arc::clone(&files.open.lock().unwrap().as_ref().unwrap().0);
         write_all_at(&file.file, b"X", 50).unwrap();
         let error = frames[0][0].read().unwrap_err();

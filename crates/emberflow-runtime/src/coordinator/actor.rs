@@ -19,6 +19,7 @@ use emberflow_core::{
     event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
     plan::{Sink, StagePlan},
+    segments::Footprint,
     task::Io,
     update::Updates,
 };
@@ -531,8 +532,8 @@ impl Handler<DescribeStore> for Coordinator {
         let state = self.stores.get(&store).map(|shell| {
             let stored = shell.slots.iter().enumerate().filter_map(|(partition, slot)| {
                 let slot = slot.as_ref()?;
-                let (rows, bytes, spilled_bytes) = slot.size()?;
-                Some(CachedPartition { partition, task: slot.generation, rows, bytes, spilled_bytes })
+                let Footprint { rows, bytes, file_bytes, .. } = slot.footprint()?;
+                Some(CachedPartition { partition, task: slot.generation, rows, bytes, spilled_bytes: file_bytes })
             });
             let stored: Vec<CachedPartition> = stored.collect();
             let bytes = stored.iter().map(|partition| partition.bytes).sum();

@@ -40,6 +40,7 @@ pub struct ContextBuilder {
     memory_budget: Option<u64>,
     spill_dir: Option<PathBuf>,
     spill_limit: Option<u64>,
+    force_spill: Option<bool>,
     checkpoint_dir: Option<PathBuf>,
     task_failure_limit: Option<usize>,
     default_partitions: Option<usize>,
@@ -120,6 +121,22 @@ impl ContextBuilder {
     /// ```
     pub fn spill_limit(mut self, bytes: u64) -> Self {
         self.spill_limit = Some(bytes);
+        self
+    }
+
+    /// Whether nothing finds room in memory, whatever the budget: every operator goes to disk. For tests of that, and of
+    /// rows that must come back from there. `EMBERFLOW_FORCE_SPILL`, which is `on` or `off`; off by default.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().force_spill(true).build()?;
+    /// let kept = ctx.range(0..1000_u64).cache();
+    /// assert_eq!(kept.count()?, 1000);
+    /// assert_eq!((ctx.memory().persisted, ctx.memory().spilled), (0, 8000));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn force_spill(mut self, force: bool) -> Self {
+        self.force_spill = Some(force);
         self
     }
 
@@ -256,6 +273,12 @@ impl ContextBuilder {
                 .map_err(|_| invalid("EMBERFLOW_HASH_SEED", &text, "give a number from 0 to 2^64 - 1".to_owned()))?,
             (None, None) => 0,
         };
+        let force_spill = match (self.force_spill, env("EMBERFLOW_FORCE_SPILL").as_deref()) {
+            (Some(force), _) => force,
+            (None, None | Some("off")) => false,
+            (None, Some("on")) => true,
+            (None, Some(text)) => return Err(invalid("EMBERFLOW_FORCE_SPILL", text, "give on or off".to_owned())),
+        };
         let progress = match (self.progress, env("EMBERFLOW_PROGRESS").as_deref()) {
             (Some(progress), _) => progress,
             (None, None | Some("auto")) => Progress::Auto,
@@ -271,6 +294,7 @@ impl ContextBuilder {
             memory_budget_bytes,
             spill_dir,
             spill_limit_bytes,
+            force_spill,
             task_failure_limit: limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT),
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
