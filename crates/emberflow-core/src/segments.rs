@@ -190,10 +190,20 @@ impl<T: ExchangeData> Stream<T> for SegmentStream<T> {
                 return Ok(batch);
             }
             let Some(segment) = self.segments.next() else { return Ok(None) };
-            self.open = Some(match segment {
-                Segment::Memory(rows, _) => Open::Shared(SharedStream::new(vec![rows], self.batch_rows)),
-                Segment::Disk(frame) => Open::Owned(IterStream::new(frame.read()?.into_iter(), self.batch_rows)),
-            });
+            let rows = match segment {
+                Segment::Memory(rows, _) => rows,
+                // Rows that own something are better given away than lent and cloned.
+                Segment::Disk(frame) if mem::needs_drop::<T>() => {
+                    self.open = Some(Open::Owned(IterStream::new(frame.read()?.into_iter(), self.batch_rows)));
+                    continue;
+                }
+                Segment::Disk(frame) => {
+                    let rows = frame.read()?;
+                    let window = 0..rows.len();
+                    SharedRows::new(Arc::new(rows), window)
+                }
+            };
+            self.open = Some(Open::Shared(SharedStream::new(vec![rows], self.batch_rows)));
         }
     }
 }

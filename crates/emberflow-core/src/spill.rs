@@ -4,7 +4,7 @@
 //! leave memory, that of the runtime. What a frame holds, and its checksum, is remembered in memory: the bytes cannot
 //! outlive the process that wrote them, so they need not describe themselves.
 
-use std::{any, io, marker::PhantomData, mem, ops::Range, sync::Arc};
+use std::{any, cell::Cell, io, marker::PhantomData, mem, ops::Range, sync::Arc};
 
 use crate::{
     codec::{self, CodecError, DECODE_LIMIT_BYTES},
@@ -19,6 +19,11 @@ const FRAME_BYTES: usize = 64 << 10;
 const WRITE_BYTES: usize = 1 << 20;
 /// Of so many rows, one is asked for its heap.
 const SIZED_ROWS: usize = 32;
+
+thread_local! {
+    /// What the next writer on this thread writes to: a new allocation of this size would cost as much as to fill it.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Where spilled bytes go.
 pub trait SpillSpace: Send + Sync {
@@ -130,24 +135,13 @@ impl<T: ExchangeData> Frame<T> {
         bytes.len() == self.part.len() && crc32fast::hash(bytes) == self.checksum
     }
 
-    fn decode(&self, mut bytes: &[u8]) -> Result<Vec<T>, Unreadable> {
+    fn decode(&self, bytes: &[u8]) -> Result<Vec<T>, Unreadable> {
         // Nothing is decoded that is not what was written.
         if !self.holds(bytes) {
             return Err(Unreadable::Damaged { type_name: any::type_name::<T>(), bytes: self.part.len() });
         }
-        let mut rows = Vec::with_capacity(self.rows);
-        for _ in 0..self.rows {
-            let (row, used) = codec::decode_first(bytes)
-                .map_err(|source| Unreadable::Decode { type_name: any::type_name::<T>(), source })?;
-            rows.push(row);
-            bytes = &bytes[used..];
-        }
-        if !bytes.is_empty() {
-            let type_name = any::type_name::<T>();
-            let source = CodecError::TrailingBytes { type_name, left: bytes.len() };
-            return Err(Unreadable::Decode { type_name, source });
-        }
-        Ok(rows)
+        codec::decode_many(bytes, self.rows)
+            .map_err(|source| Unreadable::Decode { type_name: any::type_name::<T>(), source })
     }
 }
 
@@ -172,7 +166,7 @@ struct Pending {
 impl<'a, T: ExchangeData> FrameWriter<'a, T> {
     /// A writer to `space`.
     pub fn new(space: &'a dyn SpillSpace) -> Self {
-        Self { space, buffer: Vec::new(), pending: Vec::new(), lists: Vec::new() }
+        Self { space, buffer: BUFFER.take(), pending: Vec::new(), lists: Vec::new() }
     }
 
     /// Adds a list of rows, whose frames are of no other list.
@@ -240,6 +234,15 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
     /// [`SpillError`].
     pub fn finish(mut self) -> Result<Vec<Vec<Frame<T>>>, SpillError> {
         self.write()?;
-        Ok(self.lists)
+        Ok(mem::take(&mut self.lists))
+    }
+}
+
+impl<T> Drop for FrameWriter<'_, T> {
+    fn drop(&mut self) {
+        let mut buffer = mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.shrink_to(2 * WRITE_BYTES);
+        BUFFER.set(buffer);
     }
 }

@@ -1,30 +1,31 @@
-//! The files that rows are spilled to. Owns them, and the one `unsafe` line of the runtime, which maps them.
+//! The files that rows are spilled to. Owns them, and the one `unsafe` line of the runtime, which looks into their maps.
 //!
 //! A file has no name: it is made in the spill directory and unlinked before it is returned (on Linux it never has a
 //! name at all), with access for its owner only. So nothing is left behind however the process ends, and nobody else
 //! can change it. Files are few and large, since open files and maps are limited; each is written behind its end with
-//! `pwrite`, read through a map of the part that is wanted (or with `pread`, if that is small), and gone when nothing in it is needed any more.
+//! `pwrite`, read through one map of all of it, and gone when nothing in it is needed any more.
 
 use std::{
     fs::File,
     io,
     ops::Range,
     path::PathBuf,
+    slice,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use emberflow_core::spill::{SpillSpace, SpilledBytes};
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{MmapOptions, MmapRaw};
 
 use crate::governor::Ledger;
 
 /// A file that has so many bytes is followed by the next one, or before, if the limit is low.
 const FILE_BYTES: u64 = 256 << 20;
-/// Fewer bytes are read rather than mapped: a map costs two calls, a page fault and a word to every other core.
-const MAPPED_BYTES: usize = 16 << 10;
+/// What is mapped of a file beyond its length at which the next one follows: the last write may go so far.
+const MAPPED_BEYOND: u64 = 16 << 20;
 /// Files that a low limit has room for.
 const FILES: u64 = 16;
 
@@ -43,6 +44,11 @@ impl SpillFiles {
         Self { dir, ledger, file_bytes, open: Mutex::new(None) }
     }
 
+    fn new_file(&self) -> io::Result<SpillFile> {
+        let map_bytes = self.file_bytes + MAPPED_BEYOND;
+        Ok(SpillFile::new(tempfile::tempfile_in(&self.dir)?, map_bytes, Arc::clone(&self.ledger)))
+    }
+
     /// Takes the next so many bytes of a file.
     fn take(&self, bytes: u64) -> io::Result<(Arc<SpillFile>, u64)> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +60,7 @@ impl SpillFiles {
         }
         let mut next = match open.take() {
             Some((file, taken)) if taken < self.file_bytes => (file, taken),
-            _ => (Arc::new(SpillFile::new(tempfile::tempfile_in(&self.dir)?, Arc::clone(&self.ledger))), 0),
+            _ => (Arc::new(self.new_file()?), 0),
         };
         let at = next.1;
         let grown = next.0.grow(at + bytes);
@@ -82,12 +88,37 @@ impl SpillSpace for SpillFiles {
 struct SpillFile {
     file: File,
     bytes: AtomicU64,
+    /// All of it and of what is still to be written, mapped when something is read first: to map each part by itself cost
+    /// more than to read it. `None` if the system refuses.
+    map: OnceLock<Option<MmapRaw>>,
+    map_bytes: u64,
     ledger: Arc<Ledger>,
 }
 
 impl SpillFile {
-    fn new(file: File, ledger: Arc<Ledger>) -> Self {
-        Self { file, bytes: AtomicU64::new(0), ledger }
+    fn new(file: File, map_bytes: u64, ledger: Arc<Ledger>) -> Self {
+        Self { file, bytes: AtomicU64::new(0), map: OnceLock::new(), map_bytes, ledger }
+    }
+
+    /// Shows bytes that were written.
+    fn show(&self, at: u64, len: usize, to: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let map = || MmapOptions::new().len(usize::try_from(self.map_bytes).ok()?).map_raw_read_only(&self.file).ok();
+        let Some(map) = self.map.get_or_init(map).as_ref().filter(|_| at + len as u64 <= self.map_bytes) else {
+            let mut bytes = vec![0; len];
+            read_exact_at(&self.file, &mut bytes, at)?;
+            to(&bytes);
+            return Ok(());
+        };
+        // SAFETY: the part lies within the map. A map is undefined behaviour if its file is changed or cut by anybody
+        // while it is looked at. This file has no name and is open nowhere but here; it is never cut; and these bytes
+        // were written before there was an extent that could be shown, and are not written again before it has gone.
+        // Other parts may be written meanwhile, and no reference to them exists: only this part's bytes are borrowed,
+        // and only for this call. A disk that fails under the map raises a signal, which no program can turn into an
+        // error.
+        #[allow(unsafe_code, reason = "to look at a mapped file is unsafe by nature; see above")]
+        let bytes = unsafe { slice::from_raw_parts(map.as_ptr().add(at as usize), len) };
+        to(bytes);
+        Ok(())
     }
 
     /// Has the account know that the file is about to end at `to`. Called under a lock.
@@ -161,14 +192,7 @@ impl SpilledBytes for Extent {
         if part.end as u64 > self.len {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let at = self.at + part.start as u64;
-        if part.len() < MAPPED_BYTES {
-            let mut bytes = vec![0; part.len()];
-            read_exact_at(&self.file.file, &mut bytes, at)?;
-            to(&bytes);
-        } else {
-            to(&map(&self.file.file, at, part.len())?);
-        }
+        self.file.show(self.at + part.start as u64, part.len(), to)?;
         self.file.ledger.read_back(part.len() as u64);
         Ok(())
     }
@@ -177,19 +201,6 @@ impl SpilledBytes for Extent {
 impl Drop for Extent {
     fn drop(&mut self) {
         self.file.ledger.unspill(self.len);
-    }
-}
-
-fn map(file: &File, at: u64, len: usize) -> io::Result<Mmap> {
-    let mut options = MmapOptions::new();
-    options.offset(at).len(len);
-    // SAFETY: a map is undefined behaviour if its file is changed or cut by anybody meanwhile. This file has no name
-    // and is open nowhere but here; it is never cut; and these bytes were written before there was an extent that could
-    // be shown, and are not written again before it has gone. A disk that fails under the map raises a signal, which
-    // no program can turn into an error.
-    #[allow(unsafe_code, reason = "mapping a file is unsafe by nature; see above")]
-    unsafe {
-        options.map(file)
     }
 }
 
