@@ -57,7 +57,10 @@ pub enum TaskError {
         cause: Cause,
     },
     /// Rows that have to be in memory together take more than the budget. Not tried again.
-    #[error("{what} would take {bytes} bytes in memory, and the memory_budget is {budget}: {}", way_out(what))]
+    #[error(
+        "{what} would take {bytes} bytes in memory, more than is left of the memory_budget of {budget}: {}",
+        way_out(what)
+    )]
     OverBudget {
         /// What they are.
         what: &'static str,

@@ -31,13 +31,29 @@ pub fn estimate_heap<T: ExchangeData>(rows: &[T]) -> u64 {
     if !mem::needs_drop::<T>() || rows.is_empty() {
         return 0;
     }
-    let step = rows.len().div_ceil(SAMPLE_ROWS);
-    let (mut sampled, mut bytes) = (0_u64, 0_u64);
-    for row in rows.iter().step_by(step) {
-        bytes += heap(row);
-        sampled += 1;
-    }
-    (u128::from(bytes) * rows.len() as u128 / u128::from(sampled)) as u64
+    let (sampled, bytes) = sample(rows.len()).fold((0, 0), |(count, bytes), at| (count + 1, bytes + heap(&rows[at])));
+    scaled(bytes, rows.len(), sampled)
+}
+
+/// Some of so many rows: one in each of equal windows, and not the same in each, since rows may have a period.
+pub fn sample(rows: usize) -> impl Iterator<Item = usize> {
+    let window = rows.div_ceil(SAMPLE_ROWS).max(1);
+    (0..rows).step_by(window).map(move |start| start + within(start / window, window.min(rows - start)))
+}
+
+/// Whether row number `at` is one of the [`sample`] of rows whose number is not known.
+pub fn is_sampled(at: usize) -> bool {
+    at % SAMPLE_ROWS == within(at / SAMPLE_ROWS, SAMPLE_ROWS)
+}
+
+/// A number below `window` that looks random.
+fn within(at: usize, window: usize) -> usize {
+    ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % window
+}
+
+/// What all rows own, if a sample of them owns so much.
+pub fn scaled(bytes: u64, rows: usize, sampled: usize) -> u64 {
+    (u128::from(bytes) * rows as u128 / sampled.max(1) as u128) as u64
 }
 
 /// The heap that one value owns.

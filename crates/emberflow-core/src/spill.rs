@@ -17,8 +17,6 @@ use crate::{
 const FRAME_BYTES: usize = 64 << 10;
 /// and frames are written when there are so many of them.
 const WRITE_BYTES: usize = 1 << 20;
-/// Of so many rows, one is asked for its heap.
-const SIZED_ROWS: usize = 32;
 
 thread_local! {
     /// What the next writer on this thread writes to: a new allocation of this size would cost as much as to fill it.
@@ -180,7 +178,7 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
         let refused = |reason: String| SpillError::Rows { type_name: any::type_name::<T>(), reason };
         let list = self.lists.len();
         self.lists.push(Vec::new());
-        let (mut start, mut count, mut heap) = (self.buffer.len(), 0, 0);
+        let (mut start, mut count, mut heap, mut sized) = (self.buffer.len(), 0, 0, 0);
         for row in rows {
             let bytes = codec::encode_onto(row, &mut self.buffer).map_err(|error| refused(error.told()))?;
             if bytes > DECODE_LIMIT_BYTES {
@@ -191,26 +189,28 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
                 let row = codec::decode::<T>(&self.buffer[start..]).map_err(|error| refused(error.told()))?;
                 drop(row);
             }
-            if mem::needs_drop::<T>() && count % SIZED_ROWS == 0 {
+            if mem::needs_drop::<T>() && (count == 0 || size::is_sampled(count)) {
                 heap += size::heap(row);
+                sized += 1;
             }
             count += 1;
             if self.buffer.len() - start >= FRAME_BYTES {
-                self.end_frame(list, start, mem::take(&mut count), mem::take(&mut heap))?;
+                let heap = size::scaled(mem::take(&mut heap), count, mem::take(&mut sized));
+                self.end_frame(list, start, mem::take(&mut count), heap)?;
                 start = self.buffer.len();
             }
         }
         if count > 0 {
-            self.end_frame(list, start, count, heap)?;
+            self.end_frame(list, start, count, size::scaled(heap, count, sized))?;
         }
         Ok(())
     }
 
-    /// Ends a frame of so many rows, of which some have so much heap.
+    /// Ends a frame of so many rows, which own so much.
     fn end_frame(&mut self, list: usize, start: usize, rows: usize, heap: u64) -> Result<(), SpillError> {
         let part = start..self.buffer.len();
         let checksum = crc32fast::hash(&self.buffer[part.clone()]);
-        let memory_bytes = (rows * mem::size_of::<T>()) as u64 + heap * rows as u64 / rows.div_ceil(SIZED_ROWS) as u64;
+        let memory_bytes = (rows * mem::size_of::<T>()) as u64 + heap;
         self.pending.push((list, Pending { part, rows, memory_bytes, checksum }));
         if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
     }

@@ -31,8 +31,6 @@ const MAX_PIECE_BITS: u32 = 10;
 const SCATTER_BITS: u32 = 5;
 /// Rows that are scattered between two looks at the memory that they take.
 const SETTLE_ROWS: usize = 1024;
-/// Rows that are asked for what they own.
-const SIZED_ROWS: usize = 32;
 
 /// So many bits of the hash tell pieces of so many bytes of rows apart.
 pub(super) fn bits(bytes: usize) -> u32 {
@@ -376,9 +374,9 @@ impl<R: ExchangeData> Run<R> {
         match self {
             Self::Batch(rows) => size::estimate(rows.as_slice()),
             Self::Located(rows, chunks) => {
-                let step = rows.len().div_ceil(SIZED_ROWS).max(1);
-                let sizes = rows.iter().step_by(step).map(|(chunk, row)| size::heap(located(chunks, *chunk, *row)));
-                (rows.len() * mem::size_of::<R>()) as u64 + sizes.sum::<u64>() * step as u64
+                let sizes = size::sample(rows.len()).map(|at| size::heap(located(chunks, rows[at].0, rows[at].1)));
+                let (sampled, bytes) = sizes.fold((0, 0), |(count, bytes), heap| (count + 1, bytes + heap));
+                (rows.len() * mem::size_of::<R>()) as u64 + size::scaled(bytes, rows.len(), sampled)
             }
         }
     }
