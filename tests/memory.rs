@@ -49,7 +49,13 @@ fn every_wide_operator<K: ExchangeData + Hash + Ord + std::fmt::Debug>(
 
 fn assert_the_same_everywhere<K: ExchangeData + Hash + Ord + std::fmt::Debug>(rows: u64, key: fn(u64) -> K) {
     let expected = every_wide_operator(&World::roomy(2), rows, key);
-    let worlds = [World::tight(1), World::tight(3), World::with_budget(2, 100_000), World::with_budget(1, 1_000_000)];
+    let worlds = [
+        World::tight(1),
+        World::tight(3),
+        World::with_budget(2, 100_000),
+        World::with_budget(1, 1_000_000),
+        World::with(|builder| builder.workers(2).force_spill(true).spill_compression(true)),
+    ];
     for world in worlds {
         let seen = every_wide_operator(&world, rows, key);
         for (at, (seen, expected)) in seen.iter().zip(&expected).enumerate() {
@@ -169,6 +175,74 @@ fn rows_that_cannot_leave_memory_stay_there_in_every_operator() {
         ]
     };
     assert_eq!(program(&World::tight(2)), program(&World::roomy(2)));
+}
+
+#[test]
+fn serialised_rows_take_less_memory_and_go_to_disk_as_they_are() {
+    let rows = |ctx: &Context| ctx.range_into(0..20_000_u64, 4).map(|n| (n, vec![n.to_string(); 3]));
+    let expected = rows(&World::roomy(2)).collect().unwrap();
+    let roomy = World::roomy(2);
+    let (live, packed) = (rows(&roomy).cache(), rows(&roomy).persist(StorageLevel::MemorySerialized));
+    let mut taken = Vec::new();
+    for kept in [&live, &packed] {
+        let before = roomy.memory().persisted;
+        assert!(kept.collect().unwrap() == expected && kept.collect().unwrap() == expected);
+        taken.push(roomy.memory().persisted - before);
+    }
+    assert!(taken[1] * 2 < taken[0], "{taken:?}");
+    assert_eq!(roomy.memory().spilled, 0);
+    for world in [World::tight(2), World::with_budget(2, taken[1] / 2)] {
+        let packed = rows(&world).persist(StorageLevel::MemorySerialized);
+        assert!(packed.collect().unwrap() == expected && packed.collect().unwrap() == expected);
+        let memory = world.memory();
+        assert!(memory.spilled > taken[1] / 2 && memory.spilled <= taken[1], "{memory:?} of {taken:?}");
+    }
+}
+
+#[test]
+fn a_level_can_be_changed_by_unpersisting_and_persisting_again() {
+    let world = World::roomy(2);
+    let rows = world.range_into(0..1_000_u64, 4).map(|n| n.to_string());
+    let expected = rows.collect().unwrap();
+    for level in
+        [StorageLevel::DiskOnly, StorageLevel::MemoryOnly, StorageLevel::MemorySerialized, StorageLevel::MemoryAndDisk]
+    {
+        rows.persist(level);
+        assert!(rows.collect().unwrap() == expected && rows.collect().unwrap() == expected);
+        let on_disk = world.memory().spilled > 0;
+        assert_eq!(on_disk, level == StorageLevel::DiskOnly);
+        rows.unpersist_and_wait().unwrap();
+        assert_eq!(eventually(|| world.memory().persisted + world.memory().spilled, |bytes| *bytes == 0), 0);
+    }
+}
+
+/// A process that is killed while it spills leaves nothing to sweep: its files have no names.
+#[cfg(unix)]
+#[test]
+fn a_killed_process_leaves_nothing_on_disk() {
+    use std::{env, os::unix::process::ExitStatusExt, process::Command};
+    const CHILD: &str = "EMBERFLOW_TEST_KILLED_IN";
+    if let Ok(dir) = env::var(CHILD) {
+        let ctx = Context::builder().workers(2).force_spill(true).spill_dir(dir).build().unwrap();
+        let sorted = ctx.range_into(0..300_000_u64, 4).sort_by(|n| mix(*n)).cache();
+        let rows = sorted.map(|n| {
+            if n == 77_777 {
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+            }
+            n
+        });
+        panic!("still alive: {:?}", rows.count());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..10 {
+        let name = "a_killed_process_leaves_nothing_on_disk";
+        let child =
+            Command::new(env::current_exe().unwrap()).args(["--exact", name]).env(CHILD, dir.path()).output().unwrap();
+        assert_eq!(child.status.signal(), Some(9), "{}", String::from_utf8_lossy(&child.stdout));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+    let ctx = Context::builder().workers(2).force_spill(true).spill_dir(dir.path()).build().unwrap();
+    assert_eq!(ctx.range(0..1_000_u64).cache().count().unwrap(), 1_000);
 }
 
 #[cfg(target_os = "linux")]

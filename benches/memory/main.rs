@@ -1,14 +1,15 @@
 //! What a budget costs, and whether it holds.
 //!
 //! ```text
-//! cargo bench --bench memory -- [limit] [spill] [WORKLOAD…] [--budget 64MiB] [--times 10]
+//! cargo bench --bench memory -- [limit] [spill] [accounting] [curve] [WORKLOAD…] [--budget 64MiB] [--times 10]
 //! ```
 //!
 //! `limit` runs each workload over data of ten times the budget, in a child process that may not have more private
 //! memory than 1.2 times the budget and 64 MiB (`RLIMIT_DATA`; mapped files do not count), and once more in one where
 //! all of it fits. Both must give the same rows in the same order: a digest of every partition is compared. What
 //! anonymous memory was resident at most is sampled all the while. `spill` compares writing and reading back with a loop
-//! of bincode and `write`, and of a map and bincode, over the same rows.
+//! of bincode and `write`, and of a map and bincode, over the same rows. `accounting` sums by key in memory, with every
+//! byte counted and with none. `curve` iterates over a cache of which less and less fits in memory.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -27,6 +28,8 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use emberflow::{ExchangeData, prelude::*, system};
 
+mod accounting;
+mod curve;
 mod spill;
 
 /// Rows of how many bytes there are, and what is done with them.
@@ -82,6 +85,12 @@ fn run(arguments: Vec<String>) -> Outcome<()> {
     }
     if all || chosen.iter().any(|name| name == "spill") {
         spill::compare(rows)?;
+    }
+    if all || chosen.iter().any(|name| name == "accounting") {
+        accounting::compare(rows)?;
+    }
+    if all || chosen.iter().any(|name| name == "curve") {
+        curve::print(rows)?;
     }
     Ok(())
 }
@@ -182,6 +191,11 @@ fn status(name: &str) -> Outcome<u64> {
 fn mix(n: u64) -> u64 {
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     n ^ (n >> 27)
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
 
 /// Runs the workload; a digest of all rows in their order.

@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use emberflow::{ExchangeData, StorageLevel, prelude::*};
 use memmap2::Mmap;
 
-use crate::{Outcome, PARTITIONS, mix};
+use crate::{Outcome, PARTITIONS, median, mix};
 
 const ROUNDS: usize = 9;
 
@@ -67,13 +67,9 @@ fn of_rows<T: ExchangeData>(
         read[1].push(began.elapsed().as_secs_f64());
         assert_eq!(count, rows);
     }
-    let median = |times: &mut Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    let [ours, loop_] = write.each_mut().map(median);
+    let [ours, loop_] = write.map(median);
     println!("{name}, {}: write {ours:.3} s, a loop {loop_:.3} s, {:.2} times", ByteSize(bytes), ours / loop_);
-    let [ours, loop_] = read.each_mut().map(median);
+    let [ours, loop_] = read.map(median);
     println!("{name}, {}: read  {ours:.3} s, a loop {loop_:.3} s, {:.2} times\n", ByteSize(bytes), ours / loop_);
     Ok(())
 }

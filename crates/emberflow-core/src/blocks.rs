@@ -211,7 +211,7 @@ impl<R: ExchangeData> BlockWriter<R> {
         }
         // What is on disk already is at the beginning of each list.
         let fresh = |list: &Vec<Segment<R>>| {
-            list.iter().rposition(|segment| matches!(segment, Segment::Disk(_))).map_or(0, |last| last + 1)
+            list.iter().rposition(|segment| matches!(segment, Segment::Packed(_))).map_or(0, |last| last + 1)
         };
         let lists = self.done.iter().map(|list| &list[fresh(list)..]);
         match segments::spill(lists, self.workspace.space()) {

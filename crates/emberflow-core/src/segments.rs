@@ -11,23 +11,23 @@ use crate::{
     error::TaskError,
     memory::{Claim, Workspace},
     size,
-    spill::{Frame, FrameWriter, SpillError, SpillSpace},
+    spill::{Frame, FrameWriter, InMemory, SpillError, SpillSpace},
     store::Keep,
 };
 
-/// Some rows, in memory or on disk.
+/// Some rows, as they are or serialised.
 pub enum Segment<T> {
     /// Behind an `Arc`, with the bytes that they take, as [`crate::size`] estimates them.
     Memory(SharedRows<T>, u64),
-    /// In a spill file.
-    Disk(Frame<T>),
+    /// Serialised: in a spill file, or in memory.
+    Packed(Frame<T>),
 }
 
 impl<T> Clone for Segment<T> {
     fn clone(&self) -> Self {
         match self {
             Self::Memory(rows, bytes) => Self::Memory(rows.clone(), *bytes),
-            Self::Disk(frame) => Self::Disk(frame.clone()),
+            Self::Packed(frame) => Self::Packed(frame.clone()),
         }
     }
 }
@@ -51,7 +51,7 @@ impl<T: ExchangeData> Segment<T> {
     pub fn rows(&self) -> usize {
         match self {
             Self::Memory(rows, _) => rows.as_slice().len(),
-            Self::Disk(frame) => frame.rows(),
+            Self::Packed(frame) => frame.rows(),
         }
     }
 
@@ -62,7 +62,7 @@ impl<T: ExchangeData> Segment<T> {
     pub fn read(&self) -> Result<Batch<T>, TaskError> {
         match self {
             Self::Memory(rows, _) => Ok(Batch::Shared(rows.clone())),
-            Self::Disk(frame) => frame.read().map(Batch::Owned),
+            Self::Packed(frame) => frame.read().map(Batch::Owned),
         }
     }
 
@@ -70,7 +70,7 @@ impl<T: ExchangeData> Segment<T> {
     pub fn is_sound(&self) -> bool {
         match self {
             Self::Memory(..) => true,
-            Self::Disk(frame) => frame.is_sound(),
+            Self::Packed(frame) => frame.is_sound(),
         }
     }
 
@@ -79,8 +79,11 @@ impl<T: ExchangeData> Segment<T> {
         let rows = self.rows() as u64;
         match self {
             Self::Memory(_, bytes) => Footprint { rows, bytes: *bytes, ..Footprint::default() },
-            Self::Disk(frame) => {
-                let (file_bytes, spilled) = (frame.file_bytes(), frame.memory_bytes());
+            Self::Packed(frame) => {
+                if frame.is_in_memory() {
+                    return Footprint { rows, bytes: frame.packed_bytes(), ..Footprint::default() };
+                }
+                let (file_bytes, spilled) = (frame.packed_bytes(), frame.memory_bytes());
                 Footprint { rows, bytes: 0, file_bytes, spilled }
             }
         }
@@ -133,13 +136,18 @@ pub fn spill<'a, T: ExchangeData>(
         let mut done = Vec::new();
         // Neighbours go together: a frame holds what many of them have.
         for part in list.chunk_by(|a, b| matches!((a, b), (Segment::Memory(..), Segment::Memory(..)))) {
-            if let [Segment::Disk(frame)] = part {
-                done.push(Some(Segment::Disk(frame.clone())));
+            if let [Segment::Packed(frame)] = part {
+                if frame.is_in_memory() {
+                    writer.add_frame(frame)?;
+                    done.push(None);
+                } else {
+                    done.push(Some(Segment::Packed(frame.clone())));
+                }
                 continue;
             }
             writer.add(part.iter().flat_map(|segment| match segment {
                 Segment::Memory(rows, _) => rows.as_slice(),
-                Segment::Disk(_) => &[],
+                Segment::Packed(_) => &[],
             }))?;
             done.push(None);
         }
@@ -151,12 +159,17 @@ pub fn spill<'a, T: ExchangeData>(
         for segment in list {
             match segment {
                 Some(segment) => segments.push(segment),
-                None => segments.extend(written.next().unwrap_or_default().into_iter().map(Segment::Disk)),
+                None => segments.extend(written.next().unwrap_or_default().into_iter().map(Segment::Packed)),
             }
         }
         segments
     };
     Ok(spilled.into_iter().map(&mut whole).collect())
+}
+
+/// What these rows take in memory.
+fn taken<T: ExchangeData>(lists: &[Vec<Segment<T>>]) -> u64 {
+    lists.iter().flatten().map(|segment| segment.footprint().bytes).sum()
 }
 
 /// Reads segments one after the other.
@@ -193,11 +206,11 @@ impl<T: ExchangeData> Stream<T> for SegmentStream<T> {
             let rows = match segment {
                 Segment::Memory(rows, _) => rows,
                 // Rows that own something are better given away than lent and cloned.
-                Segment::Disk(frame) if mem::needs_drop::<T>() => {
+                Segment::Packed(frame) if mem::needs_drop::<T>() => {
                     self.open = Some(Open::Owned(IterStream::new(frame.read()?.into_iter(), self.batch_rows)));
                     continue;
                 }
-                Segment::Disk(frame) => {
+                Segment::Packed(frame) => {
                     let rows = frame.read()?;
                     let window = 0..rows.len();
                     SharedRows::new(Arc::new(rows), window)
@@ -245,7 +258,7 @@ impl<T: ExchangeData> RowBuffer<T> {
                 self.claim.force(bytes);
                 true
             }
-            Keep::OnDisk => false,
+            Keep::OnDisk | Keep::Serialized => false,
             Keep::IfRoom => self.pending_bytes == 0 && self.claim.grow(bytes),
         };
         if granted {
@@ -265,10 +278,18 @@ impl<T: ExchangeData> RowBuffer<T> {
         self.segments.push(segment);
     }
 
-    /// Writes the rows that have no room.
+    /// Writes the rows that have no room, or are to be serialised.
     fn write(&mut self) -> Result<(), TaskError> {
         let bytes = mem::take(&mut self.pending_bytes);
-        match spill([&self.segments[self.pending..]], self.workspace.space()) {
+        let pending = &self.segments[self.pending..];
+        let packed = (self.keep == Keep::Serialized).then(|| spill([pending], &InMemory)).transpose();
+        let packed = packed.map(|lists| lists.filter(|lists| self.claim.grow(taken(lists))));
+        let written = match packed {
+            Ok(None) => spill([pending], self.workspace.space()),
+            Ok(Some(lists)) => Ok(lists),
+            Err(error) => Err(error),
+        };
+        match written {
             Ok(lists) => {
                 self.segments.truncate(self.pending);
                 self.segments.extend(lists.into_iter().flatten());
@@ -283,7 +304,13 @@ impl<T: ExchangeData> RowBuffer<T> {
     }
 
     /// The rows, and the room that those in memory have.
-    pub fn finish(self) -> (Vec<Segment<T>>, Claim) {
-        (self.segments, self.claim)
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn finish(mut self) -> Result<(Vec<Segment<T>>, Claim), TaskError> {
+        if self.keep == Keep::Serialized && self.pending_bytes > 0 {
+            self.write()?;
+        }
+        Ok((self.segments, self.claim))
     }
 }

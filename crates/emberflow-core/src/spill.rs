@@ -30,6 +30,11 @@ pub trait SpillSpace: Send + Sync {
     /// # Errors
     /// What the system says, or that there is to be no more room.
     fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>>;
+
+    /// Whether frames are compressed before they are written.
+    fn compresses(&self) -> bool {
+        false
+    }
 }
 
 /// Bytes that were written to a [`SpillSpace`].
@@ -39,6 +44,33 @@ pub trait SpilledBytes: Send + Sync {
     /// # Errors
     /// What the system says.
     fn show(&self, part: Range<usize>, to: &mut dyn FnMut(&[u8])) -> io::Result<()>;
+
+    /// Whether they are in memory, and nothing was written in truth.
+    fn are_in_memory(&self) -> bool {
+        false
+    }
+}
+
+/// A space in memory: for rows that are kept serialised.
+pub struct InMemory;
+
+impl SpillSpace for InMemory {
+    fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
+        Ok(Arc::new(BytesInMemory(bytes.into())))
+    }
+}
+
+struct BytesInMemory(Box<[u8]>);
+
+impl SpilledBytes for BytesInMemory {
+    fn show(&self, part: Range<usize>, to: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        to(self.0.get(part).ok_or(io::ErrorKind::InvalidInput)?);
+        Ok(())
+    }
+
+    fn are_in_memory(&self) -> bool {
+        true
+    }
 }
 
 /// Rows that cannot leave memory.
@@ -64,6 +96,8 @@ enum Unreadable {
     Io(#[from] io::Error),
     #[error("spilled rows of {type_name} are damaged: the checksum of {bytes} bytes is another")]
     Damaged { type_name: &'static str, bytes: usize },
+    #[error("spilled rows of {type_name} cannot be decompressed: {source}")]
+    Compressed { type_name: &'static str, source: lz4_flex::block::DecompressError },
     #[error(
         "spilled rows do not come back: {}; serde does not read {type_name} as it wrote it: keep the rows in memory \
          with StorageLevel::MemoryOnly or a larger memory_budget, or change how the type is serialised",
@@ -72,38 +106,52 @@ enum Unreadable {
     Decode { type_name: &'static str, source: CodecError },
 }
 
-/// Some rows, on disk.
+/// Some rows, serialised: on disk as a rule.
 pub struct Frame<T> {
     bytes: Arc<dyn SpilledBytes>,
     part: Range<usize>,
-    rows: usize,
-    memory_bytes: u64,
-    checksum: u32,
+    facts: Facts,
     types: PhantomData<fn() -> T>,
+}
+
+/// What is remembered of a frame.
+#[derive(Clone, Copy)]
+struct Facts {
+    rows: usize,
+    /// What the rows take in memory when they are read.
+    memory_bytes: u64,
+    /// Of the bytes as they were written.
+    checksum: u32,
+    /// How many bytes there were before they were compressed, if they were.
+    decompressed: Option<usize>,
 }
 
 impl<T> Clone for Frame<T> {
     fn clone(&self) -> Self {
         let (bytes, part) = (Arc::clone(&self.bytes), self.part.clone());
-        let (rows, memory_bytes) = (self.rows, self.memory_bytes);
-        Self { bytes, part, rows, memory_bytes, checksum: self.checksum, types: PhantomData }
+        Self { bytes, part, facts: self.facts, types: PhantomData }
     }
 }
 
 impl<T> Frame<T> {
     /// How many rows there are.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.facts.rows
     }
 
     /// What they take in memory when they are read, by estimate.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.facts.memory_bytes
     }
 
-    /// What they take on disk.
-    pub fn file_bytes(&self) -> u64 {
+    /// What they take as they are.
+    pub fn packed_bytes(&self) -> u64 {
         self.part.len() as u64
+    }
+
+    /// Whether they are in memory, serialised.
+    pub fn is_in_memory(&self) -> bool {
+        self.bytes.are_in_memory()
     }
 }
 
@@ -130,7 +178,7 @@ impl<T: ExchangeData> Frame<T> {
     }
 
     fn holds(&self, bytes: &[u8]) -> bool {
-        bytes.len() == self.part.len() && crc32fast::hash(bytes) == self.checksum
+        bytes.len() == self.part.len() && crc32fast::hash(bytes) == self.facts.checksum
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Vec<T>, Unreadable> {
@@ -138,8 +186,17 @@ impl<T: ExchangeData> Frame<T> {
         if !self.holds(bytes) {
             return Err(Unreadable::Damaged { type_name: any::type_name::<T>(), bytes: self.part.len() });
         }
-        codec::decode_many(bytes, self.rows)
-            .map_err(|source| Unreadable::Decode { type_name: any::type_name::<T>(), source })
+        let type_name = any::type_name::<T>();
+        let decompressed;
+        let bytes = match self.facts.decompressed {
+            None => bytes,
+            Some(len) => {
+                decompressed = lz4_flex::block::decompress(bytes, len)
+                    .map_err(|source| Unreadable::Compressed { type_name, source })?;
+                &decompressed
+            }
+        };
+        codec::decode_many(bytes, self.facts.rows).map_err(|source| Unreadable::Decode { type_name, source })
     }
 }
 
@@ -149,16 +206,8 @@ pub struct FrameWriter<'a, T> {
     /// What is not written yet.
     buffer: Vec<u8>,
     /// The frames in the buffer, each with the number of its list.
-    pending: Vec<(usize, Pending)>,
+    pending: Vec<(usize, Range<usize>, Facts)>,
     lists: Vec<Vec<Frame<T>>>,
-}
-
-/// A frame in the buffer.
-struct Pending {
-    part: Range<usize>,
-    rows: usize,
-    memory_bytes: u64,
-    checksum: u32,
 }
 
 impl<'a, T: ExchangeData> FrameWriter<'a, T> {
@@ -208,11 +257,35 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
 
     /// Ends a frame of so many rows, which own so much.
     fn end_frame(&mut self, list: usize, start: usize, rows: usize, heap: u64) -> Result<(), SpillError> {
-        let part = start..self.buffer.len();
-        let checksum = crc32fast::hash(&self.buffer[part.clone()]);
+        let mut decompressed = None;
+        if self.space.compresses() {
+            let compressed = lz4_flex::block::compress(&self.buffer[start..]);
+            // What does not shrink stays as it is.
+            if compressed.len() < self.buffer.len() - start {
+                decompressed = Some(self.buffer.len() - start);
+                self.buffer.truncate(start);
+                self.buffer.extend_from_slice(&compressed);
+            }
+        }
+        let checksum = crc32fast::hash(&self.buffer[start..]);
         let memory_bytes = (rows * mem::size_of::<T>()) as u64 + heap;
-        self.pending.push((list, Pending { part, rows, memory_bytes, checksum }));
+        self.frame_ends(list, start, Facts { rows, memory_bytes, checksum, decompressed })
+    }
+
+    fn frame_ends(&mut self, list: usize, start: usize, facts: Facts) -> Result<(), SpillError> {
+        self.pending.push((list, start..self.buffer.len(), facts));
         if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// Adds a list of one frame that was made before, as it is.
+    ///
+    /// # Errors
+    /// [`SpillError::Io`].
+    pub fn add_frame(&mut self, frame: &Frame<T>) -> Result<(), SpillError> {
+        let (list, start) = (self.lists.len(), self.buffer.len());
+        self.lists.push(Vec::new());
+        frame.bytes.show(frame.part.clone(), &mut |bytes| self.buffer.extend_from_slice(bytes))?;
+        self.frame_ends(list, start, frame.facts)
     }
 
     fn write(&mut self) -> Result<(), SpillError> {
@@ -221,9 +294,8 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
         }
         let bytes = self.space.write(&self.buffer)?;
         self.buffer.clear();
-        for (list, Pending { part, rows, memory_bytes, checksum }) in self.pending.drain(..) {
-            let bytes = Arc::clone(&bytes);
-            self.lists[list].push(Frame { bytes, part, rows, memory_bytes, checksum, types: PhantomData });
+        for (list, part, facts) in self.pending.drain(..) {
+            self.lists[list].push(Frame { bytes: Arc::clone(&bytes), part, facts, types: PhantomData });
         }
         Ok(())
     }

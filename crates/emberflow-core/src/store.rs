@@ -60,6 +60,8 @@ pub enum Keep {
     IfRoom,
     /// In memory, whether there is room or not.
     InMemory,
+    /// Serialised in memory while there is room, else on disk.
+    Serialized,
     /// On disk.
     OnDisk,
 }
@@ -168,7 +170,7 @@ impl<T: ExchangeData> StoreWriter for CacheWriter<T> {
             rest.shrink_to_fit();
             kept.push(rest.into())?;
         }
-        let (segments, _claim) = kept.finish();
+        let (segments, _claim) = kept.finish()?;
         let (footprint, rows) = CachedRows::new(segments);
         Ok(Stored { keep: self.keep, ..Stored::new(footprint, rows) })
     }

@@ -83,7 +83,7 @@ impl Engine {
         let io = Arc::new(TokioIo::new(&name));
         let bus = Arc::new(Bus::new());
         let ledger = Arc::new(Ledger::new(config.memory_budget_bytes, config.spill_limit_bytes, config.force_spill));
-        let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger)));
+        let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger), config.spill_compression));
         let limits = Limits { task_failures: config.task_failure_limit, losses: LOSS_LIMIT, workers: config.workers };
         let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), files, config.batch_rows);
         let (send, started) = crossbeam::channel::bounded(1);

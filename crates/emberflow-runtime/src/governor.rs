@@ -171,6 +171,11 @@ impl Ledger {
         self.results.fetch_sub(bytes, Ordering::AcqRel);
     }
 
+    /// Whether what tasks work on is counted at all.
+    pub(crate) fn accounts(&self) -> bool {
+        self.budget < u64::MAX
+    }
+
     pub(crate) fn budget(&self) -> u64 {
         self.budget
     }

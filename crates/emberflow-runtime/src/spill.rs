@@ -34,14 +34,15 @@ pub(crate) struct SpillFiles {
     dir: PathBuf,
     ledger: Arc<Ledger>,
     file_bytes: u64,
+    pub(crate) compress: bool,
     /// The file that is being written, and how many of its bytes are taken.
     open: Mutex<Option<(Arc<SpillFile>, u64)>>,
 }
 
 impl SpillFiles {
-    pub(crate) fn new(dir: PathBuf, ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(dir: PathBuf, ledger: Arc<Ledger>, compress: bool) -> Self {
         let file_bytes = (ledger.spill_limit() / FILES).clamp(1, FILE_BYTES);
-        Self { dir, ledger, file_bytes, open: Mutex::new(None) }
+        Self { dir, ledger, file_bytes, compress, open: Mutex::new(None) }
     }
 
     fn new_file(&self) -> io::Result<SpillFile> {
@@ -213,7 +214,7 @@ mod tests {
     fn files(limit: Option<u64>) -> (tempfile::TempDir, SpillFiles, Arc<Ledger>) {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::new(1 << 20, limit, false));
-        let files = SpillFiles::new(dir.path().to_owned(), Arc::clone(&ledger));
+        let files = SpillFiles::new(dir.path().to_owned(), Arc::clone(&ledger), false);
         (dir, files, ledger)
     }
 
@@ -229,7 +230,7 @@ mod tests {
         let frames = writer.finish().unwrap();
         let bytes: u64 = lists.iter().flatten().map(|row| row.len() as u64 + 8).sum();
         assert_eq!(ledger.read().spilled, bytes);
-        assert_eq!(frames.iter().flatten().map(emberflow_core::spill::Frame::file_bytes).sum::<u64>(), bytes);
+        assert_eq!(frames.iter().flatten().map(emberflow_core::spill::Frame::packed_bytes).sum::<u64>(), bytes);
         let read = |frames: &[emberflow_core::spill::Frame<String>]| {
             frames.iter().flat_map(|frame| frame.read().unwrap()).collect::<Vec<_>>()
         };

@@ -39,6 +39,9 @@ impl TaskMemory {
     }
 
     fn take(&self, bytes: u64, anyhow: bool) -> bool {
+        if !self.ledger.accounts() {
+            return true;
+        }
         if !self.asked.swap(true, Ordering::Relaxed) {
             self.ledger.task_works(true);
         }
@@ -65,6 +68,10 @@ impl SpillSpace for TaskMemory {
         }
         self.files.write(bytes)
     }
+
+    fn compresses(&self) -> bool {
+        self.files.compress
+    }
 }
 
 impl Workspace for TaskMemory {
@@ -77,6 +84,9 @@ impl Workspace for TaskMemory {
     }
 
     fn release(&self, bytes: u64) {
+        if !self.ledger.accounts() {
+            return;
+        }
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         self.ledger.release_work(bytes);
     }

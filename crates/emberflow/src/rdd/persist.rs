@@ -32,6 +32,9 @@ pub enum StorageLevel {
     MemoryAndDisk,
     /// In memory, whether the budget has room or not. For rows that cannot be serialised, or are too slow to be.
     MemoryOnly,
+    /// Serialised in memory while the budget has room, and on disk what comes then: less memory for rows that own many
+    /// small things, and time to read them back whenever they are used.
+    MemorySerialized,
     /// On disk: memory is left to others.
     DiskOnly,
 }
@@ -41,6 +44,7 @@ impl StorageLevel {
         match self {
             Self::MemoryAndDisk => Keep::IfRoom,
             Self::MemoryOnly => Keep::InMemory,
+            Self::MemorySerialized => Keep::Serialized,
             Self::DiskOnly => Keep::OnDisk,
         }
     }

@@ -69,7 +69,7 @@ impl<R: ExchangeData> Chunks<R> {
     pub(super) fn extend(&mut self, segments: &[Segment<R>]) {
         self.segments.extend(segments.iter().map(|segment| match segment {
             Segment::Memory(rows, _) => Segment::Memory(rows.clone(), 0),
-            Segment::Disk(frame) => Segment::Disk(frame.clone()),
+            Segment::Packed(frame) => Segment::Packed(frame.clone()),
         }));
     }
 
@@ -83,7 +83,7 @@ impl<R: ExchangeData> Chunks<R> {
                 Batch::Owned(rows) => buffer.push(rows.into())?,
             }
         }
-        let (segments, claim) = buffer.finish();
+        let (segments, claim) = buffer.finish()?;
         Ok(Self { segments, claim: Some(claim) })
     }
 

@@ -469,7 +469,7 @@ impl<T: ExchangeData, S: SortKey<T>> Sorting<T, S> {
             self.task.check_cancelled()?;
             run.push(rows.into())?;
         }
-        Ok(run.finish().0)
+        Ok(run.finish()?.0)
     }
 }
 
