@@ -24,10 +24,14 @@ use emberflow_core::{
 };
 
 use crate::{
-    coordinator::{Links, Made, TaskReport, machine::TaskEnd},
+    coordinator::{
+        Links, Made, TaskReport,
+        machine::{Ran, TaskEnd},
+    },
     governor::Reservation,
     mail::post,
     partition::{Fill, PartitionActor},
+    pool::worker,
     slot::TaskSlots,
     spill::SpillFiles,
 };
@@ -54,6 +58,7 @@ pub(crate) struct TaskRun {
 impl TaskRun {
     pub(crate) fn run(self) {
         let began = Instant::now();
+        let _at_work = self.links.pool.at_work(self.task);
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
         let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
@@ -72,7 +77,7 @@ impl TaskRun {
             Ok(_) => cx.take_updates(),
             Err(_) => Updates::default(),
         };
-        let report = |end, made| TaskReport { task: self.task, end, made, duration: began.elapsed() };
+        let report = |end, made| TaskReport { task: self.task, end, made, ran: Ran::since(began) };
         let failed = |error: TaskError| {
             let (rdd, operator) = match cx.running() {
                 Some(rdd) => (rdd, self.plan.operator(rdd)),
@@ -159,6 +164,13 @@ impl SpillSpace for WhileWanted<'_> {
             return Err(io::ErrorKind::Interrupted.into());
         }
         self.files.write(bytes)
+    }
+}
+
+impl Ran {
+    /// On this worker, from then to now.
+    fn since(began: Instant) -> Self {
+        Self { duration: began.elapsed(), worker: worker() }
     }
 }
 
