@@ -1,0 +1,5 @@
+//! See it run.
+
+#![forbid(unsafe_code)]
+
+pub mod status;
