@@ -24,6 +24,7 @@ pub mod ids;
 pub mod lineage;
 pub mod operator;
 pub mod partitioner;
+pub mod picture;
 pub mod place;
 pub mod plan;
 pub mod size;
