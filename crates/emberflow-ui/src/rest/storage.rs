@@ -8,6 +8,15 @@ use crate::status::{Cell, CellState, Store};
 /// Cells of a store that are told one by one; of a larger one, each stands for several partitions.
 const CELLS: usize = 600;
 
+/// Stores of one answer unless told otherwise.
+const STORES: usize = 60;
+
+#[derive(Deserialize)]
+pub(super) struct Which {
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
 /// The part of a path that names an RDD.
 #[derive(Deserialize)]
 pub(super) struct Ids {
@@ -66,12 +75,12 @@ fn word_of(state: CellState) -> &'static str {
     }
 }
 
-/// All stores, newest first; those that were released at the end.
-pub(super) async fn stores(State(app): State<Arc<App>>) -> Json<Value> {
+/// `/stores?limit=…`: cached RDDs, then shuffles, then what was released; of each the newest first.
+pub(super) async fn stores(State(app): State<Arc<App>>, Query(which): Query<Which>) -> Json<Value> {
     let status = app.status();
-    let (released, living): (Vec<&Store>, Vec<&Store>) =
-        status.stores().rev().partition(|store| store.released.is_some());
-    Json(living.into_iter().chain(released).map(describe).collect())
+    let mut stores: Vec<&Store> = status.stores().rev().collect();
+    stores.sort_by_key(|store| (store.released.is_some(), store.kind != Some(StageKind::Persist)));
+    Json(stores.into_iter().take(which.limit.unwrap_or(STORES)).map(describe).collect())
 }
 
 fn describe(store: &Store) -> Value {
