@@ -1,6 +1,8 @@
 //! The page's promises, by real requests: what it shows is what happened, and it answers its owner alone.
 
+mod browser;
 mod client;
+mod seen;
 #[path = "../support/mod.rs"]
 mod support;
 

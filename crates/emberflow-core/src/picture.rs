@@ -19,7 +19,7 @@ pub const LINE_CHARS: usize = 36;
 /// The lines of a box that name operators.
 pub const OPERATOR_LINES: usize = 6;
 
-const COLUMN_GAP: f64 = 70.0;
+const COLUMN_GAP: f64 = 100.0;
 const ROW_GAP: f64 = 26.0;
 const MARGIN: f64 = 12.0;
 

@@ -17,6 +17,7 @@ const token = sessionStorage.getItem("token");
 
 // ---- Words for numbers.
 const count = (n) => Number(n ?? 0).toLocaleString("en");
+const about = (n) => Number(n ?? 0).toLocaleString("en", { notation: "compact" });
 function bytes(n) {
   if (n == null) return "–";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -54,7 +55,7 @@ function set(el, attrs) {
 const make = (el, attrs, children) => { set(el, attrs); el.append(...children.filter((c) => c != null)); return el; };
 const h = (tag, attrs = {}, ...children) => make(document.createElement(tag), attrs, children);
 const s = (tag, attrs = {}, ...children) => make(document.createElementNS(SVG, tag), attrs, children);
-const badge = (state) => h("span", { class: "badge", "data-state": state, text: state.toLowerCase() });
+const badge = (state, text = state.toLowerCase()) => h("span", { class: "badge", "data-state": state, text });
 
 // Makes the children of `parent` those of `items`, each made once by its key and updated after.
 function sync(parent, items, key, create, update) {
@@ -173,7 +174,7 @@ function jobsTimeline() {
     const now = Math.max(...jobs.map((j) => j.endMs ?? Date.now())), first = Math.min(...jobs.map((j) => j.startMs));
     const length = Math.max(now - first, 1), ends = [];
     for (const j of jobs) {
-      let lane = ends.findIndex((end) => end + length / 500 <= j.startMs);
+      let lane = ends.findIndex((end) => end <= j.startMs + length / 1000);
       if (lane < 0) lane = ends.length;
       ends[lane] = j.endMs ?? now;
       j.lane = Math.min(lane, 9);
@@ -225,7 +226,7 @@ function graphSection() {
       svg.append(s("path", { class: "arrow", "marker-end": "url(#tip)", d: `M${a.x1} ${a.y1} C${a.x1 + bend} ${a.y1} ${a.x2 - bend} ${a.y2} ${a.x2} ${a.y2}` }));
       if (a.bytes == null) continue;
       const x = (a.x1 + a.x2) / 2, y = (a.y1 + a.y2) / 2;
-      svg.append(s("text", { class: "label", x, y: y - 4, text: bytes(a.bytes) }), s("text", { class: "label", x, y: y + 10, text: `${count(a.rows)} rows` }));
+      svg.append(s("text", { class: "label", x, y: y - 4, text: bytes(a.bytes) }), s("text", { class: "label", x, y: y + 10, text: `${about(a.rows)} rows` }));
     }
     for (const b of g.boxes) {
       const kind = { ShuffleMap: "shuffle", Persist: "cached", Result: "result" }[b.kind] ?? "";
@@ -349,7 +350,7 @@ function stageView(id) {
       const [x, q, t, shown] = await Promise.all([ask(base), ask(`${base}/taskSummary`), ask(`${base}/timeline`), ask(`${base}/taskList?${query}`)]);
       title.replaceChildren(`Stage ${x.stageId}: ${short(x.name)} `, h("small", {}, "of ", h("a", { href: `#/jobs/${x.jobId}`, text: `job ${x.jobId}` })));
       state.replaceChildren(badge(x.status), h("span", { text: `took ${span(x.durationMs)}` }), h("span", { text: `${span(x.executorRunTime)} of work` }),
-        h("span", { text: `${count(x.rows)} rows, ${bytes(x.bytes)}` }), x.diskBytesSpilled ? h("span", { text: `${bytes(x.diskBytesSpilled)} spilled` }) : null ?? "",
+        h("span", { text: `${count(x.rows)} rows, ${bytes(x.bytes)}` }), x.diskBytesSpilled ? h("span", { text: `${bytes(x.diskBytesSpilled)} spilled` }) : "",
         h("div", { class: "grow" }, meter(x.numCompleteTasks, x.numActiveTasks, x.numFailedTasks, x.numTasks)));
       set(error, { text: x.failureReason });
       error.hidden = !x.failureReason;
@@ -385,10 +386,11 @@ function storageView() {
         const [head, line, cells] = el.children;
         const what = x.kind === "Persist" ? "Cached rows" : "Shuffle";
         set(head, { text: `${what}: ${x.name ? `${x.name}, ` : ""}${short(x.operator)}` });
-        const facts = [`rdd ${x.rdd}`, x.released ? "dropped" : `${count(x.storedPartitions)} of ${count(x.partitions)} partitions`, `${count(x.rows)} rows`, `${bytes(x.bytes)} in memory`, `${bytes(x.fileBytes)} on disk`];
+        const facts = x.released ? [`rdd ${x.rdd}`, "dropped"] : [`rdd ${x.rdd}`, `${count(x.storedPartitions)} of ${count(x.partitions)} partitions`, `${count(x.rows)} rows`, `${bytes(x.bytes)} in memory`, `${bytes(x.fileBytes)} on disk`];
         if (x.losses) facts.push(`${count(x.losses)} lost, ${count(x.rebuilt)} rebuilt`);
         if (x.partitionsPerCell > 1) facts.push(`a cell is ${x.partitionsPerCell} partitions`);
         set(line, { text: facts.join(" · ") });
+        set(el, { class: x.released ? "card released" : "card" });
         const tally = CELL_STATES.map((state) => [state, x.cells.filter((c) => c[0] === state).length]).filter(([, n]) => n);
         set(cells, { "aria-label": `${x.cells.length} cells: ${tally.map(([state, n]) => `${n} ${state}`).join(", ")}` });
         sync(cells, x.cells.map((cell, at) => ({ cell, at })), (c) => c.at, () => h("i"), (i, { cell: [state, rows, mem, disk, losses, rebuilt], at }) =>
@@ -399,7 +401,9 @@ function storageView() {
 }
 
 // The kinds of memory are those that the account has, whatever they are.
-const kindsOf = (memory) => Object.keys(memory).filter((name) => !["budget", "peak", "spilled"].includes(name) && !name.endsWith("_in_all"));
+const KINDS = ["persisted", "map_outputs"];
+const place = (name) => (KINDS.includes(name) ? KINDS.indexOf(name) : KINDS.length);
+const kindsOf = (memory) => Object.keys(memory).filter((name) => !["budget", "peak", "spilled"].includes(name) && !name.endsWith("_in_all")).sort((a, b) => place(a) - place(b));
 const kindName = (name) => name.replaceAll("_", " ");
 
 function memoryView() {
@@ -434,7 +438,8 @@ function memoryView() {
       const texts = [clock(first), `top: ${bytes(top)}${m.now.budget > top ? `; the budget of ${bytes(m.now.budget)} is far above` : ""}`, clock(m.nowMs)];
       texts.forEach((text, at) => set(axis.children[at], { text }));
       legend.replaceChildren(...kinds.map((kind, at) => h("li", {}, h("i", { class: `k${at % 4}` }), kindName(kind))), h("li", { text: "dashed: the budget" }));
-      now.fill(Object.entries(m.now).map(([name, n]) => ({ name: kindName(name), bytes: n })), (row) => row.name);
+      const rest = Object.keys(m.now).filter((name) => name !== "budget" && !kinds.includes(name));
+      now.fill(["budget", ...kinds, ...rest].map((name) => ({ name: kindName(name), bytes: m.now[name] })), (row) => row.name);
     },
   };
 }
@@ -447,8 +452,8 @@ function workersView() {
     async fill() {
       const workers = await ask("/executors/driver/threads");
       sync(cards, workers, (w) => w.threadId, () => h("section", { class: "card" }), (el, w) => {
-        const doing = w.stageId == null ? (w.taskId == null ? "waits for work" : `task ${w.taskId}`) : `partition ${w.partition} of `;
-        el.replaceChildren(h("h2", { text: w.threadName }), h("div", { class: "row" }, badge(w.taskId == null ? "PENDING" : "RUNNING"),
+        const doing = w.stageId == null ? (w.taskId == null ? "waits for work" : `a task that has just begun, or whose stage was forgotten`) : `partition ${w.partition} of `;
+        el.replaceChildren(h("h2", { text: w.threadName }), h("div", { class: "row" }, w.taskId == null ? badge("SKIPPED", "idle") : badge("RUNNING", "busy"),
           h("span", {}, doing, w.stageId != null ? h("a", { href: `#/stages/${w.stageId}`, text: `stage ${w.stageId}` }) : "", w.stageId != null ? `: ${short(w.stageName)}, attempt ${w.attempt}, ${span(w.sinceLaunchMs)} since it was launched` : "")),
           ...(w.stackTrace.elems?.length ? [h("ol", { class: "stack-trace", "aria-label": "The operators that it runs, the last first" }, ...w.stackTrace.elems.map((text) => h("li", { text })))] : []));
       });
@@ -487,8 +492,11 @@ async function refresh() {
   const view = current;
   try {
     await view.fill();
+    view.filled = true;
   } catch (error) {
-    if (!over && view === current) $("content").replaceChildren(h("p", { class: "nothing", text: error.message }));
+    // What is on the screen stays there when the application has ended.
+    const text = over ? "The application has ended." : error.message;
+    if (view === current && !(over && view.filled)) $("content").replaceChildren(h("p", { class: "nothing", text }));
   }
   busy = false;
   if (again || view !== current) { again = false; refresh(); }

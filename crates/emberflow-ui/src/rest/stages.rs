@@ -86,7 +86,7 @@ fn describe(stage: &Stage) -> Value {
         "completionTime": stage.ended.map(time),
         "startMs": epoch(stage.began),
         "endMs": stage.ended.map(epoch),
-        "durationMs": millis(stage.duration(SystemTime::now())),
+        "durationMs": fine_millis(stage.duration(SystemTime::now())),
         "failureReason": stage.error,
         "executorRunTime": millis(stage.task_time),
         "outputRecords": if writes_shuffle { 0 } else { stage.rows },

@@ -238,7 +238,8 @@ impl Status {
                         other.stages.push(*stage);
                     }
                 }
-                let kind = self.stores.get(store).and_then(|store| store.kind);
+                let plan = self.jobs.get(job).map_or(&[][..], |job| &job.plan);
+                let kind = plan.iter().find(|outline| outline.store == *store).map(|outline| outline.kind);
                 let fresh = Stage::new((*stage, *job, *store, *rdd), kind, name.clone(), *tasks, at);
                 self.stages.insert(*stage, fresh);
                 self.forget_stages();
