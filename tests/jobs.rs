@@ -16,7 +16,7 @@ use std::{
 };
 
 use emberflow::{
-    Action, Canceller, Context, Error, Event, JobId, Rdd, StageId, TaskId,
+    Action, Canceller, Context, Error, Event, JobId, Rdd, StageId, StageKind, TaskId,
     testing::{cache_store, shuffle_store},
 };
 
@@ -100,7 +100,7 @@ fn jobs_at_the_same_time_from_eight_threads_give_each_its_own_result() {
                     let upto = thread * 100 + round;
                     let sums = ctx.range_into(0..upto, 5).map(|n| (n % 3, n)).reduce_by_key_into(|a, b| a + b, 2);
                     let total: u64 = sums.values().collect().unwrap().iter().sum();
-                    assert_eq!(total, (0..upto).sum());
+                    assert_eq!(total, (0..upto).sum::<u64>());
                     assert_eq!(shared.values().reduce(|a, b| a + b).unwrap(), Some((0..1_000).sum()));
                 }
             });
@@ -149,7 +149,7 @@ fn take_and_first_compute_only_the_partitions_that_they_need() {
     // Ten rows are in the first, so two more partitions are enough for thirty.
     assert_eq!(rows.take(30).unwrap(), (0..30).collect::<Vec<_>>());
     assert_eq!((computed.take(), tasks()), (vec![0, 1, 2], 3));
-    assert_eq!(rows.take(0).unwrap(), []);
+    assert_eq!(rows.take(0).unwrap(), [0_u64; 0]);
     assert_eq!((computed.take(), tasks()), (vec![], 0));
     assert_eq!(rows.filter(|n| *n >= 45).first().unwrap(), Some(45));
     assert_eq!((computed.take(), tasks()), (vec![0, 1, 2, 3, 4], 5));
@@ -406,7 +406,7 @@ fn cancelling_a_job_leaves_another_one_that_waits_for_the_same_rows_unharmed() {
     // What was under way for the first went on for the second, and the cache is whole.
     assert_eq!(computed.take(), [0, 1, 2, 3]);
     assert_eq!(rows.count().unwrap(), 40);
-    assert_eq!(computed.take(), []);
+    assert_eq!(computed.take(), [0_usize; 0]);
 }
 
 #[test]
@@ -530,6 +530,7 @@ fn events_come_in_pairs_and_in_order() {
                 assert!(!done_tasks.contains(task) && tasks[task].1 == *partition);
             }
             Event::StageSkipped { job, .. } => assert!(jobs.contains_key(job)),
+            Event::JobPlanned { job, stages } => assert!(jobs.contains_key(job) && !stages.is_empty()),
             other => panic!("{other:?} in a job without faults"),
         }
     }
@@ -539,6 +540,35 @@ fn events_come_in_pairs_and_in_order() {
     assert!((12..=14).contains(&tasks.len()), "{} tasks", tasks.len());
     assert!(rows_out >= 100 + 40 + 10 + 3, "{rows_out} rows");
     assert_eq!(stored_in(&events, cache_store(&rows).unwrap()), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_job_tells_what_it_is_made_of_and_on_which_worker_each_task_ran() {
+    let world = World::roomy(2);
+    let mut stream = world.events();
+    let rows = world.range_into(0..100_u64, 4).map(|n| (n % 10, n)).set_name("pairs").cache();
+    rows.reduce_by_key_into(|a, b| a + b, 3).count().unwrap();
+    let events = drain(&mut stream);
+    let plans: Vec<_> = events
+        .iter()
+        .filter_map(|event| if let Event::JobPlanned { stages, .. } = event { Some(stages) } else { None })
+        .collect();
+    let [stages] = plans.as_slice() else { panic!("{plans:?}") };
+    let kinds: Vec<_> = stages.iter().map(|stage| (stage.kind, stage.partitions, stage.reads.clone())).collect();
+    let (cache, shuffle) = (stages[0].store, stages[1].store);
+    let wanted = [
+        (StageKind::Persist, 4, vec![]),
+        (StageKind::ShuffleMap, 4, vec![cache]),
+        (StageKind::Result, 3, vec![shuffle]),
+    ];
+    assert_eq!(kinds, wanted);
+    let names: Vec<_> = stages[0].operators.iter().map(|operator| operator.name.as_deref()).collect();
+    assert_eq!(names, [None, Some("pairs")]);
+    let workers: Vec<usize> = events
+        .iter()
+        .filter_map(|event| if let Event::TaskFinished { worker, .. } = event { Some(*worker) } else { None })
+        .collect();
+    assert!(workers.len() == 11 && workers.iter().all(|worker| *worker < 2), "{workers:?}");
 }
 
 #[test]

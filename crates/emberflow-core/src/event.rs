@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::Serialize;
 
-use crate::ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId};
+use crate::{
+    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+    plan::StageOutline,
+};
 
 /// By what people find a job, besides its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,6 +40,13 @@ pub enum Event {
         action: String,
         /// Partitions of the result that are wanted.
         partitions: usize,
+    },
+    /// What the job that has just started is made of. Told only if somebody listened when it was submitted.
+    JobPlanned {
+        /// The job.
+        job: JobId,
+        /// Its stages, parents first and the action's last.
+        stages: Vec<StageOutline>,
     },
     /// The job that has just started belongs to a group, or has a description or tags.
     JobLabelled {
@@ -106,6 +116,8 @@ pub enum Event {
         bytes: u64,
         /// How long it ran on its worker.
         duration: Duration,
+        /// Which worker it ran on, from zero.
+        worker: usize,
     },
     /// A task ended without its rows.
     TaskFailed {

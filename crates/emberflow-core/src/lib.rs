@@ -25,6 +25,7 @@ pub mod lineage;
 pub mod memory;
 pub mod operator;
 pub mod partitioner;
+pub mod picture;
 pub mod place;
 pub mod plan;
 pub mod segments;

@@ -5,8 +5,8 @@
 //! the local actors run exactly this plan.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, PoisonError},
 };
 
 use serde::Serialize;
@@ -28,6 +28,8 @@ pub struct OpNode {
     pub rdd: RddId,
     /// Name, place, closures, environment.
     pub info: OpInfo,
+    /// The name that the user had given the RDD when the plan was made.
+    pub name: Option<String>,
     /// What it does.
     pub op: Arc<dyn Operator>,
     /// What it reads.
@@ -286,6 +288,71 @@ impl InputDescription {
     }
 }
 
+/// Operators of one stage that an outline names: a lineage of a hundred thousand is no picture.
+const OUTLINED_OPERATORS: usize = 50;
+
+/// A stage as a picture shows it: without closures and environments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StageOutline {
+    /// Where its output lives.
+    pub store: StoreId,
+    /// What it makes.
+    pub kind: StageKind,
+    /// The RDD that it computes.
+    pub rdd: RddId,
+    /// The operator by which people know the stage.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: usize,
+    /// Its operators, inputs first; of a very long lineage those nearest to the end.
+    pub operators: Vec<OperatorOutline>,
+    /// Operators that are not named.
+    pub more_operators: usize,
+    /// The stores that it reads: shuffles and persisted RDDs.
+    pub reads: Vec<StoreId>,
+}
+
+/// An operator of an outlined stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OperatorOutline {
+    /// The RDD.
+    pub rdd: RddId,
+    /// The operator and where it was written.
+    pub operator: String,
+    /// The name that the user gave the RDD.
+    pub name: Option<String>,
+    /// What it reads.
+    pub inputs: Vec<InputDescription>,
+}
+
+impl StageOutline {
+    /// The outline of a plan.
+    pub fn of(plan: &StagePlan) -> Self {
+        let all = plan.operators();
+        let reads = all.iter().flat_map(|node| &node.inputs).chain([&plan.root]).filter_map(|input| match input {
+            PlanInput::Narrow(_) => None,
+            PlanInput::Persisted { store, .. } | PlanInput::Shuffle { store } => Some(*store),
+        });
+        let more_operators = all.len().saturating_sub(OUTLINED_OPERATORS);
+        let operators = all[more_operators..].iter().map(|node| OperatorOutline {
+            rdd: node.rdd,
+            operator: node.info.to_string(),
+            name: node.name.clone(),
+            inputs: node.inputs.iter().map(InputDescription::of).collect(),
+        });
+        Self {
+            store: plan.store,
+            kind: plan.kind,
+            rdd: plan.rdd,
+            name: plan.info.to_string(),
+            partitions: plan.partitions,
+            operators: operators.collect(),
+            more_operators,
+            reads: reads.collect::<BTreeSet<_>>().into_iter().collect(),
+        }
+    }
+}
+
 /// The action at the end of a job.
 pub struct ActionSpec {
     /// Name, place, closures.
@@ -330,7 +397,8 @@ pub fn compile(target: &Arc<RddNode>, context: u64, action: ActionSpec) -> Resul
                 }
             }
         }
-        let node = OpNode { rdd: rdd.id, info: rdd.info.clone(), op: Arc::clone(&rdd.op), inputs };
+        let name = rdd.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let node = OpNode { rdd: rdd.id, info: rdd.info.clone(), name, op: Arc::clone(&rdd.op), inputs };
         let root = PlanInput::Narrow(Arc::new(node));
         let input = match rdd.persisted() {
             None => root,

@@ -77,6 +77,12 @@ impl Bus {
         subscribers.retain_mut(|subscriber| subscriber.offer(at, event));
     }
 
+    /// Whether anybody listens, so that what is only worth telling need not be made for nobody.
+    pub(crate) fn is_heard(&self) -> bool {
+        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.as_ref().is_some_and(|subscribers| !subscribers.is_empty())
+    }
+
     /// Ends all subscriptions: nothing happens after this.
     pub(crate) fn close(&self) {
         *self.subscribers.lock().unwrap_or_else(PoisonError::into_inner) = None;

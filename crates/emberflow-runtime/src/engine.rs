@@ -18,7 +18,7 @@ use emberflow_core::{
     event::JobLabels,
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
-    plan::StagePlan,
+    plan::{StageOutline, StagePlan},
 };
 use tokio::sync::oneshot;
 
@@ -33,7 +33,7 @@ use crate::{
     io::TokioIo,
     job::JobHandle,
     mail::post,
-    pool::{Pool, in_task, is_ours, mark_thread},
+    pool::{Desks, Pool, in_task, is_ours, mark_thread},
     progress,
     spill::SpillFiles,
 };
@@ -47,6 +47,7 @@ pub struct Engine {
     config: Config,
     coordinator: Addr<Coordinator>,
     ledger: Arc<Ledger>,
+    desks: Arc<Desks>,
     bus: Arc<Bus>,
     threads: Mutex<Option<Threads>>,
     closed: AtomicBool,
@@ -60,7 +61,8 @@ struct Threads {
     io: Arc<TokioIo>,
     system: System,
     system_thread: JoinHandle<()>,
-    progress: Option<JoinHandle<()>>,
+    /// Those that read events, and end when there are no more.
+    listeners: Vec<JoinHandle<()>>,
 }
 
 impl Engine {
@@ -127,19 +129,48 @@ impl Engine {
                 return Err(threads_refused(error.to_string()));
             }
         };
-        let progress = progress::start(config.progress, &name, bus.subscribe(1 << 12));
-        Ok(Self {
+        let engine = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             config,
             coordinator,
             ledger,
+            desks: pool.handle().desks(),
             bus,
-            threads: Mutex::new(Some(Threads { pool, io, system, system_thread, progress })),
+            threads: Mutex::new(Some(Threads { pool, io, system, system_thread, listeners: Vec::new() })),
             closed: AtomicBool::new(false),
             next_job: AtomicU64::new(0),
             next_rdd: AtomicU64::new(0),
             next_store: AtomicU64::new(0),
-        })
+        };
+        if progress::is_wanted(engine.config.progress)
+            && let Err(error) = engine.listen("progress", 1 << 12, progress::draw)
+        {
+            tracing::warn!(%error, "cannot start the progress bar");
+        }
+        Ok(engine)
+    }
+
+    /// Runs `listener` on a thread of its own, `{app}-{name}`, with all that happens from now on; up to `capacity` events
+    /// wait for it. The events end when the engine stops; then the engine waits for the thread to end, too.
+    ///
+    /// # Errors
+    /// If the system refuses the thread.
+    pub fn listen(
+        &self,
+        name: &str,
+        capacity: usize,
+        listener: impl FnOnce(EventStream) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let events = self.bus.subscribe(capacity);
+        let thread = thread::Builder::new().name(format!("{}-{name}", self.config.app_name)).spawn(move || {
+            mark_thread();
+            listener(events);
+        })?;
+        // After the end there is nobody to wait for it; its events have ended already.
+        if let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            threads.listeners.push(thread);
+        }
+        Ok(())
     }
 
     /// Tells this engine from the others in the process.
@@ -185,7 +216,8 @@ impl Engine {
         let job = JobId::new(self.next_job.fetch_add(1, Ordering::Relaxed));
         let (send, receive) = oneshot::channel();
         let handle = JobHandle::new(job, receive, self.coordinator.clone());
-        post(&self.coordinator, Submit { job, stages, wanted, labels, outcome: send })
+        let outline = self.bus.is_heard().then(|| stages.iter().map(|stage| StageOutline::of(stage)).collect());
+        post(&self.coordinator, Submit { job, stages, wanted, labels, outline, outcome: send })
             .map_err(|_| Error::ContextDead { actor: "coordinator" })?;
         Ok(handle)
     }
@@ -246,6 +278,11 @@ impl Engine {
     /// What rows take in memory.
     pub fn memory(&self) -> MemoryUse {
         self.ledger.read()
+    }
+
+    /// Which task each worker is at work on now.
+    pub fn workers_now(&self) -> Vec<Option<TaskId>> {
+        self.desks.look()
     }
 
     /// Subscribes to events; up to `capacity` of them wait for a slow reader.
@@ -323,8 +360,10 @@ impl Threads {
             tracing::error!("the coordinator's thread had panicked");
         }
         bus.close();
-        if self.progress.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the progress bar had panicked");
+        for listener in self.listeners {
+            if listener.join().is_err() {
+                tracing::error!("a thread that read events had panicked");
+            }
         }
     }
 }

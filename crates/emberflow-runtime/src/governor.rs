@@ -20,7 +20,7 @@ use emberflow_core::plan::StageKind;
 use crate::mail::post;
 
 /// What rows take, by estimate, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MemoryUse {
     /// What they may take in memory.
     pub budget: u64,

@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -19,6 +19,7 @@ use crossbeam::{
     deque::{Injector, Stealer, Worker},
     sync::{Parker, Unparker},
 };
+use emberflow_core::ids::TaskId;
 
 /// Something to run on a worker. What it throws ends with it, and is logged.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
@@ -32,6 +33,7 @@ const STACK_BYTES: usize = 16 << 20;
 thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
     static OURS: Cell<bool> = const { Cell::new(false) };
+    static WORKER: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Says that the current thread is one of an engine's, so that it must not wait for the engine to end.
@@ -49,11 +51,17 @@ pub fn in_task() -> bool {
     IN_TASK.with(Cell::get)
 }
 
+/// The number of the worker that is the current thread.
+pub(crate) fn worker() -> usize {
+    WORKER.with(Cell::get)
+}
+
 struct Shared {
     injector: Injector<Work>,
     stealers: Vec<Stealer<Work>>,
     unparkers: Vec<Unparker>,
     idle: Mutex<Vec<usize>>,
+    desks: Arc<Desks>,
     stopping: AtomicBool,
 }
 
@@ -67,6 +75,41 @@ impl PoolHandle {
     pub(crate) fn submit(&self, work: Work) {
         self.shared.injector.push(work);
         self.shared.wake_one();
+    }
+
+    /// Shows that the current worker is at work on `task`, until what this gives is dropped.
+    pub(crate) fn at_work(&self, task: TaskId) -> AtWork<'_> {
+        let desk = self.shared.desks.0.get(worker());
+        if let Some(desk) = desk {
+            desk.store(task.get() + 1, Ordering::Relaxed);
+        }
+        AtWork(desk)
+    }
+
+    /// Where to see what the workers do.
+    pub(crate) fn desks(&self) -> Arc<Desks> {
+        Arc::clone(&self.shared.desks)
+    }
+}
+
+/// What each worker does now: the number of a task and one, or zero.
+pub(crate) struct Desks(Vec<AtomicU64>);
+
+impl Desks {
+    pub(crate) fn look(&self) -> Vec<Option<TaskId>> {
+        let tasks = self.0.iter().map(|desk| desk.load(Ordering::Relaxed));
+        tasks.map(|task| task.checked_sub(1).map(TaskId::new)).collect()
+    }
+}
+
+/// Shows what a worker does while it lives.
+pub(crate) struct AtWork<'a>(Option<&'a AtomicU64>);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        if let Some(desk) = self.0 {
+            desk.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -85,6 +128,7 @@ impl Pool {
             stealers: deques.iter().map(Worker::stealer).collect(),
             unparkers: parkers.iter().map(|parker| parker.unparker().clone()).collect(),
             idle: Mutex::new(Vec::with_capacity(workers)),
+            desks: Arc::new(Desks((0..workers).map(|_| AtomicU64::new(0)).collect())),
             stopping: AtomicBool::new(false),
         });
         let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::with_capacity(workers) };
@@ -93,6 +137,7 @@ impl Pool {
             let thread = thread::Builder::new().name(format!("{name}-worker-{index}")).stack_size(STACK_BYTES);
             let thread = thread.spawn(move || {
                 IN_TASK.with(|flag| flag.set(true));
+                WORKER.with(|worker| worker.set(index));
                 mark_thread();
                 shared.work(index, &deque, &parker);
             });

@@ -1,22 +1,24 @@
 //! Progress bars on standard error, one line a running stage. Reads the event stream like anybody else.
 
-use std::{collections::HashMap, io::IsTerminal, thread::JoinHandle};
+use std::{collections::HashMap, io::IsTerminal};
 
 use emberflow_core::{event::Event, ids::StageId};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::{bus::EventStream, config::Progress};
 
-/// Starts the bars if they are wanted. The thread ends when the event stream does.
-pub(crate) fn start(progress: Progress, name: &str, events: EventStream) -> Option<JoinHandle<()>> {
-    let wanted = match progress {
+/// Whether the bars are wanted.
+pub(crate) fn is_wanted(progress: Progress) -> bool {
+    match progress {
         Progress::On => true,
         Progress::Off => false,
         Progress::Auto => std::io::stderr().is_terminal(),
-    };
-    let draw = move || Bars::new().run(events);
-    let thread = wanted.then(|| std::thread::Builder::new().name(format!("{name}-progress")).spawn(draw))?;
-    thread.inspect_err(|error| tracing::warn!(%error, "cannot start the progress bar")).ok()
+    }
+}
+
+/// Draws the bars until the events end.
+pub(crate) fn draw(events: EventStream) {
+    Bars::new().run(events);
 }
 
 struct Bars {

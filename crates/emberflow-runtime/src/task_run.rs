@@ -25,10 +25,14 @@ use emberflow_core::{
 };
 
 use crate::{
-    coordinator::{Links, Made, TaskReport, machine::TaskEnd},
+    coordinator::{
+        Links, Made, TaskReport,
+        machine::{Ran, TaskEnd},
+    },
     governor::Reservation,
     mail::post,
     partition::{Fill, PartitionActor},
+    pool::worker,
     slot::TaskSlots,
     workspace::TaskMemory,
 };
@@ -55,6 +59,7 @@ pub(crate) struct TaskRun {
 impl TaskRun {
     pub(crate) fn run(self) {
         let began = Instant::now();
+        let _at_work = self.links.pool.at_work(self.task);
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
         let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
@@ -78,7 +83,7 @@ impl TaskRun {
             Ok(_) => cx.take_updates(),
             Err(_) => Updates::default(),
         };
-        let report = |end, made| TaskReport { task: self.task, end, made, duration: began.elapsed() };
+        let report = |end, made| TaskReport { task: self.task, end, made, ran: Ran::since(began) };
         let failed = |error: TaskError| {
             let (rdd, operator) = match cx.running() {
                 Some(rdd) => (rdd, self.plan.operator(rdd)),
@@ -152,6 +157,13 @@ impl TaskRun {
         }
         let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
         Ok(Output::Stored { stored, room })
+    }
+}
+
+impl Ran {
+    /// On this worker, from then to now.
+    fn since(began: Instant) -> Self {
+        Self { duration: began.elapsed(), worker: worker() }
     }
 }
 

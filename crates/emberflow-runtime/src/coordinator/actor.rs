@@ -10,7 +10,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
@@ -18,14 +17,14 @@ use emberflow_core::{
     error::{Error, Result},
     event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
-    plan::{Sink, StagePlan},
+    plan::{Sink, StageOutline, StagePlan},
     segments::Footprint,
     task::Io,
     update::Updates,
 };
 use tokio::sync::oneshot;
 
-use super::machine::{Command, Input, Key, Limits, Machine, StageSpec, TaskEnd};
+use super::machine::{Command, Input, Key, Limits, Machine, Ran, StageSpec, TaskEnd};
 use crate::{
     bus::Bus,
     governor::{Governor, Ledger},
@@ -95,6 +94,8 @@ struct JobShell {
     /// What it may read, parents first.
     stores: Vec<StoreId>,
     labels: JobLabels,
+    /// What it is made of, until that was told.
+    outline: Option<Vec<StageOutline>>,
 }
 
 /// What a task gives besides its rows.
@@ -129,10 +130,14 @@ impl Coordinator {
                 Command::Emit(event) => {
                     self.with.bus.publish(&event);
                     if let Event::JobStarted { job, .. } = event
-                        && let Some(JobShell { labels, .. }) = self.jobs.get(&job)
-                        && !labels.is_empty()
+                        && let Some(JobShell { labels, outline, .. }) = self.jobs.get_mut(&job)
                     {
-                        self.with.bus.publish(&Event::JobLabelled { job, labels: labels.clone() });
+                        if let Some(stages) = outline.take() {
+                            self.with.bus.publish(&Event::JobPlanned { job, stages });
+                        }
+                        if !labels.is_empty() {
+                            self.with.bus.publish(&Event::JobLabelled { job, labels: labels.clone() });
+                        }
                     }
                 }
                 Command::Launch { task, stage, job, key, attempt } => {
@@ -298,6 +303,8 @@ pub(crate) struct Submit {
     pub(crate) stages: Vec<Arc<StagePlan>>,
     pub(crate) wanted: Vec<PartitionIndex>,
     pub(crate) labels: JobLabels,
+    /// What the stages are, if anybody wants to know.
+    pub(crate) outline: Option<Vec<StageOutline>>,
     pub(crate) outcome: oneshot::Sender<Result<JobOutput>>,
 }
 
@@ -309,7 +316,7 @@ impl Handler<Submit> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
-        let Submit { job, stages, wanted, labels, outcome } = submit;
+        let Submit { job, stages, wanted, labels, outline, outcome } = submit;
         if self.stopped {
             // Whoever dropped the handle does not want to know.
             let _ = outcome.send(Err(Error::ContextClosed));
@@ -336,7 +343,7 @@ impl Handler<Submit> for Coordinator {
                 }
             }
         }
-        self.jobs.insert(job, JobShell { outcome, results: JobOutput::default(), stores, labels });
+        self.jobs.insert(job, JobShell { outcome, results: JobOutput::default(), stores, labels, outline });
         self.step(input, Made::default());
     }
 }
@@ -346,7 +353,7 @@ pub(crate) struct TaskReport {
     pub(crate) task: TaskId,
     pub(crate) end: TaskEnd,
     pub(crate) made: Made,
-    pub(crate) duration: Duration,
+    pub(crate) ran: Ran,
 }
 
 impl Message for TaskReport {
@@ -357,13 +364,13 @@ impl Handler<TaskReport> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, report: TaskReport, _: &mut Self::Context) {
-        let TaskReport { task, end, made, duration } = report;
+        let TaskReport { task, end, made, ran } = report;
         self.running.remove(&task);
         if let (Some((bytes, file_bytes)), Some(((store, partition), _))) = (made.spilled, self.actors.get(&task)) {
             let (store, partition) = (*store, *partition);
             self.with.bus.publish(&Event::PartitionSpilled { store, partition, task, bytes, file_bytes });
         }
-        self.step(Input::TaskEnded { task, end, duration }, made);
+        self.step(Input::TaskEnded { task, end, ran }, made);
     }
 }
 

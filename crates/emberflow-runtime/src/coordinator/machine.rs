@@ -82,13 +82,20 @@ pub(crate) enum Input {
     /// An action: its stages, parents first and its own last, and which of its partitions are wanted.
     Submit { job: JobId, action: String, stages: Vec<StageSpec>, wanted: Vec<PartitionIndex> },
     /// A task ended.
-    TaskEnded { task: TaskId, end: TaskEnd, duration: Duration },
+    TaskEnded { task: TaskId, end: TaskEnd, ran: Ran },
     /// The actor of a partition is gone, with what it stored or was to store.
     PartitionLost { store: StoreId, partition: PartitionIndex, generation: TaskId },
     /// A job is not wanted any more.
     Cancel { job: JobId },
     /// No lineage can reach the store any more.
     Forget { store: StoreId },
+}
+
+/// Where a task ran, and how long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ran {
+    pub(crate) duration: Duration,
+    pub(crate) worker: usize,
 }
 
 /// How a task ended.
@@ -238,7 +245,7 @@ impl Machine {
     pub(crate) fn step(&mut self, input: Input) -> Vec<Command> {
         match input {
             Input::Submit { job, action, stages, wanted } => self.submit(job, action, stages, &wanted),
-            Input::TaskEnded { task, end, duration } => self.task_ended(task, end, duration),
+            Input::TaskEnded { task, end, ran } => self.task_ended(task, end, ran),
             Input::PartitionLost { store, partition, generation } => self.gone((store, partition), generation),
             Input::Cancel { job } => {
                 if self.jobs.contains_key(&job) {
@@ -491,7 +498,7 @@ impl Machine {
             && inputs.persisted.iter().all(|key| self.is_done(*key))
     }
 
-    fn task_ended(&mut self, task: TaskId, end: TaskEnd, duration: Duration) {
+    fn task_ended(&mut self, task: TaskId, end: TaskEnd, Ran { duration, worker }: Ran) {
         let Some(Running { key, stage, attempt }) = self.running.remove(&task) else {
             // Late: cancelled, or answered before. Whatever it made is not wanted.
             if self.state_of_generation(task).is_none() {
@@ -502,7 +509,7 @@ impl Machine {
         self.mean_task = (self.mean_task * 7 + duration) / 8;
         match end {
             TaskEnd::Done { rows, bytes } => {
-                self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration });
+                self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration, worker });
                 self.done(key, task, rows, bytes);
             }
             TaskEnd::InputsLost { lost } => {

@@ -23,6 +23,10 @@ const DEFAULT_PARTITIONS: usize = 32;
 const DEFAULT_TASK_FAILURE_LIMIT: usize = 4;
 const DEFAULT_BATCH_ROWS: usize = 1024;
 
+/// The port of the page unless another is given.
+#[cfg(feature = "ui")]
+const UI_PORT: u16 = 4040;
+
 /// Chooses the settings of a [`Context`]; `docs/configuration.md` lists them with their environment variables.
 ///
 /// ```
@@ -48,6 +52,8 @@ pub struct ContextBuilder {
     batch_rows: Option<usize>,
     hash_seed: Option<u64>,
     progress: Option<Progress>,
+    #[cfg(feature = "ui")]
+    ui: Option<u16>,
 }
 
 impl ContextBuilder {
@@ -245,6 +251,25 @@ impl ContextBuilder {
         self
     }
 
+    /// A page that shows what the application does, on the loopback interface at this port or, if it is taken, one of
+    /// the next sixteen; 0 for any. `EMBERFLOW_UI`, which is `on` (port 4040, as Spark's), `off` or a port; off by
+    /// default. Only with the feature `ui`.
+    ///
+    /// The page is gone when the context is stopped or dropped. [`Context::ui_url`] says where it is; so does the log,
+    /// without the token that allows changes.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().ui(0).build()?;
+    /// assert!(ctx.ui_url().unwrap().starts_with("http://127.0.0.1:"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[cfg(feature = "ui")]
+    pub fn ui(mut self, port: u16) -> Self {
+        self.ui = Some(port);
+        self
+    }
+
     /// Starts the context.
     ///
     /// # Errors
@@ -261,6 +286,7 @@ impl ContextBuilder {
     }
 
     fn build_from(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Context> {
+        let ui = self.ui_port(env)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = positive("workers", "EMBERFLOW_WORKERS", self.workers, env)?.unwrap_or_else(cores);
         let share = || system::memory_limit_bytes().unwrap_or(FALLBACK_MEMORY_BYTES) / 100 * MEMORY_SHARE_PERCENT;
@@ -319,7 +345,38 @@ impl ContextBuilder {
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
         })?;
-        Ok(Context::start(engine, hash_seed, partitions.unwrap_or(DEFAULT_PARTITIONS), checkpoint_dir))
+        let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS);
+        let ctx = Context::start(engine, hash_seed, partitions, checkpoint_dir);
+        if let Some(port) = ui {
+            ctx.serve(port)?;
+        }
+        Ok(ctx)
+    }
+
+    /// The port of the page, if there is to be one.
+    #[cfg(feature = "ui")]
+    fn ui_port(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<u16>> {
+        match env("EMBERFLOW_UI").filter(|_| self.ui.is_none()).as_deref().map(str::trim) {
+            None => Ok(self.ui),
+            Some("off") => Ok(None),
+            Some("on") => Ok(Some(UI_PORT)),
+            Some(text) => match text.parse() {
+                Ok(port) => Ok(Some(port)),
+                Err(_) => Err(invalid("EMBERFLOW_UI", text, "give on, off, or a port such as 4040".to_owned())),
+            },
+        }
+    }
+
+    #[cfg(not(feature = "ui"))]
+    fn ui_port(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<std::convert::Infallible>> {
+        match env("EMBERFLOW_UI").filter(|text| text.trim() != "off") {
+            None => Ok(None),
+            Some(text) => {
+                let reason = "this program was built without emberflow's feature `ui`; build it with the feature, or \
+                              unset the variable";
+                Err(invalid("EMBERFLOW_UI", &text, reason.to_owned()))
+            }
+        }
     }
 }
 
@@ -408,6 +465,8 @@ mod tests {
         assert!(error(&[("EMBERFLOW_MEMORY_BUDGET", "lots")]).contains("such as 512MiB"));
         assert!(error(&[("EMBERFLOW_PROGRESS", "yes")]).contains("auto, on or off"));
         assert!(error(&[("EMBERFLOW_FORCE_SPILL", "1")]).contains("give on or off"));
+        // Either it is no port, or the feature that it needs is missing.
+        assert!(error(&[("EMBERFLOW_UI", "everywhere")]).contains("EMBERFLOW_UI = \"everywhere\": "));
         assert!(error(&[("EMBERFLOW_SPILL_DIR", "/no/such/dir")]).contains("not a directory"));
         assert!(error(&[("EMBERFLOW_CHECKPOINT_DIR", "/dev/null")]).contains("not a directory"));
         let error = ContextBuilder::default().workers(0).build().err().unwrap().to_string();

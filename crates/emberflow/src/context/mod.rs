@@ -6,6 +6,7 @@ mod checkpoint;
 mod jobs;
 mod sharing;
 mod sources;
+mod ui;
 
 use std::{
     fmt,
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_dir: Mutex<Option<PathBuf>>,
     pub(crate) started_at: SystemTime,
     pub(crate) cached: jobs::CachedNodes,
+    #[cfg(feature = "ui")]
+    ui: OnceLock<emberflow_ui::Served>,
 }
 
 /// A node to be: everything but its identity.
@@ -156,6 +159,8 @@ impl Context {
             checkpoint_dir,
             started_at,
             cached: Default::default(),
+            #[cfg(feature = "ui")]
+            ui: OnceLock::new(),
         });
         Self { owner: Arc::new(Owner { shared }) }
     }

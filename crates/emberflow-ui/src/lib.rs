@@ -1,0 +1,23 @@
+//! What an emberflow application does, to be seen: a page, a REST interface shaped after Spark's, and metrics.
+//!
+//! The principal type is [`status::Status`]: a fold of the event stream, which knows no thread, clock or socket.
+//! [`serve`] feeds it on a thread of its own, and answers HTTP requests from it; both threads end when the engine does.
+//! Everything is read from events and from what [`Engine`] answers at once: whoever looks slows down no job, and a
+//! browser that is too slow misses pictures, never holds up anybody.
+//!
+//! The one surprising rule: the server listens on the loopback interface alone, and refuses requests for other hosts
+//! than that, since a web page elsewhere may make a browser ask for one. [`security`] says what else is refused.
+
+#![forbid(unsafe_code)]
+
+mod metrics;
+mod page;
+mod rest;
+pub mod security;
+mod server;
+pub mod status;
+
+pub use server::{Served, Settings, serve};
+
+#[cfg(doc)]
+use emberflow_runtime::Engine;

@@ -1,0 +1,233 @@
+//! Stages and their tasks.
+
+use std::cmp::Reverse;
+
+use emberflow_core::{ids::StageId, plan::StageKind};
+
+use super::*;
+use crate::status::{QUANTILES, Stage, StageState, Task, TaskState};
+
+/// Tasks of one answer unless told otherwise, and the most.
+const TASKS: usize = 20;
+const MOST_TASKS: usize = 1000;
+
+/// Spans of a worker in a timeline: what a picture has room for.
+const SPANS: u32 = 400;
+
+#[derive(Deserialize)]
+pub(super) struct Which {
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// The part of a path that names a stage.
+#[derive(Deserialize)]
+pub(super) struct Ids {
+    stage: u64,
+    /// Each run of a stage is a stage of its own, so this is zero.
+    #[serde(default)]
+    attempt: u32,
+}
+
+/// `/stages?status=active&limit=…`: newest first.
+pub(super) async fn all(State(app): State<Arc<App>>, Query(which): Query<Which>) -> Json<Value> {
+    let status = app.status();
+    let wanted = |stage: &&Stage| which.status.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(state(stage)));
+    let stages = status.stages().rev().filter(wanted).take(which.limit.unwrap_or(usize::MAX));
+    Json(stages.map(describe).collect())
+}
+
+fn with<R>(app: &App, ids: &Ids, answer: impl FnOnce(&Stage) -> R) -> Result<R, Refusal> {
+    let status = app.status();
+    let found = status.stage(StageId::new(ids.stage)).filter(|_| ids.attempt == 0);
+    found.map(answer).ok_or_else(|| unknown("stage", ids.stage))
+}
+
+pub(super) async fn attempts(State(app): State<Arc<App>>, Path(ids): Path<Ids>) -> Answer {
+    with(&app, &ids, |stage| Json(json!([describe(stage)])))
+}
+
+pub(super) async fn one(State(app): State<Arc<App>>, Path(ids): Path<Ids>) -> Answer {
+    with(&app, &ids, |stage| Json(describe(stage)))
+}
+
+fn state(stage: &Stage) -> &'static str {
+    match stage.state {
+        StageState::Running => "ACTIVE",
+        StageState::Complete => "COMPLETE",
+        StageState::Failed => "FAILED",
+        // Spark has no word of its own for it.
+        StageState::Cancelled => "CANCELLED",
+    }
+}
+
+fn describe(stage: &Stage) -> Value {
+    let writes_shuffle = stage.kind == Some(StageKind::ShuffleMap);
+    let written = stage.bytes + stage.spilled_bytes;
+    json!({
+        "status": state(stage),
+        "stageId": stage.id.get(),
+        "attemptId": 0,
+        "jobId": stage.job.get(),
+        "storeId": stage.store.get(),
+        "kind": stage.kind.as_ref().map(word),
+        "name": stage.name,
+        "rddIds": [stage.rdd.get()],
+        "numTasks": stage.wanted(),
+        "numActiveTasks": stage.running(),
+        "numCompleteTasks": stage.succeeded,
+        "numFailedTasks": stage.failed,
+        "numKilledTasks": stage.cancelled,
+        "numCompletedIndices": stage.succeeded,
+        "submissionTime": time(stage.began),
+        "firstTaskLaunchedTime": stage.tasks.first().map(|task| time(task.launched)),
+        "completionTime": stage.ended.map(time),
+        "startMs": epoch(stage.began),
+        "endMs": stage.ended.map(epoch),
+        "durationMs": fine_millis(stage.duration(SystemTime::now())),
+        "failureReason": stage.error,
+        "executorRunTime": millis(stage.task_time),
+        "outputRecords": if writes_shuffle { 0 } else { stage.rows },
+        "outputBytes": if writes_shuffle { 0 } else { written },
+        "shuffleWriteRecords": if writes_shuffle { stage.rows } else { 0 },
+        "shuffleWriteBytes": if writes_shuffle { written } else { 0 },
+        "memoryBytesSpilled": stage.spilled_bytes,
+        "diskBytesSpilled": stage.file_bytes,
+        "rows": stage.rows,
+        "bytes": written,
+        "tasksRemembered": stage.tasks.len(),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Page {
+    #[serde(default)]
+    offset: usize,
+    #[serde(default)]
+    length: Option<usize>,
+    #[serde(default)]
+    sort_by: Option<String>,
+    #[serde(default)]
+    status: Option<String>,
+}
+
+/// `/taskList?offset=…&length=…&sortBy=[-]runtime&status=failed`. Sorted by `id` unless told otherwise.
+pub(super) async fn tasks(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Query(page): Query<Page>) -> Answer {
+    let by = page.sort_by.as_deref().unwrap_or("id").to_ascii_lowercase();
+    let (by, backwards) = by.strip_prefix('-').map_or((by.as_str(), false), |by| (by, true));
+    let now = SystemTime::now();
+    let measure: fn(&Task, SystemTime) -> u64 = match by {
+        "id" => |task, _| task.id.get(),
+        "runtime" => |task, now| micros(task.time(now)),
+        "index" => |task, _| task.partition as u64,
+        "attempt" => |task, _| u64::from(task.attempt),
+        "worker" => |task, _| task.worker as u64,
+        "rows" => |task, _| task.rows,
+        "bytes" => |task, _| task.bytes + task.spilled_bytes,
+        "spilled" => |task, _| task.file_bytes,
+        "status" => |task, _| task.state as u64,
+        _ => {
+            let text = "sortBy is one of id, runtime, index, attempt, worker, rows, bytes, spilled, status; - turns it round\n";
+            return Err(Refusal(StatusCode::BAD_REQUEST, text.to_owned()));
+        }
+    };
+    with(&app, &ids, |stage| {
+        let wanted =
+            |task: &&Task| page.status.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(task_state(task)));
+        let mut tasks: Vec<&Task> = stage.tasks.iter().filter(wanted).collect();
+        match backwards {
+            true => tasks.sort_by_cached_key(|task| Reverse(measure(task, now))),
+            false => tasks.sort_by_cached_key(|task| measure(task, now)),
+        }
+        let length = page.length.unwrap_or(TASKS).min(MOST_TASKS);
+        let shown = tasks.iter().skip(page.offset).take(length);
+        Json(shown.map(|task| describe_task(task, now)).collect())
+    })
+}
+
+fn task_state(task: &Task) -> &'static str {
+    match task.state {
+        TaskState::Running => "RUNNING",
+        TaskState::Succeeded => "SUCCESS",
+        TaskState::Failed => "FAILED",
+        TaskState::Cancelled => "KILLED",
+    }
+}
+
+fn describe_task(task: &Task, now: SystemTime) -> Value {
+    let done = task.state == TaskState::Succeeded;
+    json!({
+        "taskId": task.id.get(),
+        "index": task.partition,
+        "attempt": task.attempt - 1,
+        "partitionId": task.partition,
+        "launchTime": time(task.launched),
+        "startMs": epoch(task.began()),
+        "duration": millis(task.time(now)),
+        "durationUs": micros(task.time(now)),
+        "executorId": "driver",
+        "host": "localhost",
+        "worker": done.then_some(task.worker),
+        "status": task_state(task),
+        // All is in one process.
+        "taskLocality": "PROCESS_LOCAL",
+        "errorMessage": task.error,
+        "rows": task.rows,
+        "bytes": task.bytes + task.spilled_bytes,
+        "taskMetrics": {
+            "executorRunTime": millis(task.duration),
+            "memoryBytesSpilled": task.spilled_bytes,
+            "diskBytesSpilled": task.file_bytes,
+            "outputMetrics": { "bytesWritten": task.bytes + task.spilled_bytes, "recordsWritten": task.rows },
+        },
+    })
+}
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    quantiles: Option<String>,
+}
+
+/// `/taskSummary?quantiles=0.25,0.5`: how measures are spread over the tasks that gave their rows.
+pub(super) async fn summary(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Query(wanted): Query<Wanted>) -> Answer {
+    let quantiles: Vec<f64> = match wanted.quantiles {
+        None => QUANTILES.to_vec(),
+        Some(text) => text.split(',').map(|number| number.trim().parse()).collect::<Result<_, _>>().map_err(|_| {
+            Refusal(StatusCode::BAD_REQUEST, "quantiles are numbers from 0 to 1 with commas between them\n".to_owned())
+        })?,
+    };
+    with(&app, &ids, |stage| {
+        let of = |measure: fn(&Task) -> u64| {
+            let spread = stage.quantiles(measure);
+            quantiles.iter().map(|at| spread.as_ref().map_or(0, |spread| spread.at(*at))).collect::<Vec<u64>>()
+        };
+        let wait = |task: &Task| micros(task.began().duration_since(task.launched).unwrap_or_default());
+        Json(json!({
+            "quantiles": quantiles,
+            "executorRunTime": of(|task| millis(task.duration)),
+            "runTimeUs": of(|task| micros(task.duration)),
+            "waitUs": of(wait),
+            "rows": of(|task| task.rows),
+            "bytes": of(|task| task.bytes + task.spilled_bytes),
+            "memoryBytesSpilled": of(|task| task.spilled_bytes),
+            "diskBytesSpilled": of(|task| task.file_bytes),
+        }))
+    })
+}
+
+/// What each worker did for the stage over time.
+pub(super) async fn timeline(State(app): State<Arc<App>>, Path(ids): Path<Ids>) -> Answer {
+    let workers = app.workers;
+    with(&app, &ids, |stage| {
+        let since = |at: SystemTime| micros(at.duration_since(stage.began).unwrap_or_default());
+        let spans = stage.timeline(SPANS);
+        let length = spans.iter().map(|span| since(span.ended)).max().unwrap_or(0);
+        let spans: Vec<_> =
+            spans.iter().map(|span| json!([span.worker, since(span.began), since(span.ended), span.tasks])).collect();
+        Json(json!({ "workers": workers, "lengthUs": length, "spans": spans }))
+    })
+}

@@ -1,0 +1,120 @@
+//! The application itself: its memory, settings and workers.
+
+use super::*;
+
+pub(super) async fn version() -> Json<Value> {
+    Json(json!({ "emberflow": env!("CARGO_PKG_VERSION") }))
+}
+
+pub(super) async fn applications(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!([describe(&app)]))
+}
+
+pub(super) async fn application(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(describe(&app))
+}
+
+fn describe(app: &App) -> Value {
+    let last = app.status().last_event().unwrap_or(app.started);
+    json!({
+        "id": app.id,
+        "name": app.name,
+        "attempts": [{
+            "startTime": time(app.started),
+            "endTime": "1969-12-31T23:59:59.999GMT",
+            "lastUpdated": time(last),
+            "duration": millis(SystemTime::now().duration_since(app.started).unwrap_or_default()),
+            "sparkUser": "",
+            "completed": false,
+            "appSparkVersion": concat!("emberflow ", env!("CARGO_PKG_VERSION")),
+            "startTimeEpoch": epoch(app.started),
+            "endTimeEpoch": -1,
+            "lastUpdatedEpoch": epoch(last),
+        }],
+    })
+}
+
+/// What rows take now, and what they took over time, as `[ms, kinds…]`.
+pub(super) async fn memory(State(app): State<Arc<App>>) -> Json<Value> {
+    let now = app.memory();
+    let status = app.status();
+    let samples: Vec<Value> =
+        status.memory().map(|sample| json!({ "atMs": epoch(sample.at), "memory": sample.memory })).collect();
+    Json(json!({ "nowMs": epoch(SystemTime::now()), "now": now, "samples": samples }))
+}
+
+pub(super) async fn environment(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({
+        "runtime": {
+            "emberflowVersion": env!("CARGO_PKG_VERSION"),
+            "os": std::env::consts::OS,
+            "architecture": std::env::consts::ARCH,
+            "processId": std::process::id(),
+        },
+        "sparkProperties": app.settings,
+    }))
+}
+
+/// Spark has executors; here the one process is its own.
+pub(super) async fn executors(State(app): State<Arc<App>>) -> Json<Value> {
+    let memory = app.memory();
+    let status = app.status();
+    let totals = status.totals();
+    let blocks: usize = status.stores().map(|store| store.stored_partitions()).sum();
+    Json(json!([{
+        "id": "driver",
+        "hostPort": "localhost",
+        "isActive": true,
+        "rddBlocks": blocks,
+        "memoryUsed": memory.persisted + memory.map_outputs,
+        "diskUsed": memory.spilled,
+        "totalCores": app.workers,
+        "maxTasks": app.workers,
+        "activeTasks": status.running_tasks(),
+        "failedTasks": totals.tasks_failed,
+        "completedTasks": totals.tasks_succeeded,
+        "totalTasks": totals.tasks_succeeded + totals.tasks_failed + status.running_tasks() as u64,
+        "totalDuration": millis(totals.task_time),
+        "maxMemory": memory.budget,
+        "addTime": time(app.started),
+    }]))
+}
+
+/// What each worker does now.
+pub(super) async fn threads(State(app): State<Arc<App>>, Path(path): Path<Executor>) -> Answer {
+    if path.executor != "driver" {
+        return Err(unknown("executor", path.executor));
+    }
+    let now = SystemTime::now();
+    let doing = app.workers_now();
+    let status = app.status();
+    let threads = doing.into_iter().enumerate().map(|(worker, task)| {
+        let found = task.and_then(|task| status.running_task(task));
+        let plan = found.and_then(|(stage, _)| {
+            let job = status.job(stage.job)?;
+            job.plan.iter().find(|outline| outline.store == stage.store)
+        });
+        let operators =
+            plan.map(|outline| outline.operators.iter().rev().map(|operator| &operator.operator).collect::<Vec<_>>());
+        json!({
+            "threadId": worker,
+            "threadName": format!("{}-worker-{worker}", app.name),
+            "threadState": if task.is_some() { "RUNNABLE" } else { "WAITING" },
+            "taskId": task.map(|task| task.get()),
+            "stageId": found.map(|(stage, _)| stage.id.get()),
+            "jobId": found.map(|(stage, _)| stage.job.get()),
+            "stageName": found.map(|(stage, _)| &stage.name),
+            "partition": found.map(|(_, task)| task.partition),
+            "attempt": found.map(|(_, task)| task.attempt),
+            "sinceLaunchMs": found.map(|(_, task)| millis(task.time(now))),
+            "stackTrace": { "elems": operators },
+        })
+    });
+    Ok(Json(threads.collect()))
+}
+
+/// The part of a path that names an executor.
+#[derive(serde::Deserialize)]
+pub(super) struct Executor {
+    executor: String,
+}

@@ -1,0 +1,325 @@
+//! One run of a stage, with its tasks, as their events tell it.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use emberflow_core::{
+    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+    plan::StageKind,
+};
+
+use super::quantiles::Quantiles;
+
+/// Texts of errors that one stage keeps.
+const ERRORS: usize = 50;
+
+/// How a stage stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageState {
+    /// Partitions of it are wanted.
+    Running,
+    /// All that was wanted is there.
+    Complete,
+    /// A task failed for good.
+    Failed,
+    /// Nobody wanted it any more.
+    Cancelled,
+}
+
+/// How a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskState {
+    /// Handed to the workers.
+    Running,
+    /// It gave its rows.
+    Succeeded,
+    /// It ended without them.
+    Failed,
+    /// It was not wanted any more.
+    Cancelled,
+}
+
+/// One attempt at one partition.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The attempt.
+    pub id: TaskId,
+    /// What it computes.
+    pub partition: PartitionIndex,
+    /// The attempt's number, from one.
+    pub attempt: u32,
+    /// How it stands.
+    pub state: TaskState,
+    /// When it was handed to the workers.
+    pub launched: SystemTime,
+    /// When its end was told.
+    pub ended: Option<SystemTime>,
+    /// How long it ran on its worker, if it gave its rows.
+    pub duration: Duration,
+    /// Which worker that was.
+    pub worker: usize,
+    /// Rows that it wrote, or read for a result.
+    pub rows: u64,
+    /// Bytes that it keeps in memory.
+    pub bytes: u64,
+    /// Bytes that the rows would have taken in memory, of those that it wrote to disk.
+    pub spilled_bytes: u64,
+    /// Bytes that they take there.
+    pub file_bytes: u64,
+    /// Why it failed.
+    pub error: Option<Box<str>>,
+}
+
+impl Task {
+    pub(super) fn new(id: TaskId, partition: PartitionIndex, attempt: u32, launched: SystemTime) -> Self {
+        Self {
+            id,
+            partition,
+            attempt,
+            state: TaskState::Running,
+            launched,
+            ended: None,
+            duration: Duration::ZERO,
+            worker: 0,
+            rows: 0,
+            bytes: 0,
+            spilled_bytes: 0,
+            file_bytes: 0,
+            error: None,
+        }
+    }
+
+    /// How long it ran; for one that did not give its rows, since it was handed to the workers.
+    pub fn time(&self, now: SystemTime) -> Duration {
+        match self.state {
+            TaskState::Succeeded => self.duration,
+            _ => self.ended.unwrap_or(now).duration_since(self.launched).unwrap_or_default(),
+        }
+    }
+
+    /// When it began on its worker, as far as that is known.
+    pub fn began(&self) -> SystemTime {
+        let began = self.ended.and_then(|ended| ended.checked_sub(self.duration));
+        began.filter(|_| self.state == TaskState::Succeeded).unwrap_or(self.launched)
+    }
+}
+
+/// A stretch of a worker's time that tasks of one stage filled: one task, or several that followed each other closely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The worker.
+    pub worker: usize,
+    /// When the first task began.
+    pub began: SystemTime,
+    /// When the last one ended.
+    pub ended: SystemTime,
+    /// How many there were.
+    pub tasks: usize,
+}
+
+/// One run of a stage: from the first partition that was wanted to the last one that was there.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its id.
+    pub id: StageId,
+    /// The job that wanted it first.
+    pub job: JobId,
+    /// Where its output lives.
+    pub store: StoreId,
+    /// The RDD that it computes.
+    pub rdd: RddId,
+    /// What it makes; unknown if nobody listened when its job was submitted.
+    pub kind: Option<StageKind>,
+    /// The operator by which people know it.
+    pub name: String,
+    /// When it began.
+    pub began: SystemTime,
+    /// When it ended.
+    pub ended: Option<SystemTime>,
+    /// How it stands.
+    pub state: StageState,
+    /// Attempts that were handed to the workers.
+    pub started: usize,
+    /// Attempts that gave their rows.
+    pub succeeded: usize,
+    /// Attempts that ended without them.
+    pub failed: usize,
+    /// Attempts that were not wanted any more.
+    pub cancelled: usize,
+    /// Rows that tasks wrote, or read for a result.
+    pub rows: u64,
+    /// Bytes that they keep in memory.
+    pub bytes: u64,
+    /// Bytes that they would have taken in memory, of those that were written to disk.
+    pub spilled_bytes: u64,
+    /// Bytes that they take there.
+    pub file_bytes: u64,
+    /// Time that they took on their workers.
+    pub task_time: Duration,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Its attempts, in the order in which they were started, as far as they are remembered.
+    pub tasks: Vec<Task>,
+    wanted: usize,
+    errors: usize,
+}
+
+impl Stage {
+    pub(super) fn new(
+        (id, job, store, rdd): (StageId, JobId, StoreId, RddId),
+        kind: Option<StageKind>,
+        name: String,
+        wanted: usize,
+        began: SystemTime,
+    ) -> Self {
+        Self {
+            id,
+            job,
+            store,
+            rdd,
+            kind,
+            name,
+            began,
+            ended: None,
+            state: StageState::Running,
+            started: 0,
+            succeeded: 0,
+            failed: 0,
+            cancelled: 0,
+            rows: 0,
+            bytes: 0,
+            spilled_bytes: 0,
+            file_bytes: 0,
+            task_time: Duration::ZERO,
+            error: None,
+            tasks: Vec::new(),
+            wanted,
+            errors: 0,
+        }
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> bool {
+        self.state == StageState::Running
+    }
+
+    /// Attempts that run.
+    pub fn running(&self) -> usize {
+        self.started - (self.succeeded + self.failed + self.cancelled).min(self.started)
+    }
+
+    /// Partitions that are wanted, as far as is known: more may have been since the stage began.
+    pub fn wanted(&self) -> usize {
+        self.wanted.max(self.succeeded + self.running())
+    }
+
+    /// How long it took, or has taken until `now`.
+    pub fn duration(&self, now: SystemTime) -> Duration {
+        self.ended.unwrap_or(now).duration_since(self.began).unwrap_or_default()
+    }
+
+    /// How `measure` is spread over the tasks that gave their rows.
+    pub fn quantiles(&self, measure: impl Fn(&Task) -> u64) -> Option<Quantiles> {
+        let done = self.tasks.iter().filter(|task| task.state == TaskState::Succeeded);
+        Quantiles::of(done.map(measure).collect())
+    }
+
+    /// What each worker did for this stage over time, in about as many spans a worker as a picture has room for.
+    pub fn timeline(&self, spans: u32) -> Vec<Span> {
+        let done = || self.tasks.iter().filter(|task| task.state == TaskState::Succeeded);
+        let bounds = done().filter_map(|task| Some((task.began(), task.ended?)));
+        let Some((first, last)) = bounds.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Vec::new() };
+        let small = last.duration_since(first).unwrap_or_default() / spans.max(1);
+        let mut tasks: Vec<&Task> = done().collect();
+        tasks.sort_unstable_by_key(|task| (task.worker, task.began()));
+        let mut found: Vec<Span> = Vec::new();
+        for task in tasks {
+            let (began, ended) = (task.began(), task.ended.unwrap_or(last));
+            let joins = |span: &Span| {
+                let short = |a: SystemTime, b: SystemTime| b.duration_since(a).unwrap_or_default() <= small;
+                span.worker == task.worker && short(span.began, ended) && short(span.ended, began)
+            };
+            match found.last_mut().filter(|span| joins(span)) {
+                Some(span) => (span.ended, span.tasks) = (span.ended.max(ended), span.tasks + 1),
+                None => found.push(Span { worker: task.worker, began, ended, tasks: 1 }),
+            }
+        }
+        found
+    }
+
+    pub(super) fn task_finished(
+        &mut self,
+        task: Option<usize>,
+        (rows, bytes): (u64, u64),
+        duration: Duration,
+        worker: usize,
+        at: SystemTime,
+    ) {
+        self.succeeded += 1;
+        self.rows += rows;
+        self.bytes += bytes;
+        self.task_time += duration;
+        if let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) {
+            (task.state, task.ended, task.duration, task.worker) = (TaskState::Succeeded, Some(at), duration, worker);
+            (task.rows, task.bytes) = (rows, bytes);
+        }
+    }
+
+    pub(super) fn task_failed(&mut self, task: Option<usize>, error: String, retried: bool, at: SystemTime) {
+        self.failed += 1;
+        if !retried {
+            self.state = StageState::Failed;
+            self.error = Some(error.clone());
+        }
+        self.errors += 1;
+        if let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) {
+            (task.state, task.ended) = (TaskState::Failed, Some(at));
+            let kept = self.errors <= ERRORS;
+            task.error = Some(if kept { error.into() } else { "(see the first failures of this stage)".into() });
+        }
+    }
+
+    pub(super) fn task_spilled(&mut self, task: usize, bytes: u64, file_bytes: u64) {
+        self.spilled_bytes += bytes;
+        self.file_bytes += file_bytes;
+        if let Some(task) = self.tasks.get_mut(task) {
+            (task.spilled_bytes, task.file_bytes) = (bytes, file_bytes);
+        }
+    }
+
+    /// Nothing of it is wanted any more. Gives the attempts that were still running.
+    pub(super) fn finish(&mut self, at: SystemTime) -> Vec<TaskId> {
+        let open = self.tasks.iter_mut().filter(|task| task.state == TaskState::Running);
+        let over = open.map(|task| {
+            (task.state, task.ended) = (TaskState::Cancelled, Some(at));
+            task.id
+        });
+        let over: Vec<TaskId> = over.collect();
+        let short = self.succeeded < self.wanted;
+        self.cancelled += self.running();
+        self.ended = Some(at);
+        if self.state == StageState::Running {
+            self.state = if short || !over.is_empty() { StageState::Cancelled } else { StageState::Complete };
+        }
+        over
+    }
+
+    /// Forgets about so many of its oldest attempts that have ended; says how many.
+    pub(super) fn forget_tasks(&mut self, most: usize, running: &mut HashMap<TaskId, (StageId, usize)>) -> usize {
+        let before = self.tasks.len();
+        let mut left = most;
+        self.tasks.retain(|task| {
+            let goes = left > 0 && task.state != TaskState::Running;
+            left -= usize::from(goes);
+            !goes
+        });
+        for (at, task) in self.tasks.iter().enumerate() {
+            if let Some(place) = running.get_mut(&task.id) {
+                place.1 = at;
+            }
+        }
+        before - self.tasks.len()
+    }
+}

@@ -1,0 +1,202 @@
+//! The page as a person sees it, in a real browser.
+
+use emberflow::{Error, testing};
+use serde_json::json;
+
+use crate::{
+    browser::Browser,
+    roomy,
+    support::{Gate, ON_PURPOSE},
+    world,
+};
+
+/// A browser with the page of a context open in it, as its owner opens it.
+fn open(ctx: &emberflow::Context) -> Option<Browser> {
+    let browser = Browser::start()?;
+    browser.open(&ctx.ui_url().unwrap());
+    browser.soon("document.getElementById('live').textContent", |text| text == "live");
+    // The token is not left in the address bar.
+    assert_eq!(browser.run("return location.hash"), "#/jobs");
+    Some(browser)
+}
+
+#[test]
+fn a_job_is_seen_as_a_row_a_picture_and_a_table_of_tasks() {
+    let (world, page) = roomy();
+    let Some(browser) = open(&world) else { return };
+    browser.soon("document.querySelector('main .nothing').hidden", |hidden| *hidden == json!(false));
+    let pairs = world.range_into(0..100_000_u64, 40).map(|n| (n % 10, n)).set_name("pairs").cache();
+    let sums = pairs.reduce_by_key_into(|a, b| a + b, 3);
+    world.with_job_description("sums by key", || sums.count()).unwrap();
+    sums.collect().unwrap();
+    // It comes by itself.
+    browser.soon(&browser.texts("main tbody .badge"), |states| *states == json!(["succeeded", "succeeded"]));
+    browser.shoot("jobs");
+    browser.click("main a[href='#/jobs/0']");
+    browser.soon(&browser.texts("svg.graph .title"), |titles| titles.as_array().is_some_and(|found| found.len() == 3));
+    let lines = browser.run(&format!("return {}", browser.texts("svg.graph .line")));
+    assert!(lines.as_array().unwrap().iter().any(|line| line.as_str().unwrap().starts_with("pairs: map at seen.rs:")));
+    assert_eq!(browser.run("return document.querySelectorAll('svg.graph rect.inner').length"), 1, "one is cached");
+    assert_eq!(browser.run("return document.querySelectorAll('svg.graph path.arrow').length"), 2);
+    browser.shoot("job");
+    browser.go("#/jobs/1");
+    browser.soon("document.querySelectorAll('svg.graph .skipped').length", |skipped| *skipped == json!(2));
+    browser.shoot("job-skipped");
+    // From the picture to the stage.
+    browser.go("#/jobs/0");
+    browser.click("svg.graph a[aria-label^='shuffle stage'] rect.box");
+    browser.soon("document.querySelectorAll('main table')[1]?.tBodies[0].rows.length", |rows| *rows == json!(40));
+    assert_eq!(
+        browser.run("return document.querySelector('main table').tBodies[0].rows[2].cells[3].textContent"),
+        "10"
+    );
+    browser.shoot("stage");
+    browser.click("#theme");
+    browser.soon("document.documentElement.dataset.theme", |theme| theme == "dark");
+    browser.shoot("stage-dark");
+    for view in ["memory", "workers", "environment", "stages"] {
+        browser.go(&format!("#/{view}"));
+        browser.soon("document.querySelectorAll('main .card').length", |cards| cards.as_u64() > Some(0));
+        browser.soon("document.querySelector('nav [aria-current]').getAttribute('href')", |at| {
+            *at == json!(format!("#/{view}"))
+        });
+        browser.shoot(view);
+    }
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    world.end();
+    browser.soon("document.getElementById('live').textContent", |text| text == "ended");
+    assert!(std::net::TcpStream::connect(page.address).is_err());
+}
+
+#[test]
+fn a_cell_is_seen_to_be_resident_then_lost_then_rebuilt_on_disk() {
+    // Eight kilobytes a partition; half of the budget stays free.
+    let (world, _page) = world(|builder| builder.memory_budget(64_000));
+    let Some(browser) = open(&world) else { return };
+    browser.go("#/storage");
+    let rows = world.range_into(0..4000_u64, 4).set_name("wanted").cache();
+    rows.count().unwrap();
+    let cells = "[...document.querySelectorAll('main .card')].find((card) => card.textContent.includes('wanted'))\
+                 ?.querySelectorAll('.cells i') ?? []";
+    let states = format!("[...({cells})].map((cell) => cell.dataset.cell)");
+    browser.soon(&states, |states| *states == json!(["resident", "resident", "resident", "resident"]));
+    browser.shoot("storage-resident");
+    assert!(testing::kill_cached_partition(&rows, 2).unwrap());
+    browser.soon(&states, |states| *states == json!(["resident", "resident", "lost", "resident"]));
+    browser.shoot("storage-lost");
+    // Others take the room that is left, so that what is rebuilt has to go to disk.
+    let others = world.range_into(0..100_000_u64, 100).set_name("others").cache();
+    others.count().unwrap();
+    rows.count().unwrap();
+    browser.soon(&states, |states| *states == json!(["resident", "resident", "spilled", "resident"]));
+    let rebuilt = format!("[...({cells})].map((cell) => cell.classList.contains('rebuilt'))");
+    browser.soon(&rebuilt, |rebuilt| *rebuilt == json!([false, false, true, false]));
+    browser.shoot("storage-spilled");
+    rows.unpersist();
+    browser.soon(&states, |states| *states == json!(["dropped", "dropped", "dropped", "dropped"]));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_job_is_cancelled_by_two_clicks_and_only_with_the_token() {
+    let (world, page) = roomy();
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let held = world.range_into(0..2_u64, 2).map(move |n| {
+        inner.pass();
+        n
+    });
+    let Some(browser) = open(&world) else { return };
+    let action = held.count_async();
+    gate.wait_for(2);
+    browser.go("#/workers");
+    browser.soon(&browser.texts("main .badge"), |states| *states == json!(["busy", "busy"]));
+    browser.shoot("workers-busy");
+    browser.go("#/jobs");
+    // Whoever changes his mind has cancelled nothing.
+    browser.click("main button.danger");
+    browser.shoot("cancel");
+    browser.click("dialog button[value='keep']");
+    browser.click("main button.danger");
+    browser.click("dialog button[value='cancel']");
+    browser.soon(&browser.texts("main tbody .badge"), |states| *states == json!(["cancelled"]));
+    gate.open();
+    assert!(matches!(action.wait(), Err(Error::Cancelled { .. })));
+    // Somebody who does not know the token may look only.
+    let other = Browser::start().unwrap();
+    let held = world.range(0..u64::MAX).filter(|_| false).count_async();
+    other.open(&format!("http://{}/", page.address));
+    other.soon(&other.texts("main tbody .badge"), |states| *states == json!(["running", "cancelled"]));
+    assert_eq!(other.run("return document.querySelectorAll('main button.danger').length"), 0);
+    drop(held);
+}
+
+#[test]
+fn markup_in_names_errors_and_descriptions_is_seen_as_text() {
+    let (world, _page) = roomy();
+    let evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
+    let rows = world.range_into(0..9_u64, 1).set_name(evil).cache();
+    world.with_job_description(evil, || rows.count()).unwrap();
+    let text = format!("{ON_PURPOSE}: {evil}");
+    let _ = world.with_job_group(evil, || rows.map(move |_| -> u64 { panic!("{text}") }).count());
+    let Some(browser) = open(&world) else { return };
+    for view in ["#/jobs", "#/jobs/0", "#/jobs/1", "#/stages", "#/stages/1", "#/stages/2", "#/storage", "#/workers"] {
+        browser.go(view);
+        let selector = if view == "#/workers" { "main" } else { "main .badge, main .cells" };
+        browser.soon(&format!("document.querySelectorAll('{selector}').length"), |found| found.as_u64() > Some(0));
+        assert_eq!(browser.run("return document.querySelectorAll('main img, main script').length"), 0, "{view}");
+        assert_ne!(browser.run("return document.title"), "owned", "{view}");
+    }
+    browser.go("#/jobs/1");
+    browser
+        .soon("document.querySelector('main').innerText.includes('<img src=x onerror=')", |seen| *seen == json!(true));
+    browser.shoot("markup");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn ten_thousand_tasks_are_seen_without_ten_thousand_elements() {
+    let (world, _page) = roomy();
+    let Some(browser) = open(&world) else { return };
+    let rows = world.range_into(0..10_000_u64, 10_000).cache();
+    assert_eq!(rows.count().unwrap(), 10_000);
+    browser.go("#/stages/1");
+    browser.soon(&browser.texts(".pager"), |text| text.to_string().contains("1 to 50 of 10,000"));
+    browser.click(".pager button:last-child");
+    browser.soon(&browser.texts(".pager"), |text| text.to_string().contains("51 to 100 of 10,000"));
+    assert_eq!(browser.run("return document.querySelectorAll('main table')[1].tBodies[0].rows.length"), 50);
+    browser.shoot("ten-thousand-tasks");
+    browser.go("#/storage");
+    browser.soon("document.querySelectorAll('.cells i').length", |cells| (1..=600).contains(&cells.as_u64().unwrap()));
+    browser.soon(&browser.texts("main .card"), |text| text.to_string().contains("10,000 of 10,000 partitions"));
+    browser.shoot("ten-thousand-cells");
+}
+
+#[test]
+fn the_page_is_used_by_keyboard_alone_and_says_what_it_shows() {
+    let (world, _page) = roomy();
+    world.range(0..9_u64).count().unwrap();
+    let Some(browser) = open(&world) else { return };
+    browser.soon(&browser.texts("main tbody .badge"), |states| *states == json!(["succeeded"]));
+    let (tab, enter) = ('\u{E004}', '\u{E007}');
+    let mut reached = Vec::new();
+    for _ in 0..12 {
+        browser.press(tab);
+        reached.push(browser.run("return document.activeElement.textContent").as_str().unwrap_or_default().to_owned());
+        if reached.last().is_some_and(|text| text.starts_with("count at ")) {
+            break;
+        }
+    }
+    assert_eq!(reached[..3], ["Skip to the content", "Jobs", "Stages"]);
+    assert!(reached.last().unwrap().starts_with("count at seen.rs:"), "{reached:?}");
+    browser.press(enter);
+    browser.soon("location.hash", |hash| hash == "#/jobs/0");
+    // Every picture, button and field says what it is.
+    let nameless = "[...document.querySelectorAll('svg[role], canvas, button, input, nav, [role=img]')].filter((el) => \
+                    !(el.ariaLabel || el.textContent.trim() || el.labels?.length)).map((el) => el.outerHTML)";
+    for view in ["#/jobs", "#/jobs/0", "#/stages/0", "#/storage", "#/memory"] {
+        browser.go(view);
+        browser.soon("document.querySelectorAll('main .card').length", |cards| cards.as_u64() > Some(0));
+        browser.soon(nameless, |found| *found == json!([]));
+    }
+}
