@@ -84,7 +84,7 @@ fn a_cache_of_ten_times_the_budget_stays_within_it_and_the_rest_is_on_disk() {
     let memory = world.memory();
     // Each of two tasks holds up to 16 KiB, and what one batch adds, before it is written.
     assert!(memory.peak <= BUDGET + 2 * (24 << 10) && memory.persisted > BUDGET / 2, "{memory:?}");
-    let cached = world.cached_rdds().unwrap().remove(0);
+    let cached = world.storage().unwrap().remove(0);
     assert_eq!((cached.cached_partitions, cached.rows), (40, 1_300_000));
     assert_eq!((cached.bytes, cached.spilled_bytes), (memory.persisted, memory.spilled));
     assert_eq!(cached.bytes + cached.spilled_bytes, 8 * 1_300_000);
@@ -109,7 +109,7 @@ fn levels_say_where_rows_are_kept() {
     let where_kept = |level| {
         let kept = rows.map(|row| row).persist(level);
         assert_eq!(kept.collect().unwrap(), rows.collect().unwrap());
-        let cached = world.cached_rdds().unwrap().remove(0);
+        let cached = world.storage().unwrap().remove(0);
         kept.unpersist_and_wait().unwrap();
         (cached.bytes > 0, cached.spilled_bytes > 0)
     };

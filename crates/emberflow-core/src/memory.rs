@@ -47,6 +47,12 @@ pub trait Workspace: Send + Sync {
     /// Whether the task is not wanted any more.
     fn is_cancelled(&self) -> bool;
 
+    /// Whether to make so many bytes of rows, as this task has by now, is quicker than to write and read them.
+    fn is_quicker_than_disk(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// What rows that could not be written mean for the task.
     fn failed(&self, error: SpillError) -> TaskError {
         if self.is_cancelled() { TaskError::Cancelled } else { TaskError::io(error) }

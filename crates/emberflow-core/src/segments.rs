@@ -260,6 +260,17 @@ impl<T: ExchangeData> RowBuffer<T> {
             }
             Keep::OnDisk | Keep::Serialized => false,
             Keep::IfRoom => self.pending_bytes == 0 && self.claim.grow(bytes),
+            Keep::Auto if self.pending_bytes == 0 => {
+                let all = self.claim.bytes() + bytes;
+                self.claim.grow(bytes) || {
+                    let quicker = self.workspace.is_quicker_than_disk(all);
+                    if quicker {
+                        self.claim.force(bytes);
+                    }
+                    quicker
+                }
+            }
+            Keep::Auto => false,
         };
         if granted {
             self.pending = self.segments.len();

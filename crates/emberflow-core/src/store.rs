@@ -58,6 +58,8 @@ pub enum Keep {
     /// In memory while there is room, else on disk.
     #[default]
     IfRoom,
+    /// In memory while there is room, else on disk, unless to compute it again is quicker than to write and read it.
+    Auto,
     /// In memory, whether there is room or not.
     InMemory,
     /// Serialised in memory while there is room, else on disk.

@@ -12,12 +12,18 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use emberflow_core::plan::StageKind;
 
 use crate::mail::post;
+
+/// Nanoseconds that writing or reading a byte takes, before it is known better: a disk of a gigabyte a second.
+const DISK_COST: f64 = 1.0;
+/// What has to be written or read before it is.
+const MEASURED_BYTES: u64 = 1 << 20;
 
 /// What rows take, by estimate, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -62,6 +68,9 @@ pub(crate) struct Ledger {
     spilled: AtomicU64,
     spilled_in_all: AtomicU64,
     read_back_in_all: AtomicU64,
+    /// Nanoseconds that writing and reading back have taken.
+    writing: AtomicU64,
+    reading: AtomicU64,
 }
 
 impl Ledger {
@@ -82,6 +91,8 @@ impl Ledger {
             spilled: zero(),
             spilled_in_all: zero(),
             read_back_in_all: zero(),
+            writing: zero(),
+            reading: zero(),
         }
     }
 
@@ -218,14 +229,28 @@ impl Ledger {
         self.on_disk.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// So many bytes were written.
-    pub(crate) fn spill(&self, bytes: u64) {
+    /// What it takes to serialise, write, read and deserialise a byte, in nanoseconds, by what it has taken so far.
+    pub(crate) fn disk_cost(&self) -> f64 {
+        let cost = |nanos: &AtomicU64, bytes: &AtomicU64| match bytes.load(Ordering::Acquire) {
+            // Too few to tell.
+            0..MEASURED_BYTES => DISK_COST,
+            bytes => nanos.load(Ordering::Acquire) as f64 / bytes as f64,
+        };
+        // To serialise takes about as long as to deserialise, which is in the time of reading.
+        let reading = cost(&self.reading, &self.read_back_in_all);
+        cost(&self.writing, &self.spilled_in_all) + 2.0 * reading
+    }
+
+    /// So many bytes were written in this time.
+    pub(crate) fn spill(&self, bytes: u64, took: Duration) {
+        self.writing.fetch_add(took.as_nanos() as u64, Ordering::AcqRel);
         self.spilled.fetch_add(bytes, Ordering::AcqRel);
         self.spilled_in_all.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// So many bytes were read back.
-    pub(crate) fn read_back(&self, bytes: u64) {
+    /// So many bytes were read back, and made rows again, in this time.
+    pub(crate) fn read_back(&self, bytes: u64, took: Duration) {
+        self.reading.fetch_add(took.as_nanos() as u64, Ordering::AcqRel);
         self.read_back_in_all.fetch_add(bytes, Ordering::AcqRel);
     }
 

@@ -15,6 +15,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use emberflow_core::spill::{SpillSpace, SpilledBytes};
@@ -76,11 +77,11 @@ impl SpillFiles {
 
 impl SpillSpace for SpillFiles {
     fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
-        let len = bytes.len() as u64;
+        let (len, began) = (bytes.len() as u64, Instant::now());
         let written = self.take(len).and_then(|(file, at)| write_all_at(&file.file, bytes, at).map(|()| (file, at)));
         let (file, at) =
             written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))?;
-        self.ledger.spill(len);
+        self.ledger.spill(len, began.elapsed());
         Ok(Arc::new(Extent { file, at, len }))
     }
 }
@@ -193,8 +194,9 @@ impl SpilledBytes for Extent {
         if part.end as u64 > self.len {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        let began = Instant::now();
         self.file.show(self.at + part.start as u64, part.len(), to)?;
-        self.file.ledger.read_back(part.len() as u64);
+        self.file.ledger.read_back(part.len() as u64, began.elapsed());
         Ok(())
     }
 }

@@ -110,19 +110,19 @@ impl TaskRun {
             report(end, Made::default())
         };
         let report = match (outcome, &self.owner) {
-            (Ok(Output::Stored { stored, room }), Some(owner)) => {
+            (Ok(Output::Stored { stored, room, passing }), Some(owner)) => {
                 let Footprint { rows, bytes, file_bytes, spilled } = stored.footprint;
                 let spilled = (spilled > 0).then_some((spilled, file_bytes));
-                let made = Made { value: None, updates, spilled };
-                let done = report(TaskEnd::Done { rows, bytes }, made);
+                let made = Made { updates, spilled, ..Made::default() };
+                let done = report(TaskEnd::Done { rows, bytes, passing }, made);
                 match post(owner, Fill { stored, room, report: done }) {
                     Ok(()) => return,
                     Err(_) => failed(TaskError::OutputLost),
                 }
             }
             (Ok(Output::Result(output)), _) => {
-                let made = Made { value: Some(output.value), updates, spilled: None };
-                report(TaskEnd::Done { rows: output.rows, bytes: 0 }, made)
+                let made = Made { value: Some(output.value), updates, ..Made::default() };
+                report(TaskEnd::Done { rows: output.rows, bytes: 0, passing: false }, made)
             }
             (Ok(Output::Stored { .. }), None) => {
                 failed(TaskError::PlanMismatch { wanted: "a result", found: "rows for a store" })
@@ -145,7 +145,12 @@ impl TaskRun {
         if stored.keep != Keep::OnDisk
             && let Some(room) = room(stored.footprint.bytes, stored.keep == Keep::InMemory)
         {
-            return Ok(Output::Stored { stored, room });
+            return Ok(Output::Stored { stored, room, passing: false });
+        }
+        let all = stored.footprint.bytes + stored.footprint.spilled;
+        if stored.keep == Keep::Auto && memory.is_quicker_than_disk(all) {
+            let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
+            return Ok(Output::Stored { stored, room, passing: true });
         }
         match stored.data.spill(&**memory) {
             Ok(Some((data, footprint))) => (stored.data, stored.footprint) = (data, footprint),
@@ -156,7 +161,7 @@ impl TaskRun {
             }
         }
         let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
-        Ok(Output::Stored { stored, room })
+        Ok(Output::Stored { stored, room, passing: false })
     }
 }
 
@@ -170,7 +175,12 @@ impl Ran {
 /// What a task has made, and where it is.
 enum Output {
     Result(ActionOutput),
-    Stored { stored: Stored, room: Reservation },
+    Stored {
+        stored: Stored,
+        room: Reservation,
+        /// Whether it is there only for those who wait for it.
+        passing: bool,
+    },
 }
 
 /// Runs what the user's code has left for the end of its attempt. If that panics, the attempt has failed.

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use emberflow_core::{
@@ -29,13 +30,15 @@ pub(crate) struct TaskMemory {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) files: Arc<SpillFiles>,
     pub(crate) cancelled: Arc<AtomicBool>,
+    began: Instant,
     held: AtomicU64,
     asked: AtomicBool,
 }
 
 impl TaskMemory {
     pub(crate) fn new(ledger: Arc<Ledger>, files: Arc<SpillFiles>, cancelled: Arc<AtomicBool>) -> Self {
-        Self { ledger, files, cancelled, held: AtomicU64::new(0), asked: AtomicBool::new(false) }
+        let (held, asked) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { ledger, files, cancelled, began: Instant::now(), held, asked }
     }
 
     fn take(&self, bytes: u64, anyhow: bool) -> bool {
@@ -121,6 +124,10 @@ impl Workspace for TaskMemory {
 
     fn budget(&self) -> u64 {
         self.ledger.budget()
+    }
+
+    fn is_quicker_than_disk(&self, bytes: u64) -> bool {
+        (self.began.elapsed().as_nanos() as f64) < self.ledger.disk_cost() * bytes as f64
     }
 
     fn is_cancelled(&self) -> bool {

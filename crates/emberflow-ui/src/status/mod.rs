@@ -314,6 +314,11 @@ impl Status {
                     store.lost(*partition);
                 }
             }
+            Event::PartitionDropped { store, partition, .. } => {
+                if let Some(store) = self.stores.get_mut(store) {
+                    store.drop_partition(*partition);
+                }
+            }
             Event::StoreDropped { store, .. } => {
                 if let Some(store) = self.stores.get_mut(store) {
                     store.release(at);

@@ -185,6 +185,12 @@ impl Store {
         self.losses += 1;
     }
 
+    /// For want of room, when it was read: nobody misses it.
+    pub(super) fn drop_partition(&mut self, partition: PartitionIndex) {
+        let cell = self.cell(partition);
+        *cell = Cell { losses: cell.losses, ..Cell::EMPTY };
+    }
+
     pub(super) fn release(&mut self, at: SystemTime) {
         self.released = Some(at);
         for cell in &mut self.cells {
