@@ -285,6 +285,11 @@ impl Engine {
         self.desks.look()
     }
 
+    /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. For tests of what is decided by it.
+    pub fn assume_disk_cost(&self, nanos_a_kilobyte: u64) {
+        self.ledger.assume_disk_cost(nanos_a_kilobyte);
+    }
+
     /// Subscribes to events; up to `capacity` of them wait for a slow reader.
     pub fn subscribe(&self, capacity: usize) -> EventStream {
         self.bus.subscribe(capacity)
