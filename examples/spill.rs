@@ -6,10 +6,12 @@
 //!
 //! Rows of a key and a value are made, cached, summed by key, sorted, and read again and again; once in a context whose
 //! budget is a tenth of them, and once where all of it fits. Both must give the same results to the byte, and the first
-//! must not take much more memory than its budget. Then the same cache is read with all of it in memory, three quarters, half, a quarter, and none.
+//! must not take much more memory than its budget. Then the same cache is read with all of it in memory, three quarters,
+//! half, a quarter, and none, which is drawn as an SVG file.
 
 use std::{
     env,
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -22,11 +24,12 @@ use std::{
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use emberflow::{MemoryUse, prelude::*, system};
+use plotters::prelude::{BLUE, ChartBuilder, Color, IntoDrawingArea, LineSeries, SVGBackend, TRANSPARENT, WHITE};
 
 /// Bytes of a row in memory.
 const ROW_BYTES: u64 = 16;
-/// More than usual: what a task works on is not in the budget, so it had better be small.
-const PARTITIONS: usize = 128;
+/// Of which each is a third of the default budget: none has to be in memory as a whole.
+const PARTITIONS: usize = 32;
 /// Readings of the cache, of which the fastest counts.
 const READINGS: usize = 5;
 
@@ -51,7 +54,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> std::result::Result<(), B
     let roomy = measure(&context(64 * rows * ROW_BYTES)?, rows)?;
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header(["budget", "peak of what is kept", "peak memory", "spilled", "read back", "seconds"]);
+    table.set_header(["budget", "peak of the account", "peak memory", "spilled", "read back", "seconds"]);
     for run in [&tight, &roomy] {
         table.add_row([
             ByteSize(run.memory.budget).to_string(),
@@ -71,7 +74,6 @@ fn run(mut arguments: impl Iterator<Item = String>) -> std::result::Result<(), B
         return Err(format!("the budget changed the result: {:?} and {:?}", tight.result, roomy.result).into());
     }
 
-    // What tasks work on is not in the budget; with partitions of this size it is small.
     let most = budget / 10 * 12 + (64 << 20);
     if tight.peak > most {
         return Err(format!("the peak was {}, and should be below {}", ByteSize(tight.peak), ByteSize(most)).into());
@@ -83,9 +85,10 @@ fn run(mut arguments: impl Iterator<Item = String>) -> std::result::Result<(), B
         "seconds a reading",
         "of the first",
     ]);
-    let mut first = None;
+    let (mut first, mut curve) = (None, Vec::new());
     for quarters in (0..=4).rev() {
-        let ctx = context((rows * ROW_BYTES * quarters / 4).max(1))?;
+        // What is kept may take three quarters of a budget.
+        let ctx = context((rows * ROW_BYTES * quarters / 3).max(1 << 20) + (1 << 20))?;
         let kept = make(&ctx, rows).cache();
         let sum = total(&kept)?;
         let mut seconds = f64::INFINITY;
@@ -98,10 +101,35 @@ fn run(mut arguments: impl Iterator<Item = String>) -> std::result::Result<(), B
         }
         let first = *first.get_or_insert(seconds);
         let in_memory = ctx.memory().persisted * 100 / (rows * ROW_BYTES);
+        curve.push((in_memory as f64, seconds * 1e3));
         table.add_row([format!("{in_memory} %"), format!("{seconds:.3}"), format!("{:.1} ×", seconds / first)]);
     }
     align(&mut table);
-    println!("{table}\n\nThe results are the same, and nothing is left on disk.");
+    let path = env::temp_dir().join("emberflow-spill.svg");
+    draw(&path, &curve)?;
+    println!("{table}\n\nThe results are the same, and nothing is left on disk. The curve: {}", path.display());
+    Ok(())
+}
+
+/// The time of a reading by how much of the cache is in memory: the figure of the RDD paper (Zaharia et al., NSDI 2012).
+fn draw(path: &Path, curve: &[(f64, f64)]) -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let slowest = curve.iter().map(|(_, milliseconds)| *milliseconds).fold(0.0, f64::max);
+    let image = SVGBackend::new(path, (640, 480)).into_drawing_area();
+    image.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&image)
+        .caption("a cache that does not fit", ("sans-serif", 22))
+        .margin(15)
+        .x_label_area_size(45)
+        .y_label_area_size(65)
+        .build_cartesian_2d(0.0..100.0, 0.0..slowest * 1.1)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("of the cache in memory, %")
+        .y_desc("milliseconds a reading")
+        .draw()?;
+    chart.draw_series(LineSeries::new(curve.iter().copied(), BLUE.stroke_width(2)).point_size(4))?;
+    image.present()?;
     Ok(())
 }
 

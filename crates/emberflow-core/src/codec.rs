@@ -83,17 +83,23 @@ pub fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Cod
         .map_err(|source| CodecError::Decode { type_name: std::any::type_name::<T>(), source })
 }
 
-/// Reads so many values that [`encode_onto`] wrote; all the bytes must be used.
+/// Reads so many values that [`encode_onto`] wrote, into vectors of at most `each` that `take` gives; all the bytes must
+/// be used.
 ///
 /// # Errors
 /// [`CodecError::Decode`] or [`CodecError::TrailingBytes`] if the bytes are anything else.
-pub fn decode_many<T: DeserializeOwned>(bytes: &[u8], count: usize) -> Result<Vec<T>, CodecError> {
+pub fn decode_many<T: DeserializeOwned>(
+    bytes: &[u8],
+    count: usize,
+    each: usize,
+    take: impl FnMut() -> Vec<T>,
+) -> Result<Vec<Vec<T>>, CodecError> {
     // Of values that own nothing, no length that they could claim would be allocated; and to count what they claim costs
     // more than to read them.
     let values = if mem::needs_drop::<T>() {
-        read_many(bytes, count, config())
+        read_many(bytes, count, each, take, config())
     } else {
-        read_many(bytes, count, bincode::config::standard().with_fixed_int_encoding())
+        read_many(bytes, count, each, take, bincode::config::standard().with_fixed_int_encoding())
     };
     let type_name = std::any::type_name::<T>();
     match values {
@@ -107,15 +113,23 @@ pub fn decode_many<T: DeserializeOwned>(bytes: &[u8], count: usize) -> Result<Ve
 fn read_many<T: DeserializeOwned>(
     mut bytes: &[u8],
     count: usize,
+    each: usize,
+    mut take: impl FnMut() -> Vec<T>,
     config: impl bincode::config::Config,
-) -> Result<(Vec<T>, usize), bincode::error::DecodeError> {
-    let mut values = Vec::with_capacity(count);
-    for _ in 0..count {
-        let (value, used) = bincode::serde::decode_from_slice(bytes, config)?;
-        values.push(value);
-        bytes = &bytes[used..];
+) -> Result<(Vec<Vec<T>>, usize), bincode::error::DecodeError> {
+    let (mut all, mut left) = (Vec::with_capacity(count.div_ceil(each.max(1))), count);
+    while left > 0 {
+        let (mut values, some) = (take(), left.min(each.max(1)));
+        values.reserve(some);
+        for _ in 0..some {
+            let (value, used) = bincode::serde::decode_from_slice(bytes, config)?;
+            values.push(value);
+            bytes = &bytes[used..];
+        }
+        all.push(values);
+        left -= some;
     }
-    Ok((values, bytes.len()))
+    Ok((all, bytes.len()))
 }
 
 /// Reads one value that [`encode`] wrote; all the bytes must be used.

@@ -6,7 +6,7 @@
 use std::{iter::Sum, mem, ops::Add, sync::Arc, vec};
 
 use crate::{
-    batch::{Batch, IterStream, SharedRows, SharedStream, Stream},
+    batch::{Batch, SharedRows, SharedStream, Stream},
     data::ExchangeData,
     error::TaskError,
     memory::{Claim, Workspace},
@@ -181,7 +181,7 @@ pub struct SegmentStream<T> {
 
 enum Open<T> {
     Shared(SharedStream<T>),
-    Owned(IterStream<vec::IntoIter<T>>),
+    Owned(vec::IntoIter<Vec<T>>),
 }
 
 impl<T> SegmentStream<T> {
@@ -196,27 +196,18 @@ impl<T: ExchangeData> Stream<T> for SegmentStream<T> {
         loop {
             let batch = match &mut self.open {
                 Some(Open::Shared(rows)) => rows.next()?,
-                Some(Open::Owned(rows)) => rows.next()?,
+                Some(Open::Owned(rows)) => rows.next().map(Batch::Owned),
                 None => None,
             };
             if batch.is_some() {
                 return Ok(batch);
             }
             let Some(segment) = self.segments.next() else { return Ok(None) };
-            let rows = match segment {
-                Segment::Memory(rows, _) => rows,
-                // Rows that own something are better given away than lent and cloned.
-                Segment::Packed(frame) if mem::needs_drop::<T>() => {
-                    self.open = Some(Open::Owned(IterStream::new(frame.read()?.into_iter(), self.batch_rows)));
-                    continue;
-                }
-                Segment::Packed(frame) => {
-                    let rows = frame.read()?;
-                    let window = 0..rows.len();
-                    SharedRows::new(Arc::new(rows), window)
-                }
-            };
-            self.open = Some(Open::Shared(SharedStream::new(vec![rows], self.batch_rows)));
+            self.open = Some(match segment {
+                Segment::Memory(rows, _) => Open::Shared(SharedStream::new(vec![rows], self.batch_rows)),
+                // Nobody else holds what was read back: whoever keeps it has to count it.
+                Segment::Packed(frame) => Open::Owned(frame.read_in_batches(self.batch_rows)?.into_iter()),
+            });
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::{any, cell::Cell, io, marker::PhantomData, mem, ops::Range, sync::Arc};
 
 use crate::{
+    batch::buffers,
     codec::{self, CodecError, DECODE_LIMIT_BYTES},
     data::ExchangeData,
     error::TaskError,
@@ -161,8 +162,16 @@ impl<T: ExchangeData> Frame<T> {
     /// # Errors
     /// [`TaskError::SpillUnreadable`] if they are damaged, or cannot be read.
     pub fn read(&self) -> Result<Vec<T>, TaskError> {
+        Ok(self.read_in_batches(usize::MAX)?.pop().unwrap_or_default())
+    }
+
+    /// As [`read`](Self::read), in batches of so many rows.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_in_batches(&self, rows: usize) -> Result<Vec<Vec<T>>, TaskError> {
         let mut outcome = Ok(Vec::new());
-        let shown = self.bytes.show(self.part.clone(), &mut |bytes| outcome = self.decode(bytes));
+        let shown = self.bytes.show(self.part.clone(), &mut |bytes| outcome = self.decode(bytes, rows));
         shown.map_err(Unreadable::Io).and(outcome).map_err(|cause| match cause {
             // These are the bytes that were written: rows that were made again would come back no better.
             Unreadable::Decode { .. } => TaskError::io_permanent(cause),
@@ -181,7 +190,7 @@ impl<T: ExchangeData> Frame<T> {
         bytes.len() == self.part.len() && crc32fast::hash(bytes) == self.facts.checksum
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<Vec<T>, Unreadable> {
+    fn decode(&self, bytes: &[u8], batch: usize) -> Result<Vec<Vec<T>>, Unreadable> {
         // Nothing is decoded that is not what was written.
         if !self.holds(bytes) {
             return Err(Unreadable::Damaged { type_name: any::type_name::<T>(), bytes: self.part.len() });
@@ -196,7 +205,8 @@ impl<T: ExchangeData> Frame<T> {
                 &decompressed
             }
         };
-        codec::decode_many(bytes, self.facts.rows).map_err(|source| Unreadable::Decode { type_name, source })
+        codec::decode_many(bytes, self.facts.rows, batch, buffers::take)
+            .map_err(|source| Unreadable::Decode { type_name, source })
     }
 }
 
