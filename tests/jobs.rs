@@ -100,7 +100,7 @@ fn jobs_at_the_same_time_from_eight_threads_give_each_its_own_result() {
                     let upto = thread * 100 + round;
                     let sums = ctx.range_into(0..upto, 5).map(|n| (n % 3, n)).reduce_by_key_into(|a, b| a + b, 2);
                     let total: u64 = sums.values().collect().unwrap().iter().sum();
-                    assert_eq!(total, (0..upto).sum());
+                    assert_eq!(total, (0..upto).sum::<u64>());
                     assert_eq!(shared.values().reduce(|a, b| a + b).unwrap(), Some((0..1_000).sum()));
                 }
             });
@@ -149,7 +149,7 @@ fn take_and_first_compute_only_the_partitions_that_they_need() {
     // Ten rows are in the first, so two more partitions are enough for thirty.
     assert_eq!(rows.take(30).unwrap(), (0..30).collect::<Vec<_>>());
     assert_eq!((computed.take(), tasks()), (vec![0, 1, 2], 3));
-    assert_eq!(rows.take(0).unwrap(), []);
+    assert!(rows.take(0).unwrap().is_empty());
     assert_eq!((computed.take(), tasks()), (vec![], 0));
     assert_eq!(rows.filter(|n| *n >= 45).first().unwrap(), Some(45));
     assert_eq!((computed.take(), tasks()), (vec![0, 1, 2, 3, 4], 5));
@@ -406,7 +406,7 @@ fn cancelling_a_job_leaves_another_one_that_waits_for_the_same_rows_unharmed() {
     // What was under way for the first went on for the second, and the cache is whole.
     assert_eq!(computed.take(), [0, 1, 2, 3]);
     assert_eq!(rows.count().unwrap(), 40);
-    assert_eq!(computed.take(), []);
+    assert!(computed.take().is_empty());
 }
 
 #[test]
