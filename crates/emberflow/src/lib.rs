@@ -51,7 +51,7 @@ pub use emberflow_core::{
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
-pub use rdd::{LocalIter, Number, PartitionIter, Rdd, Stats, StorageLevel};
+pub use rdd::{Explain, LocalIter, Number, PartitionIter, Rdd, Stats, StorageLevel};
 pub use sharing::{
     accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},
     broadcast::Broadcast,
