@@ -1,6 +1,6 @@
 //! `explain`: what a job over an RDD would do, as text, as a diagram in two languages, or as a picture.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use bytesize::ByteSize;
 use emberflow_core::{
@@ -32,7 +32,8 @@ impl<T: Data> Rdd<T> {
     /// What a job over this RDD would do: its stages with their operators, what each reads, what is cached and how much
     /// of that is there. Computes nothing.
     ///
-    /// Text shows every RDD; the other forms show stages, and of a very long stage the operators nearest to its end.
+    /// Text shows every RDD; the other forms show stages, and of a very long one the operators nearest to its end. A
+    /// picture shows the last 150 stages.
     /// After Spark's `explain` and the pictures of its page.
     ///
     /// # Errors
@@ -70,7 +71,10 @@ impl<T: Data> Rdd<T> {
         Ok(match form {
             Explain::Mermaid => mermaid(&stages, &boxes),
             Explain::Dot => dot(&stages, &boxes),
-            Explain::Text | Explain::Svg => svg(&stages, &boxes),
+            Explain::Text | Explain::Svg => {
+                let first = stages.len().saturating_sub(picture::MOST_STAGES);
+                svg(&stages[first..], &boxes[first..])
+            }
         })
     }
 }
@@ -135,6 +139,15 @@ fn xml(text: &str) -> String {
     })
 }
 
+/// Who reads whom, by their numbers.
+fn arrows(stages: &[StageOutline]) -> Vec<(usize, usize)> {
+    let at: HashMap<StoreId, usize> = stages.iter().enumerate().map(|(at, stage)| (stage.store, at)).collect();
+    let readers = stages.iter().enumerate();
+    readers
+        .flat_map(|(to, stage)| stage.reads.iter().filter_map(|store| at.get(store)).map(move |from| (*from, to)))
+        .collect()
+}
+
 // Writing to a string cannot fail, so the results of `write!` are dropped below.
 
 fn mermaid(stages: &[StageOutline], boxes: &[Labelled]) -> String {
@@ -157,8 +170,8 @@ fn mermaid(stages: &[StageOutline], boxes: &[Labelled]) -> String {
         };
         let _ = writeln!(out, "    s{at}[\"{}\"]{class}", lines.join("<br>"));
     }
-    for arrow in Picture::of(stages).arrows {
-        let _ = writeln!(out, "    s{} --> s{}", arrow.from, arrow.to);
+    for (from, to) in arrows(stages) {
+        let _ = writeln!(out, "    s{from} --> s{to}");
     }
     out.push_str("    classDef cached stroke-width:3px\n    classDef there stroke-width:3px,stroke:#2b8a3e\n");
     out
@@ -178,8 +191,8 @@ fn dot(stages: &[StageOutline], boxes: &[Labelled]) -> String {
         let colour = if label.is_there { ", color=\"#2b8a3e\"" } else { "" };
         let _ = writeln!(out, "    s{at} [label=\"{}\\l\", peripheries={borders}{colour}];", lines.join("\\l"));
     }
-    for arrow in Picture::of(stages).arrows {
-        let _ = writeln!(out, "    s{} -> s{};", arrow.from, arrow.to);
+    for (from, to) in arrows(stages) {
+        let _ = writeln!(out, "    s{from} -> s{to};");
     }
     out.push_str("}\n");
     out
@@ -199,12 +212,7 @@ fn svg(stages: &[StageOutline], boxes: &[Labelled]) -> String {
          markerHeight=\"8\" orient=\"auto\"><path class=\"tip\" d=\"M0 0L8 4L0 8Z\"/></marker></defs>\n"
     );
     for arrow in &picture.arrows {
-        let ((x1, y1), (x2, y2)) = picture.ends(*arrow);
-        let middle = (x1 + x2) / 2.0;
-        let _ = writeln!(
-            out,
-            "<path class=\"arrow\" marker-end=\"url(#tip)\" d=\"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}\"/>"
-        );
+        let _ = writeln!(out, "<path class=\"arrow\" marker-end=\"url(#tip)\" d=\"{}\"/>", arrow.path());
     }
     for (label, place) in boxes.iter().zip(&picture.boxes) {
         let (x, y, wide, high) = (place.x, place.y, picture::BOX_WIDTH, place.height);
