@@ -19,7 +19,8 @@ use emberflow_core::plan::StageKind;
 use crate::mail::post;
 
 /// What rows take, by estimate, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct MemoryUse {
     /// What they may take in memory.
     pub budget: u64,

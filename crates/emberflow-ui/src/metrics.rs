@@ -18,7 +18,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(crate) fn render(app: &Arc<App>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix_and_labels(
         "emberflow",
-        [("app".into(), app.name.clone().into()), ("app_id".into(), app.id.clone().into())].into_iter(),
+        [("app".into(), app.about.name.clone().into()), ("app_id".into(), app.about.id.clone().into())].into_iter(),
     );
     registry.register_collector(Box::new(Metrics(Arc::clone(app))));
     let mut text = String::new();
@@ -69,7 +69,7 @@ impl Collector for Metrics {
         let gauges = [
             ("jobs_running", "Jobs that run", running_jobs as u64),
             ("tasks_running", "Tasks that were handed to the workers", running_tasks as u64),
-            ("workers", "Worker threads", self.0.workers as u64),
+            ("workers", "Worker threads", self.0.about.workers as u64),
             ("memory_budget_bytes", "Bytes that rows may take in memory", memory.budget),
             ("memory_persisted_bytes", "Bytes of persisted rows in memory", memory.persisted),
             ("memory_map_output_bytes", "Bytes of map outputs in memory", memory.map_outputs),

@@ -60,6 +60,12 @@ pub use sharing::{
 pub use shuffle::{BorrowedKey, HashPartitioner, IntoPartitioning, Pairs, Partitioning};
 pub use source::{Random, RangeRow, Source, TextOptions};
 
+/// Applications that have ended, shown again from their [event logs](ContextBuilder::event_log).
+#[cfg(feature = "ui")]
+pub mod history {
+    pub use emberflow_ui::{History, replay};
+}
+
 /// The README's programs are compiled and run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
