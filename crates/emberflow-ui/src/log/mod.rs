@@ -1,7 +1,7 @@
 //! The event log: a file of JSON lines for each application, which Spark's History Server shows and our page can show
 //! again.
 //!
-//! Two kinds of lines. Those of Spark tell what happened in Spark's words ([`spark`]). Those whose `Event` is
+//! Two kinds of lines. Those of Spark tell what happened in Spark's words (module `spark`). Those whose `Event` is
 //! `emberflow` hold our own events, whole, and what rows took in memory; Spark's readers leave unknown events aside.
 //! The file is named like the application, with `.inprogress` behind it as long as the application runs.
 
