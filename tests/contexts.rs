@@ -172,7 +172,7 @@ fn a_context_can_be_stopped_by_one_of_its_own_tasks() {
 #[test]
 fn memory_is_accounted_for_and_given_back() {
     let _shared = not_while_counting();
-    let world = World::with(|builder| builder.workers(2).memory_budget(64 << 20));
+    let world = World::with_budget(2, 64 << 20);
     let taken = || (world.memory().persisted, world.memory().map_outputs);
     let rows = world.range_into(0..10_000_u64, 4).map(|n| (n % 100, n)).cache();
     let sums = rows.reduce_by_key_into(|a, b| a + b, 2);

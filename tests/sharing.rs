@@ -753,11 +753,11 @@ fn run_job_computes_the_chosen_partitions_and_no_others() {
 #[test]
 fn what_is_cached_is_told_partition_by_partition_until_it_is_released() {
     let world = World::roomy(2);
-    assert_eq!(world.cached_rdds().unwrap(), []);
+    assert_eq!(world.storage().unwrap(), []);
     let rows = world.range_into(0..100_u64, 4).cache();
     let words = world.range_into(0..8_u64, 2).map(|n| n.to_string()).set_name("words").cache();
     let summary = || {
-        let cached = world.cached_rdds().unwrap();
+        let cached = world.storage().unwrap();
         cached.into_iter().map(|c| (c.rdd, c.name, c.cached_partitions, c.partitions, c.rows)).collect::<Vec<_>>()
     };
     let named = Some("words".to_owned());
@@ -766,7 +766,7 @@ fn what_is_cached_is_told_partition_by_partition_until_it_is_released() {
     words.first().unwrap();
     assert!(kill_cached_partition(&rows, 3).unwrap());
     assert_eq!(summary(), [(rows.id(), None, 3, 4, 75), (words.id(), named.clone(), 1, 2, 4)]);
-    let told = world.cached_rdds().unwrap();
+    let told = world.storage().unwrap();
     assert_eq!(told[0].bytes, 75 * 8);
     assert!(told[1].operator.starts_with("map at tests/sharing.rs:"));
     rows.unpersist_and_wait().unwrap();
@@ -774,7 +774,7 @@ fn what_is_cached_is_told_partition_by_partition_until_it_is_released() {
     drop(words);
     assert_eq!(summary(), []);
     world.stop();
-    assert!(matches!(world.cached_rdds(), Err(Error::ContextClosed)));
+    assert!(matches!(world.storage(), Err(Error::ContextClosed)));
 }
 
 #[test]

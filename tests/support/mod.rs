@@ -57,14 +57,19 @@ impl World {
         Self { ctx: Some(settings(builder).build().unwrap()), name, dir }
     }
 
-    /// A world where all that is kept stays in memory, whatever budget the environment gives.
-    pub(crate) fn roomy(workers: usize) -> Self {
-        Self::with(|builder| builder.workers(workers).memory_budget(8 << 30))
+    /// A world with a budget, which holds whatever the environment says.
+    pub(crate) fn with_budget(workers: usize, bytes: u64) -> Self {
+        Self::with(|builder| builder.workers(workers).memory_budget(bytes).force_spill(false))
     }
 
-    /// A world where nothing that is kept stays in memory.
+    /// A world where everything stays in memory.
+    pub(crate) fn roomy(workers: usize) -> Self {
+        Self::with_budget(workers, 8 << 30)
+    }
+
+    /// A world where nothing stays in memory.
     pub(crate) fn tight(workers: usize) -> Self {
-        Self::with(|builder| builder.workers(workers).memory_budget(1))
+        Self::with(|builder| builder.workers(workers).force_spill(true))
     }
 
     /// The directory that it spills to.

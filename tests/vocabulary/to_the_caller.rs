@@ -58,14 +58,14 @@ fn a_local_iterator_computes_a_partition_when_its_first_row_is_asked_for() {
         rows
     });
     let mut iter = rows.to_local_iter();
-    assert!(computed.take().is_empty());
+    assert_eq!(computed.take(), [0_usize; 0]);
     for row in 0..15 {
         assert_eq!(iter.next().unwrap().unwrap(), row);
     }
     assert_eq!(computed.take(), [0, 1]);
     drop(iter);
     world.end();
-    assert!(computed.take().is_empty());
+    assert_eq!(computed.take(), [0_usize; 0]);
 }
 
 #[test]

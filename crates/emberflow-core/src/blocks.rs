@@ -5,7 +5,6 @@
 
 use std::{
     any::Any,
-    borrow::Cow,
     mem,
     sync::{
         Arc,
@@ -17,9 +16,10 @@ use crate::{
     batch::AnyStream,
     data::ExchangeData,
     error::TaskError,
-    size,
-    spill::{FrameWriter, SpillError, SpillSpace},
-    store::{Kept, Spilled, StoredData},
+    memory::{Claim, Workspace},
+    segments::{self, Footprint, Segment},
+    spill::{SpillError, SpillSpace},
+    store::StoredData,
 };
 
 const FIRST_CHUNK_BYTES: usize = 512;
@@ -27,61 +27,34 @@ const LAST_CHUNK_BYTES: usize = 64 << 10;
 
 /// The finished blocks of one map task, ordered by reducer.
 pub struct Blocks<R> {
-    blocks: Vec<(u32, Kept<Vec<Arc<Vec<R>>>, R>)>,
+    blocks: Vec<(u32, Vec<Segment<R>>)>,
     damaged: AtomicBool,
 }
 
 impl<R: ExchangeData> Blocks<R> {
-    /// The chunks for `reducer`, in the order in which they were written; read back if they were spilled.
-    ///
-    /// # Errors
-    /// [`TaskError::SpillUnreadable`] if they cannot be read back.
-    pub fn of(&self, reducer: usize) -> Result<Cow<'_, [Arc<Vec<R>>]>, TaskError> {
-        let Ok(found) = self.find(reducer) else { return Ok(Cow::Borrowed(&[])) };
-        match &self.blocks[found].1 {
-            Kept::Memory(chunks) => Ok(Cow::Borrowed(chunks)),
-            Kept::Disk(frames) => {
-                let chunks = frames.iter().map(|frame| frame.read().map(Arc::new)).collect::<Result<_, _>>();
-                chunks.map(Cow::Owned).inspect_err(|_| self.damaged.store(true, Ordering::Release))
-            }
-        }
+    fn new(blocks: Vec<(u32, Vec<Segment<R>>)>) -> Self {
+        Self { blocks, damaged: AtomicBool::new(false) }
     }
 
-    /// What they take in memory, by estimate.
-    pub fn bytes(&self) -> u64 {
-        let chunks = self.blocks.iter().filter_map(|(_, block)| match block {
-            Kept::Memory(chunks) => Some(chunks),
-            Kept::Disk(_) => None,
-        });
-        chunks.flatten().map(|chunk| size::estimate(chunk)).sum()
+    /// What they take, and where.
+    pub fn footprint(&self) -> Footprint {
+        self.blocks.iter().flat_map(|(_, segments)| segments).map(Segment::footprint).sum()
     }
 
     /// Looks whether what was spilled is still there.
     pub fn check(&self) {
-        if !self.blocks.iter().all(|(_, block)| block.is_sound()) {
+        if !self.blocks.iter().flat_map(|(_, segments)| segments).all(Segment::is_sound) {
             self.damaged.store(true, Ordering::Release);
         }
     }
 
-    /// The same blocks on disk, and how many bytes they take there.
+    /// The same blocks, all of them on disk.
     ///
     /// # Errors
     /// [`SpillError`].
-    pub fn spilled(&self, space: &dyn SpillSpace) -> Result<(Self, u64), SpillError> {
-        let mut writer = FrameWriter::new(space);
-        for (_, block) in &self.blocks {
-            if let Kept::Memory(chunks) = block {
-                writer.add(chunks.iter().flat_map(|chunk| chunk.iter()))?;
-            }
-        }
-        let (lists, bytes) = writer.finish()?;
-        let mut lists = lists.into_iter();
-        let blocks = self.blocks.iter().map(|(reducer, block)| match block {
-            Kept::Memory(_) => (*reducer, Kept::Disk(lists.next().unwrap_or_default())),
-            Kept::Disk(frames) => (*reducer, Kept::Disk(frames.clone())),
-        });
-        let blocks = blocks.collect();
-        Ok((Self { blocks, damaged: AtomicBool::new(false) }, bytes))
+    pub fn spilled(&self, space: &dyn SpillSpace) -> Result<Self, SpillError> {
+        let lists = segments::spill(self.blocks.iter().map(|(_, segments)| &**segments), space)?;
+        Ok(Self::new(self.blocks.iter().map(|(reducer, _)| *reducer).zip(lists).collect()))
     }
 }
 
@@ -90,12 +63,24 @@ impl<R> Blocks<R> {
         self.blocks.binary_search_by_key(&reducer, |(at, _)| *at as usize)
     }
 
+    /// The rows for `reducer`, in the order in which they were written.
+    pub fn of(&self, reducer: usize) -> &[Segment<R>] {
+        self.find(reducer).map_or(&[], |found| &self.blocks[found].1)
+    }
+
+    /// The rows of each of so many reducers.
+    pub fn into_lists(self, reducers: usize) -> Vec<Vec<Segment<R>>> {
+        let mut lists: Vec<_> = (0..reducers).map(|_| Vec::new()).collect();
+        self.blocks.into_iter().for_each(|(reducer, segments)| lists[reducer as usize] = segments);
+        lists
+    }
+
     /// Whether there is a block for `reducer`.
     pub fn has(&self, reducer: usize) -> bool {
         self.find(reducer).is_ok()
     }
 
-    /// Whether they were spilled and could not be read back.
+    /// Whether some of them were found damaged on disk.
     pub fn are_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
     }
@@ -110,9 +95,10 @@ impl<R: ExchangeData> StoredData for Blocks<R> {
         self.has(reducer)
     }
 
-    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<Spilled>, SpillError> {
-        let (blocks, file_bytes) = self.spilled(space)?;
-        Ok(Some(Spilled { data: Arc::new(blocks), file_bytes }))
+    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<(Arc<dyn StoredData>, Footprint)>, SpillError> {
+        let blocks = self.spilled(space)?;
+        let footprint = blocks.footprint();
+        Ok(Some((Arc::new(blocks), footprint)))
     }
 
     fn is_damaged(&self) -> bool {
@@ -128,20 +114,33 @@ impl<R: ExchangeData> StoredData for Blocks<R> {
     }
 }
 
-/// Collects rows by reducer.
+/// Collects rows by reducer: in memory while there is room, else on disk.
 pub struct BlockWriter<R> {
     open: Vec<Vec<R>>,
-    full: Vec<Vec<Arc<Vec<R>>>>,
-    rows: u64,
+    /// What is full, or on disk.
+    done: Vec<Vec<Segment<R>>>,
+    claim: Claim,
+    /// What is not claimed yet.
+    grown: u64,
+    /// Whether rows can go to disk, as far as is known.
+    spillable: bool,
+    workspace: Arc<dyn Workspace>,
 }
 
-impl<R> BlockWriter<R> {
+impl<R: ExchangeData> BlockWriter<R> {
     /// A writer for this many reducers.
-    pub fn new(reducers: usize) -> Self {
-        Self { open: (0..reducers).map(|_| Vec::new()).collect(), full: Vec::new(), rows: 0 }
+    pub fn new(reducers: usize, workspace: &Arc<dyn Workspace>) -> Self {
+        Self {
+            open: (0..reducers).map(|_| Vec::new()).collect(),
+            done: Vec::new(),
+            claim: Claim::new(workspace),
+            grown: 0,
+            spillable: true,
+            workspace: Arc::clone(workspace),
+        }
     }
 
-    /// Appends a row to the block of `reducer`.
+    /// Appends a row to the block of `reducer`. After some of them, the writer wants to [settle](Self::settle).
     ///
     /// # Panics
     /// If there is no such reducer.
@@ -163,32 +162,87 @@ impl<R> BlockWriter<R> {
         // A first row alone is worth one slot: most blocks of many tiny map tasks hold no more.
         let rows = if last == 0 { 1 } else { rows };
         let done = mem::replace(&mut self.open[reducer], Vec::with_capacity(rows));
-        if done.is_empty() {
-            return;
+        // The rows that are to come are taken to own as much as those before them.
+        self.grown += (rows * size) as u64;
+        if !done.is_empty() {
+            let heap = self.done_with(reducer, done);
+            self.grown += heap * rows as u64 / last as u64;
         }
-        self.rows += done.len() as u64;
-        if self.full.is_empty() {
-            self.full.resize_with(self.open.len(), Vec::new);
-        }
-        self.full[reducer].push(Arc::new(done));
     }
 
-    /// The blocks, and the number of rows in them.
-    pub fn finish(mut self) -> (Blocks<R>, u64) {
-        let mut blocks = Vec::new();
-        for (reducer, mut last) in self.open.into_iter().enumerate() {
-            let mut chunks = self.full.get_mut(reducer).map(mem::take).unwrap_or_default();
-            if !last.is_empty() {
-                self.rows += last.len() as u64;
-                last.shrink_to_fit();
-                chunks.push(Arc::new(last));
-            }
-            if !chunks.is_empty() {
-                let reducer = u32::try_from(reducer).expect("fewer than 2^32 reducers");
-                blocks.push((reducer, Kept::Memory(chunks)));
+    /// Adds a chunk that is full; what its rows own.
+    fn done_with(&mut self, reducer: usize, rows: Vec<R>) -> u64 {
+        if self.done.is_empty() {
+            self.done.resize_with(self.open.len(), Vec::new);
+        }
+        let shallow = mem::size_of_val(&*rows) as u64;
+        let segment = Segment::from(rows);
+        let heap = segment.footprint().bytes - shallow;
+        self.done[reducer].push(segment);
+        heap
+    }
+
+    /// Takes room for what was pushed, or writes it to disk if there is none. To be called once a batch.
+    ///
+    /// # Errors
+    /// If the rows cannot be written.
+    #[inline]
+    pub fn settle(&mut self) -> Result<(), TaskError> {
+        if self.grown == 0 {
+            return Ok(());
+        }
+        let grown = mem::take(&mut self.grown);
+        if self.claim.grow(grown) {
+            return Ok(());
+        }
+        self.claim.force(grown);
+        if self.spillable && self.claim.bytes() >= self.workspace.unit() { self.write() } else { Ok(()) }
+    }
+
+    /// Writes all rows.
+    #[cold]
+    #[inline(never)]
+    fn write(&mut self) -> Result<(), TaskError> {
+        for reducer in 0..self.open.len() {
+            let rows = mem::take(&mut self.open[reducer]);
+            if !rows.is_empty() {
+                self.done_with(reducer, rows);
             }
         }
-        (Blocks { blocks, damaged: AtomicBool::new(false) }, self.rows)
+        // What is on disk already is at the beginning of each list.
+        let fresh = |list: &Vec<Segment<R>>| {
+            list.iter().rposition(|segment| matches!(segment, Segment::Packed(_))).map_or(0, |last| last + 1)
+        };
+        let lists = self.done.iter().map(|list| &list[fresh(list)..]);
+        match segments::spill(lists, self.workspace.space()) {
+            Ok(spilled) => {
+                for (list, spilled) in self.done.iter_mut().zip(spilled) {
+                    list.truncate(fresh(list));
+                    list.extend(spilled);
+                }
+                self.claim.shrink(self.claim.bytes());
+            }
+            Err(SpillError::Rows { .. }) => self.spillable = false,
+            Err(error @ SpillError::Io(_)) => return Err(self.workspace.failed(error)),
+        }
+        Ok(())
+    }
+
+    /// The blocks, and the room that those in memory have.
+    pub fn finish(mut self) -> (Blocks<R>, Claim) {
+        let mut blocks = Vec::new();
+        for (reducer, mut last) in self.open.into_iter().enumerate() {
+            let mut segments = self.done.get_mut(reducer).map(mem::take).unwrap_or_default();
+            if !last.is_empty() {
+                last.shrink_to_fit();
+                segments.push(Segment::from(last));
+            }
+            if !segments.is_empty() {
+                let reducer = u32::try_from(reducer).expect("fewer than 2^32 reducers");
+                blocks.push((reducer, segments));
+            }
+        }
+        (Blocks::new(blocks), self.claim)
     }
 }
 
@@ -198,15 +252,15 @@ mod tests {
 
     #[test]
     fn rows_stay_in_their_order_and_empty_blocks_take_no_room() {
-        let mut writer = BlockWriter::new(1000);
+        let mut writer = BlockWriter::new(1000, &crate::memory::unlimited());
         for row in 0..50_000_u64 {
             writer.push(if row % 2 == 0 { 7 } else { 900 }, row);
         }
-        let (blocks, rows) = writer.finish();
-        assert_eq!(rows, 50_000);
+        let (blocks, _claim) = writer.finish();
+        assert_eq!(blocks.footprint().rows, 50_000);
         assert_eq!(blocks.blocks.len(), 2);
-        let even: Vec<u64> = blocks.of(7).unwrap().iter().flat_map(|chunk| chunk.iter().copied()).collect();
+        let even: Vec<u64> = blocks.of(7).iter().flat_map(|chunk| chunk.read().unwrap().into_vec()).collect();
         assert!(even.iter().copied().eq((0..50_000).step_by(2)));
-        assert!(blocks.of(8).unwrap().is_empty());
+        assert!(blocks.of(8).is_empty());
     }
 }

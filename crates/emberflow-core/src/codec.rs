@@ -3,6 +3,8 @@
 //! Integers have a fixed length, measured six times as fast as the variable-length default. Nothing is decoded without
 //! a limit, since a damaged length would otherwise be allocated as it stands.
 
+use std::mem;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::faithful::Faithful;
@@ -79,6 +81,41 @@ pub fn encode_onto<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<usize, 
 pub fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
     bincode::serde::decode_from_slice(bytes, config())
         .map_err(|source| CodecError::Decode { type_name: std::any::type_name::<T>(), source })
+}
+
+/// Reads so many values that [`encode_onto`] wrote; all the bytes must be used.
+///
+/// # Errors
+/// [`CodecError::Decode`] or [`CodecError::TrailingBytes`] if the bytes are anything else.
+pub fn decode_many<T: DeserializeOwned>(bytes: &[u8], count: usize) -> Result<Vec<T>, CodecError> {
+    // Of values that own nothing, no length that they could claim would be allocated; and to count what they claim costs
+    // more than to read them.
+    let values = if mem::needs_drop::<T>() {
+        read_many(bytes, count, config())
+    } else {
+        read_many(bytes, count, bincode::config::standard().with_fixed_int_encoding())
+    };
+    let type_name = std::any::type_name::<T>();
+    match values {
+        Ok((values, 0)) => Ok(values),
+        Ok((_, left)) => Err(CodecError::TrailingBytes { type_name, left }),
+        Err(source) => Err(CodecError::Decode { type_name, source }),
+    }
+}
+
+/// The values, and how many bytes are left over.
+fn read_many<T: DeserializeOwned>(
+    mut bytes: &[u8],
+    count: usize,
+    config: impl bincode::config::Config,
+) -> Result<(Vec<T>, usize), bincode::error::DecodeError> {
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (value, used) = bincode::serde::decode_from_slice(bytes, config)?;
+        values.push(value);
+        bytes = &bytes[used..];
+    }
+    Ok((values, bytes.len()))
 }
 
 /// Reads one value that [`encode`] wrote; all the bytes must be used.

@@ -56,6 +56,19 @@ pub enum TaskError {
         /// What is wrong with them.
         cause: Cause,
     },
+    /// Rows that have to be in memory together take more than the budget. Not tried again.
+    #[error(
+        "{what} would take {bytes} bytes in memory, more than is left of the memory_budget of {budget}: {}",
+        way_out(what)
+    )]
+    OverBudget {
+        /// What they are.
+        what: &'static str,
+        /// What they would take, by estimate.
+        bytes: u64,
+        /// The budget.
+        budget: u64,
+    },
     /// The actor that should own the rows died before it could take them. Not charged to the task.
     #[error("the partition's actor died before it could take the rows")]
     OutputLost,
@@ -93,8 +106,36 @@ impl TaskError {
         match self {
             Self::Panicked { .. } | Self::InputLost { .. } | Self::SpillUnreadable { .. } | Self::OutputLost => true,
             Self::Io { permanent, .. } => !permanent,
-            Self::Rejected { .. } | Self::Cancelled | Self::PlanMismatch { .. } => false,
+            Self::Rejected { .. } | Self::Cancelled | Self::PlanMismatch { .. } | Self::OverBudget { .. } => false,
         }
+    }
+}
+
+/// Names of what may be [over budget](TaskError::OverBudget).
+pub mod over_budget {
+    /// The rows that an action gives to its caller.
+    pub const RESULT: &str = "the result";
+    /// What is grouped under the keys that a task groups together.
+    pub const GROUP: &str = "the values of one group of keys";
+    /// The rows of a join's right side that a task joins together.
+    pub const JOIN: &str = "the rows of one group of keys on the right side of a join";
+    /// The right side of a broadcast join.
+    pub const BROADCAST: &str = "the right side of a broadcast join";
+}
+
+/// What to do about it.
+fn way_out(what: &str) -> &'static str {
+    match what {
+        over_budget::RESULT => "read it part by part with to_local_iter, write it with save_*, or raise the budget",
+        over_budget::GROUP => {
+            "some key has very many values: merge them with reduce_by_key or aggregate_by_key, add a salt to the key, or \
+             raise the budget"
+        }
+        over_budget::JOIN => {
+            "some key has very many rows there: put that side on the left, add a salt to the key, or raise the budget"
+        }
+        over_budget::BROADCAST => "use join, which need not hold it as a whole, or raise the budget",
+        _ => "raise the budget, or use more partitions",
     }
 }
 

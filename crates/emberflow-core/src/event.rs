@@ -162,6 +162,18 @@ pub enum Event {
         /// Bytes that they take on disk.
         file_bytes: u64,
     },
+    /// A persisted partition found no room, and to compute it again is quicker than to write and read it: it was dropped
+    /// when those that waited for it had read it.
+    PartitionDropped {
+        /// Where.
+        store: StoreId,
+        /// The RDD that it belongs to.
+        rdd: RddId,
+        /// Which one.
+        partition: PartitionIndex,
+        /// The attempt that had made it.
+        task: TaskId,
+    },
     /// A stored partition is gone, unasked: it will be rebuilt when it is needed.
     PartitionLost {
         /// Where.

@@ -1,34 +1,324 @@
 //! How many bytes rows take in memory, by estimate.
 //!
-//! Types that own no heap are exact: `size_of`. For the others, the heap part is taken from what bincode would write
-//! for a sample of the rows: a string's bytes and its eight-byte length, which stands for the allocator's own share.
+//! Types that own no heap are exact: `size_of`. For the others, the heap part of a sample of the rows is counted by
+//! walking them as serde would write them: what a string or a sequence holds, each with the allocator's own share.
+//! Within a sequence a number counts with its width, and a string, sequence or map with its own three words. What serde
+//! does not see is not counted: spare capacity, the empty slots of hash tables beyond a usual share, skipped fields; a
+//! `Box` counts with what is in it only if a sequence holds it.
 
-use std::mem;
+use std::{fmt, mem};
 
-use crate::{codec, data::ExchangeData};
+use serde::{
+    Serialize, Serializer,
+    ser::{
+        SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleStruct,
+        SerializeTupleVariant,
+    },
+};
+
+use crate::data::ExchangeData;
 
 /// Rows looked at for one estimate.
-const SAMPLE_ROWS: usize = 64;
+const SAMPLE_ROWS: usize = 32;
 
 /// The estimated size in bytes of `rows`, heap included.
 pub fn estimate<T: ExchangeData>(rows: &[T]) -> u64 {
-    let shallow = mem::size_of_val(rows) as u64;
+    mem::size_of_val(rows) as u64 + estimate_heap(rows)
+}
+
+/// The heap's share of [`estimate`].
+pub fn estimate_heap<T: ExchangeData>(rows: &[T]) -> u64 {
     if !mem::needs_drop::<T>() || rows.is_empty() {
-        return shallow;
+        return 0;
     }
-    let step = rows.len().div_ceil(SAMPLE_ROWS);
-    let (mut sampled, mut bytes) = (0_u64, 0_u64);
-    for row in rows.iter().step_by(step) {
-        // A row that cannot be serialised cannot be measured this way; it counts with its shallow size.
-        bytes += codec::encoded_len(row).unwrap_or(0) as u64;
-        sampled += 1;
+    let (sampled, bytes) = sample(rows.len()).fold((0, 0), |(count, bytes), at| (count + 1, bytes + heap(&rows[at])));
+    scaled(bytes, rows.len(), sampled)
+}
+
+/// Some of so many rows: one in each of equal windows, and not the same in each, since rows may have a period.
+pub fn sample(rows: usize) -> impl Iterator<Item = usize> {
+    let window = rows.div_ceil(SAMPLE_ROWS).max(1);
+    (0..rows).step_by(window).map(move |start| start + within(start / window, window.min(rows - start)))
+}
+
+/// Whether row number `at` is one of the [`sample`] of rows whose number is not known.
+pub fn is_sampled(at: usize) -> bool {
+    at % SAMPLE_ROWS == within(at / SAMPLE_ROWS, SAMPLE_ROWS)
+}
+
+/// A number below `window` that looks random.
+fn within(at: usize, window: usize) -> usize {
+    ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % window
+}
+
+/// What all rows own, if a sample of them owns so much.
+pub fn scaled(bytes: u64, rows: usize, sampled: usize) -> u64 {
+    (u128::from(bytes) * rows as u128 / sampled.max(1) as u128) as u64
+}
+
+/// The heap that one value owns.
+pub fn heap<T: Serialize>(value: &T) -> u64 {
+    let mut bytes = 0;
+    // A value that cannot be serialised counts with what was seen of it.
+    let _ = value.serialize(Counter { bytes: &mut bytes, inside: false });
+    bytes
+}
+
+/// What the allocator takes for so many bytes: a word of its own, in steps of two words.
+fn allocated(bytes: u64) -> u64 {
+    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
+}
+
+/// The words of a string, a sequence or a map where it stands.
+const WORDS: u64 = 24;
+
+/// Counts what a value owns. What stands in the row itself counts nothing: that is the row's own size.
+struct Counter<'a> {
+    bytes: &'a mut u64,
+    /// Whether the value stands in a sequence or a map.
+    inside: bool,
+}
+
+impl Counter<'_> {
+    fn plain(self, width: u64) -> Result<(), Uncountable> {
+        if self.inside {
+            *self.bytes += width;
+        }
+        Ok(())
     }
-    shallow + bytes * rows.len() as u64 / sampled
+
+    fn owned(self, bytes: usize) -> Result<(), Uncountable> {
+        let words = if self.inside { WORDS } else { 0 };
+        *self.bytes += words + allocated(bytes as u64);
+        Ok(())
+    }
+}
+
+/// Serde's own error: the type refused.
+#[derive(Debug, thiserror::Error)]
+#[error("not serialisable")]
+struct Uncountable;
+
+impl serde::ser::Error for Uncountable {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+/// The parts of a value that is made of others.
+struct Parts<'a> {
+    bytes: &'a mut u64,
+    inside: bool,
+    /// For sequences and maps: what their allocation holds, to be rounded at the end, in entries of a hash table or not.
+    held: Option<(u64, bool)>,
+}
+
+impl Parts<'_> {
+    fn add<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Uncountable> {
+        match &mut self.held {
+            None => value.serialize(Counter { bytes: self.bytes, inside: self.inside }),
+            Some((held, _)) => value.serialize(Counter { bytes: held, inside: true }),
+        }
+    }
+
+    fn done(self) -> Result<(), Uncountable> {
+        if let Some((held, hashed)) = self.held {
+            // A hash table has an eighth to a half of its slots free, and a byte more for each.
+            *self.bytes += allocated(if hashed { held + held / 2 } else { held });
+        }
+        Ok(())
+    }
+}
+
+macro_rules! plain {
+    ($($method:ident($type:ty)),*) => {
+        $(#[inline]
+        fn $method(self, _: $type) -> Result<(), Uncountable> {
+            self.plain(mem::size_of::<$type>() as u64)
+        })*
+    };
+}
+
+impl<'a> Serializer for Counter<'a> {
+    type Ok = ();
+    type Error = Uncountable;
+    type SerializeSeq = Parts<'a>;
+    type SerializeTuple = Parts<'a>;
+    type SerializeTupleStruct = Parts<'a>;
+    type SerializeTupleVariant = Parts<'a>;
+    type SerializeMap = Parts<'a>;
+    type SerializeStruct = Parts<'a>;
+    type SerializeStructVariant = Parts<'a>;
+
+    plain!(
+        serialize_bool(bool),
+        serialize_i8(i8),
+        serialize_i16(i16),
+        serialize_i32(i32),
+        serialize_i64(i64),
+        serialize_i128(i128),
+        serialize_u8(u8),
+        serialize_u16(u16),
+        serialize_u32(u32),
+        serialize_u64(u64),
+        serialize_u128(u128),
+        serialize_f32(f32),
+        serialize_f64(f64),
+        serialize_char(char)
+    );
+
+    fn serialize_str(self, value: &str) -> Result<(), Uncountable> {
+        self.owned(value.len())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Uncountable> {
+        self.owned(value.len())
+    }
+
+    fn serialize_none(self) -> Result<(), Uncountable> {
+        self.plain(8)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Uncountable> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Uncountable> {
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Uncountable> {
+        Ok(())
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Uncountable> {
+        self.plain(8)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Uncountable> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Uncountable> {
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Parts<'a>, Uncountable> {
+        if self.inside {
+            *self.bytes += WORDS;
+        }
+        Ok(Parts { bytes: self.bytes, inside: true, held: Some((0, false)) })
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Parts<'a>, Uncountable> {
+        Ok(Parts { bytes: self.bytes, inside: self.inside, held: None })
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Parts<'a>, Uncountable> {
+        self.serialize_tuple(len)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        len: usize,
+    ) -> Result<Parts<'a>, Uncountable> {
+        self.serialize_tuple(len)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Parts<'a>, Uncountable> {
+        if self.inside {
+            *self.bytes += 2 * WORDS;
+        }
+        Ok(Parts { bytes: self.bytes, inside: true, held: Some((0, true)) })
+    }
+
+    fn serialize_struct(self, _: &'static str, len: usize) -> Result<Parts<'a>, Uncountable> {
+        self.serialize_tuple(len)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        len: usize,
+    ) -> Result<Parts<'a>, Uncountable> {
+        self.serialize_tuple(len)
+    }
+}
+
+macro_rules! parts {
+    ($($part:ident::$method:ident),*) => {
+        $(impl $part for Parts<'_> {
+            type Ok = ();
+            type Error = Uncountable;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Uncountable> {
+                self.add(value)
+            }
+
+            fn end(self) -> Result<(), Uncountable> {
+                self.done()
+            }
+        })*
+    };
+}
+
+parts!(
+    SerializeSeq::serialize_element,
+    SerializeTuple::serialize_element,
+    SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field
+);
+
+macro_rules! fields {
+    ($($part:ident),*) => {
+        $(impl $part for Parts<'_> {
+            type Ok = ();
+            type Error = Uncountable;
+
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, value: &T) -> Result<(), Uncountable> {
+                self.add(value)
+            }
+
+            fn end(self) -> Result<(), Uncountable> {
+                self.done()
+            }
+        })*
+    };
+}
+
+fields!(SerializeStruct, SerializeStructVariant);
+
+impl SerializeMap for Parts<'_> {
+    type Ok = ();
+    type Error = Uncountable;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Uncountable> {
+        self.add(key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Uncountable> {
+        self.add(value)
+    }
+
+    fn end(self) -> Result<(), Uncountable> {
+        self.done()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::estimate;
+    use super::*;
 
     #[test]
     fn rows_without_a_heap_are_exact_and_strings_count_their_bytes() {
@@ -36,5 +326,14 @@ mod tests {
         let words = vec!["x".repeat(1000); 100];
         let bytes = estimate(&words);
         assert!((100_000..110_000).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn what_stands_in_the_row_counts_nothing_and_what_it_owns_counts_whole() {
+        assert_eq!(heap(&(1_u64, 2.0_f64, [3_u8; 5])), 0);
+        assert_eq!(heap(&("seven b".to_owned(), 1_u64)), 32);
+        assert_eq!(heap(&vec![1.0_f64; 100]), 816);
+        assert_eq!(heap(&vec!["ab".to_owned(); 2]), 2 * 32 + allocated(2 * 24));
+        assert_eq!(heap(&Some(Some(String::new()))), 0);
     }
 }

@@ -4,18 +4,24 @@
 //! leave memory, that of the runtime. What a frame holds, and its checksum, is remembered in memory: the bytes cannot
 //! outlive the process that wrote them, so they need not describe themselves.
 
-use std::{any, io, marker::PhantomData, mem, ops::Range, sync::Arc};
+use std::{any, cell::Cell, io, marker::PhantomData, mem, ops::Range, sync::Arc};
 
 use crate::{
     codec::{self, CodecError, DECODE_LIMIT_BYTES},
     data::ExchangeData,
     error::TaskError,
+    size,
 };
 
-/// A frame ends when it has so many bytes,
-const FRAME_BYTES: usize = 256 << 10;
+/// A frame ends when it has so many bytes: small, since whoever merges many runs holds a frame of each.
+const FRAME_BYTES: usize = 64 << 10;
 /// and frames are written when there are so many of them.
 const WRITE_BYTES: usize = 1 << 20;
+
+thread_local! {
+    /// What the next writer on this thread writes to: a new allocation of this size would cost as much as to fill it.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Where spilled bytes go.
 pub trait SpillSpace: Send + Sync {
@@ -24,6 +30,11 @@ pub trait SpillSpace: Send + Sync {
     /// # Errors
     /// What the system says, or that there is to be no more room.
     fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>>;
+
+    /// Whether frames are compressed before they are written.
+    fn compresses(&self) -> bool {
+        false
+    }
 }
 
 /// Bytes that were written to a [`SpillSpace`].
@@ -33,6 +44,33 @@ pub trait SpilledBytes: Send + Sync {
     /// # Errors
     /// What the system says.
     fn show(&self, part: Range<usize>, to: &mut dyn FnMut(&[u8])) -> io::Result<()>;
+
+    /// Whether they are in memory, and nothing was written in truth.
+    fn are_in_memory(&self) -> bool {
+        false
+    }
+}
+
+/// A space in memory: for rows that are kept serialised.
+pub struct InMemory;
+
+impl SpillSpace for InMemory {
+    fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
+        Ok(Arc::new(BytesInMemory(bytes.into())))
+    }
+}
+
+struct BytesInMemory(Box<[u8]>);
+
+impl SpilledBytes for BytesInMemory {
+    fn show(&self, part: Range<usize>, to: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        to(self.0.get(part).ok_or(io::ErrorKind::InvalidInput)?);
+        Ok(())
+    }
+
+    fn are_in_memory(&self) -> bool {
+        true
+    }
 }
 
 /// Rows that cannot leave memory.
@@ -58,6 +96,8 @@ enum Unreadable {
     Io(#[from] io::Error),
     #[error("spilled rows of {type_name} are damaged: the checksum of {bytes} bytes is another")]
     Damaged { type_name: &'static str, bytes: usize },
+    #[error("spilled rows of {type_name} cannot be decompressed: {source}")]
+    Compressed { type_name: &'static str, source: lz4_flex::block::DecompressError },
     #[error(
         "spilled rows do not come back: {}; serde does not read {type_name} as it wrote it: keep the rows in memory \
          with StorageLevel::MemoryOnly or a larger memory_budget, or change how the type is serialised",
@@ -66,19 +106,52 @@ enum Unreadable {
     Decode { type_name: &'static str, source: CodecError },
 }
 
-/// Some rows, on disk.
+/// Some rows, serialised: on disk as a rule.
 pub struct Frame<T> {
     bytes: Arc<dyn SpilledBytes>,
     part: Range<usize>,
-    rows: usize,
-    checksum: u32,
+    facts: Facts,
     types: PhantomData<fn() -> T>,
+}
+
+/// What is remembered of a frame.
+#[derive(Clone, Copy)]
+struct Facts {
+    rows: usize,
+    /// What the rows take in memory when they are read.
+    memory_bytes: u64,
+    /// Of the bytes as they were written.
+    checksum: u32,
+    /// How many bytes there were before they were compressed, if they were.
+    decompressed: Option<usize>,
 }
 
 impl<T> Clone for Frame<T> {
     fn clone(&self) -> Self {
         let (bytes, part) = (Arc::clone(&self.bytes), self.part.clone());
-        Self { bytes, part, rows: self.rows, checksum: self.checksum, types: PhantomData }
+        Self { bytes, part, facts: self.facts, types: PhantomData }
+    }
+}
+
+impl<T> Frame<T> {
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.facts.rows
+    }
+
+    /// What they take in memory when they are read, by estimate.
+    pub fn memory_bytes(&self) -> u64 {
+        self.facts.memory_bytes
+    }
+
+    /// What they take as they are.
+    pub fn packed_bytes(&self) -> u64 {
+        self.part.len() as u64
+    }
+
+    /// Whether they are in memory, serialised.
+    pub fn is_in_memory(&self) -> bool {
+        self.bytes.are_in_memory()
     }
 }
 
@@ -105,27 +178,25 @@ impl<T: ExchangeData> Frame<T> {
     }
 
     fn holds(&self, bytes: &[u8]) -> bool {
-        bytes.len() == self.part.len() && crc32fast::hash(bytes) == self.checksum
+        bytes.len() == self.part.len() && crc32fast::hash(bytes) == self.facts.checksum
     }
 
-    fn decode(&self, mut bytes: &[u8]) -> Result<Vec<T>, Unreadable> {
+    fn decode(&self, bytes: &[u8]) -> Result<Vec<T>, Unreadable> {
         // Nothing is decoded that is not what was written.
         if !self.holds(bytes) {
             return Err(Unreadable::Damaged { type_name: any::type_name::<T>(), bytes: self.part.len() });
         }
-        let mut rows = Vec::with_capacity(self.rows);
-        for _ in 0..self.rows {
-            let (row, used) = codec::decode_first(bytes)
-                .map_err(|source| Unreadable::Decode { type_name: any::type_name::<T>(), source })?;
-            rows.push(row);
-            bytes = &bytes[used..];
-        }
-        if !bytes.is_empty() {
-            let type_name = any::type_name::<T>();
-            let source = CodecError::TrailingBytes { type_name, left: bytes.len() };
-            return Err(Unreadable::Decode { type_name, source });
-        }
-        Ok(rows)
+        let type_name = any::type_name::<T>();
+        let decompressed;
+        let bytes = match self.facts.decompressed {
+            None => bytes,
+            Some(len) => {
+                decompressed = lz4_flex::block::decompress(bytes, len)
+                    .map_err(|source| Unreadable::Compressed { type_name, source })?;
+                &decompressed
+            }
+        };
+        codec::decode_many(bytes, self.facts.rows).map_err(|source| Unreadable::Decode { type_name, source })
     }
 }
 
@@ -135,22 +206,14 @@ pub struct FrameWriter<'a, T> {
     /// What is not written yet.
     buffer: Vec<u8>,
     /// The frames in the buffer, each with the number of its list.
-    pending: Vec<(usize, Pending)>,
+    pending: Vec<(usize, Range<usize>, Facts)>,
     lists: Vec<Vec<Frame<T>>>,
-    written: u64,
-}
-
-/// A frame in the buffer.
-struct Pending {
-    part: Range<usize>,
-    rows: usize,
-    checksum: u32,
 }
 
 impl<'a, T: ExchangeData> FrameWriter<'a, T> {
     /// A writer to `space`.
     pub fn new(space: &'a dyn SpillSpace) -> Self {
-        Self { space, buffer: Vec::new(), pending: Vec::new(), lists: Vec::new(), written: 0 }
+        Self { space, buffer: BUFFER.take(), pending: Vec::new(), lists: Vec::new() }
     }
 
     /// Adds a list of rows, whose frames are of no other list.
@@ -164,7 +227,7 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
         let refused = |reason: String| SpillError::Rows { type_name: any::type_name::<T>(), reason };
         let list = self.lists.len();
         self.lists.push(Vec::new());
-        let (mut start, mut count) = (self.buffer.len(), 0);
+        let (mut start, mut count, mut heap, mut sized) = (self.buffer.len(), 0, 0, 0);
         for row in rows {
             let bytes = codec::encode_onto(row, &mut self.buffer).map_err(|error| refused(error.told()))?;
             if bytes > DECODE_LIMIT_BYTES {
@@ -175,23 +238,54 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
                 let row = codec::decode::<T>(&self.buffer[start..]).map_err(|error| refused(error.told()))?;
                 drop(row);
             }
+            if mem::needs_drop::<T>() && (count == 0 || size::is_sampled(count)) {
+                heap += size::heap(row);
+                sized += 1;
+            }
             count += 1;
             if self.buffer.len() - start >= FRAME_BYTES {
-                self.end_frame(list, start, mem::take(&mut count))?;
+                let heap = size::scaled(mem::take(&mut heap), count, mem::take(&mut sized));
+                self.end_frame(list, start, mem::take(&mut count), heap)?;
                 start = self.buffer.len();
             }
         }
         if count > 0 {
-            self.end_frame(list, start, count)?;
+            self.end_frame(list, start, count, size::scaled(heap, count, sized))?;
         }
         Ok(())
     }
 
-    fn end_frame(&mut self, list: usize, start: usize, rows: usize) -> Result<(), SpillError> {
-        let part = start..self.buffer.len();
-        let checksum = crc32fast::hash(&self.buffer[part.clone()]);
-        self.pending.push((list, Pending { part, rows, checksum }));
+    /// Ends a frame of so many rows, which own so much.
+    fn end_frame(&mut self, list: usize, start: usize, rows: usize, heap: u64) -> Result<(), SpillError> {
+        let mut decompressed = None;
+        if self.space.compresses() {
+            let compressed = lz4_flex::block::compress(&self.buffer[start..]);
+            // What does not shrink stays as it is.
+            if compressed.len() < self.buffer.len() - start {
+                decompressed = Some(self.buffer.len() - start);
+                self.buffer.truncate(start);
+                self.buffer.extend_from_slice(&compressed);
+            }
+        }
+        let checksum = crc32fast::hash(&self.buffer[start..]);
+        let memory_bytes = (rows * mem::size_of::<T>()) as u64 + heap;
+        self.frame_ends(list, start, Facts { rows, memory_bytes, checksum, decompressed })
+    }
+
+    fn frame_ends(&mut self, list: usize, start: usize, facts: Facts) -> Result<(), SpillError> {
+        self.pending.push((list, start..self.buffer.len(), facts));
         if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// Adds a list of one frame that was made before, as it is.
+    ///
+    /// # Errors
+    /// [`SpillError::Io`].
+    pub fn add_frame(&mut self, frame: &Frame<T>) -> Result<(), SpillError> {
+        let (list, start) = (self.lists.len(), self.buffer.len());
+        self.lists.push(Vec::new());
+        frame.bytes.show(frame.part.clone(), &mut |bytes| self.buffer.extend_from_slice(bytes))?;
+        self.frame_ends(list, start, frame.facts)
     }
 
     fn write(&mut self) -> Result<(), SpillError> {
@@ -199,20 +293,28 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
             return Ok(());
         }
         let bytes = self.space.write(&self.buffer)?;
-        self.written += self.buffer.len() as u64;
         self.buffer.clear();
-        for (list, Pending { part, rows, checksum }) in self.pending.drain(..) {
-            self.lists[list].push(Frame { bytes: Arc::clone(&bytes), part, rows, checksum, types: PhantomData });
+        for (list, part, facts) in self.pending.drain(..) {
+            self.lists[list].push(Frame { bytes: Arc::clone(&bytes), part, facts, types: PhantomData });
         }
         Ok(())
     }
 
-    /// The frames of each list, in the order of its rows, and how many bytes they take on disk.
+    /// The frames of each list, in the order of its rows.
     ///
     /// # Errors
     /// [`SpillError`].
-    pub fn finish(mut self) -> Result<(Vec<Vec<Frame<T>>>, u64), SpillError> {
+    pub fn finish(mut self) -> Result<Vec<Vec<Frame<T>>>, SpillError> {
         self.write()?;
-        Ok((self.lists, self.written))
+        Ok(mem::take(&mut self.lists))
+    }
+}
+
+impl<T> Drop for FrameWriter<'_, T> {
+    fn drop(&mut self) {
+        let mut buffer = mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.shrink_to(2 * WRITE_BYTES);
+        BUFFER.set(buffer);
     }
 }

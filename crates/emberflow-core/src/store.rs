@@ -10,13 +10,13 @@ use std::{
 };
 
 use crate::{
-    batch::{AnyStream, Batch, BoxStream, IterStream, SharedRows, SharedStream, Stream},
+    batch::{AnyStream, Batch, BoxStream},
     data::ExchangeData,
     error::TaskError,
     ids::PartitionIndex,
     operator::StoreWriter,
-    size,
-    spill::{Frame, FrameWriter, SpillError, SpillSpace},
+    segments::{self, Footprint, RowBuffer, Segment, SegmentStream},
+    spill::{SpillError, SpillSpace},
     task::TaskContext,
 };
 
@@ -31,33 +31,25 @@ pub trait StoredData: Send + Sync + 'static {
         true
     }
 
-    /// The same contents, on disk. `None` for what is too small to be worth it.
+    /// The same contents, all of them on disk. `None` for what is too small to be worth it.
     ///
     /// # Errors
     /// [`SpillError`] if they can only stay in memory.
-    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<Spilled>, SpillError> {
+    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<(Arc<dyn StoredData>, Footprint)>, SpillError> {
         let _ = space;
         Ok(None)
     }
 
-    /// Whether they were spilled and could not be read back: then they are lost.
+    /// Whether what was spilled was found damaged when it was [checked](Self::check): then all of it is lost.
     fn is_damaged(&self) -> bool {
         false
     }
 
-    /// Looks whether what was spilled is still there: where one is damaged, others may be.
+    /// Looks whether what was spilled is still there. Reads all of it.
     fn check(&self) {}
 
     /// The contents, to be downcast by who knows their type.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
-}
-
-/// Contents that have left memory.
-pub struct Spilled {
-    /// What is left in memory.
-    pub data: Arc<dyn StoredData>,
-    /// Bytes on disk.
-    pub file_bytes: u64,
 }
 
 /// Where the contents of a partition are to be.
@@ -66,8 +58,12 @@ pub enum Keep {
     /// In memory while there is room, else on disk.
     #[default]
     IfRoom,
+    /// In memory while there is room, else on disk, unless to compute it again is quicker than to write and read it.
+    Auto,
     /// In memory, whether there is room or not.
     InMemory,
+    /// Serialised in memory while there is room, else on disk.
+    Serialized,
     /// On disk.
     OnDisk,
 }
@@ -75,12 +71,8 @@ pub enum Keep {
 /// One stored partition with what the accounts need to know of it.
 #[derive(Clone)]
 pub struct Stored {
-    /// Rows in it.
-    pub rows: u64,
-    /// Bytes they take in memory, as [`crate::size`] estimates them.
-    pub bytes: u64,
-    /// Bytes they take on disk.
-    pub file_bytes: u64,
+    /// What it takes, and where.
+    pub footprint: Footprint,
     /// The rows or blocks.
     pub data: Arc<dyn StoredData>,
     /// Where they are to be.
@@ -89,48 +81,39 @@ pub struct Stored {
 
 impl Stored {
     /// A partition that is kept in memory while there is room.
-    pub fn new(rows: u64, bytes: u64, data: impl StoredData) -> Self {
-        Self { rows, bytes, file_bytes: 0, data: Arc::new(data), keep: Keep::IfRoom }
+    pub fn new(footprint: Footprint, data: impl StoredData) -> Self {
+        Self { footprint, data: Arc::new(data), keep: Keep::IfRoom }
     }
-}
 
-/// Rows in memory or on disk.
-pub(crate) enum Kept<M, T> {
-    Memory(M),
-    Disk(Vec<Frame<T>>),
-}
-
-impl<M, T: ExchangeData> Kept<M, T> {
-    pub(crate) fn is_sound(&self) -> bool {
-        match self {
-            Self::Memory(_) => true,
-            Self::Disk(frames) => frames.iter().all(Frame::is_sound),
-        }
+    /// So many rows of so many bytes, in memory.
+    pub fn in_memory(rows: u64, bytes: u64, data: impl StoredData) -> Self {
+        Self::new(Footprint { rows, bytes, ..Footprint::default() }, data)
     }
 }
 
 /// The rows of one partition of a persisted RDD, kept as they came.
 pub struct CachedRows<T> {
-    kept: Kept<Vec<SharedRows<T>>, T>,
+    segments: Vec<Segment<T>>,
     damaged: AtomicBool,
+}
+
+impl<T: ExchangeData> CachedRows<T> {
+    fn new(segments: Vec<Segment<T>>) -> (Footprint, Self) {
+        let footprint = segments.iter().map(Segment::footprint).sum();
+        (footprint, Self { segments, damaged: AtomicBool::new(false) })
+    }
 }
 
 impl<T: ExchangeData> StoredData for CachedRows<T> {
     fn open(self: Arc<Self>, batch_rows: usize) -> Option<AnyStream> {
         let batch_rows = crate::batch::batch_rows_of::<T>(batch_rows);
-        Some(match &self.kept {
-            Kept::Memory(chunks) => AnyStream::new(SharedStream::new(chunks.clone(), batch_rows)),
-            Kept::Disk(_) => AnyStream::new(FrameStream { rows: self, next: 0, open: None, batch_rows }),
-        })
+        Some(AnyStream::new(SegmentStream::new(self.segments.clone(), batch_rows)))
     }
 
-    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<Spilled>, SpillError> {
-        let Kept::Memory(chunks) = &self.kept else { return Ok(None) };
-        let mut writer = FrameWriter::new(space);
-        writer.add(chunks.iter().flat_map(SharedRows::as_slice))?;
-        let (lists, file_bytes) = writer.finish()?;
-        let kept = Kept::Disk(lists.into_iter().flatten().collect());
-        Ok(Some(Spilled { data: Arc::new(Self { kept, damaged: AtomicBool::new(false) }), file_bytes }))
+    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<(Arc<dyn StoredData>, Footprint)>, SpillError> {
+        let segments = segments::spill([&*self.segments], space)?;
+        let (footprint, rows) = Self::new(segments.into_iter().flatten().collect());
+        Ok(Some((Arc::new(rows), footprint)))
     }
 
     fn is_damaged(&self) -> bool {
@@ -138,36 +121,13 @@ impl<T: ExchangeData> StoredData for CachedRows<T> {
     }
 
     fn check(&self) {
-        if !self.kept.is_sound() {
+        if !self.segments.iter().all(Segment::is_sound) {
             self.damaged.store(true, Ordering::Release);
         }
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
-    }
-}
-
-/// Spilled rows, read back frame by frame.
-struct FrameStream<T> {
-    rows: Arc<CachedRows<T>>,
-    next: usize,
-    open: Option<IterStream<std::vec::IntoIter<T>>>,
-    batch_rows: usize,
-}
-
-impl<T: ExchangeData> Stream<T> for FrameStream<T> {
-    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
-        loop {
-            if let Some(batch) = self.open.as_mut().map(Stream::next).transpose()?.flatten() {
-                return Ok(Some(batch));
-            }
-            let Kept::Disk(frames) = &self.rows.kept else { return Ok(None) };
-            let Some(frame) = frames.get(self.next) else { return Ok(None) };
-            self.next += 1;
-            let rows = frame.read().inspect_err(|_| self.rows.damaged.store(true, Ordering::Release))?;
-            self.open = Some(IterStream::new(rows.into_iter(), self.batch_rows));
-        }
     }
 }
 
@@ -188,35 +148,32 @@ impl<T: ExchangeData> StoreWriter for CacheWriter<T> {
     fn write(&self, _: usize, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
         let mut stream: BoxStream<T> = input.downcast()?;
         let full = cx.batch_rows_of::<T>();
-        let (mut chunks, mut rest): (Vec<SharedRows<T>>, Vec<T>) = (Vec::new(), Vec::new());
-        let (mut rows, mut bytes) = (0, 0);
-        let mut keep = |chunks: &mut Vec<SharedRows<T>>, chunk: SharedRows<T>| {
-            rows += chunk.as_slice().len() as u64;
-            bytes += size::estimate(chunk.as_slice());
-            chunks.push(chunk);
-        };
-        let owned = |mut rows: Vec<T>| {
-            rows.shrink_to_fit();
-            let window = 0..rows.len();
-            SharedRows::new(Arc::new(rows), window)
-        };
+        let (mut kept, mut rest): (RowBuffer<T>, Vec<T>) = (RowBuffer::new(cx.workspace(), self.keep), Vec::new());
+        let marker = cx.sink_marker();
         while let Some(batch) = stream.next()? {
             cx.check_cancelled()?;
+            marker.enter();
             // Small batches are gathered, so that a selective filter does not leave thousands of tiny chunks behind.
             let gather = batch.len() * 2 < full;
             if (!gather || rest.len() >= full) && !rest.is_empty() {
-                keep(&mut chunks, owned(std::mem::take(&mut rest)));
+                rest.shrink_to_fit();
+                kept.push(std::mem::take(&mut rest).into())?;
             }
             match batch {
                 batch if gather => batch.for_each(|row| rest.push(row)),
-                Batch::Owned(rows) => keep(&mut chunks, owned(rows)),
-                Batch::Shared(rows) => keep(&mut chunks, rows),
+                Batch::Owned(mut rows) => {
+                    rows.shrink_to_fit();
+                    kept.push(rows.into())?;
+                }
+                Batch::Shared(rows) => kept.push(rows.into())?,
             }
         }
         if !rest.is_empty() {
-            keep(&mut chunks, owned(rest));
+            rest.shrink_to_fit();
+            kept.push(rest.into())?;
         }
-        let data = CachedRows { kept: Kept::Memory(chunks), damaged: AtomicBool::new(false) };
-        Ok(Stored { keep: self.keep, ..Stored::new(rows, bytes, data) })
+        let (segments, _claim) = kept.finish()?;
+        let (footprint, rows) = CachedRows::new(segments);
+        Ok(Stored { keep: self.keep, ..Stored::new(footprint, rows) })
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     batch,
     error::TaskError,
     ids::{JobId, PartitionIndex, RddId, StageId, TaskId},
+    memory::Workspace,
     update::{Update, Updates},
 };
 
@@ -41,6 +42,7 @@ struct Inner {
     batch_rows: usize,
     cancelled: Arc<AtomicBool>,
     io: Arc<dyn Io>,
+    workspace: Arc<dyn Workspace>,
     identity: Identity,
     running: Cell<Option<RddId>>,
     updates: RefCell<Updates>,
@@ -68,12 +70,25 @@ impl TaskContext {
         identity: Identity,
         batch_rows: usize,
         cancelled: Arc<AtomicBool>,
-        io: Arc<dyn Io>,
+        (io, workspace): (Arc<dyn Io>, Arc<dyn Workspace>),
     ) -> Self {
         let running = Cell::new(None);
         let (updates, at_end) = (RefCell::default(), RefCell::default());
-        let inner = Inner { stage, partition, attempt, batch_rows, cancelled, io, identity, running, updates, at_end };
-        Self { inner: Rc::new(inner) }
+        Self {
+            inner: Rc::new(Inner {
+                stage,
+                partition,
+                attempt,
+                batch_rows,
+                cancelled,
+                io,
+                workspace,
+                identity,
+                running,
+                updates,
+                at_end,
+            }),
+        }
     }
 
     /// Calls `run` as this attempt: what it calls finds it by [`current`](Self::current).
@@ -184,6 +199,11 @@ impl TaskContext {
         &self.inner.io
     }
 
+    /// The memory that it may work in.
+    pub fn workspace(&self) -> &Arc<dyn Workspace> {
+        &self.inner.workspace
+    }
+
     /// Ends the task if its job was cancelled. Sources and sinks ask once a batch.
     ///
     /// # Errors
@@ -256,7 +276,13 @@ mod tests {
 
     fn attempt() -> TaskContext {
         let identity = Identity { task: TaskId::new(7), job: JobId::new(0), partitions: 3 };
-        TaskContext::new((StageId::new(1), 2, 1), identity, 8, Arc::default(), Arc::new(NoIo))
+        TaskContext::new(
+            (StageId::new(1), 2, 1),
+            identity,
+            8,
+            Arc::default(),
+            (Arc::new(NoIo), crate::memory::unlimited()),
+        )
     }
 
     #[test]

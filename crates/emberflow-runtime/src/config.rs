@@ -28,6 +28,10 @@ pub struct Config {
     pub spill_dir: PathBuf,
     /// Bytes that they may take there.
     pub spill_limit_bytes: Option<u64>,
+    /// Whether they are compressed there.
+    pub spill_compression: bool,
+    /// Whether nothing finds room in memory, whatever the budget.
+    pub force_spill: bool,
     /// Failures of one task after which its job fails.
     pub task_failure_limit: usize,
     /// Rows that a batch holds at most.

@@ -84,8 +84,8 @@ impl Engine {
         let pool = Pool::start(&name, config.workers).map_err(|error| threads_refused(error.to_string()))?;
         let io = Arc::new(TokioIo::new(&name));
         let bus = Arc::new(Bus::new());
-        let ledger = Arc::new(Ledger::new(config.memory_budget_bytes, config.spill_limit_bytes));
-        let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger)));
+        let ledger = Arc::new(Ledger::new(config.memory_budget_bytes, config.spill_limit_bytes, config.force_spill));
+        let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger), config.spill_compression));
         let limits = Limits { task_failures: config.task_failure_limit, losses: LOSS_LIMIT, workers: config.workers };
         let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), files, config.batch_rows);
         let (send, started) = crossbeam::channel::bounded(1);
@@ -283,6 +283,11 @@ impl Engine {
     /// Which task each worker is at work on now.
     pub fn workers_now(&self) -> Vec<Option<TaskId>> {
         self.desks.look()
+    }
+
+    /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. For tests of what is decided by it.
+    pub fn assume_disk_cost(&self, nanos_a_kilobyte: u64) {
+        self.ledger.assume_disk_cost(nanos_a_kilobyte);
     }
 
     /// Subscribes to events; up to `capacity` of them wait for a slow reader.

@@ -1,9 +1,10 @@
 //! The memory governor: the one account of what rows take in memory, and on disk.
 //!
-//! Workers reserve room for what they have made on a fast path, and are refused when the budget is used up: they spill
-//! what they have made before they hand it to its actor, so that nothing waits for anything, and whoever makes rows
-//! faster than there is room pays for it himself. What is given back goes through the actor. Everybody may read the
-//! account without asking it.
+//! Workers reserve room on a fast path, for what they work on and for what they have made, and are refused when the
+//! budget is used up: then they write rows to disk, so that nothing waits for anything, and whoever makes rows faster
+//! than there is room pays for it himself. What is kept may take three quarters of the budget, so that there is always
+//! room to work in, and of that each of the tasks that ask for it gets an equal share at most. What was kept is given
+//! back through the actor. Everybody may read the account without asking it.
 
 use std::{
     io,
@@ -11,12 +12,18 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use emberflow_core::plan::StageKind;
 
 use crate::mail::post;
+
+/// Nanoseconds that writing or reading a byte takes, before it is known better: a disk of a gigabyte a second.
+const DISK_COST: f64 = 1.0;
+/// What has to be written or read before it is.
+const MEASURED_BYTES: u64 = 1 << 20;
 
 /// What rows take, by estimate, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -28,7 +35,11 @@ pub struct MemoryUse {
     pub persisted: u64,
     /// Map outputs in memory.
     pub map_outputs: u64,
-    /// The most that both together have taken.
+    /// What running tasks work on: hash tables, sort buffers, rows that they gather or are about to keep.
+    pub working: u64,
+    /// Results on their way to the callers of actions.
+    pub results: u64,
+    /// The most that all of these together have taken.
     pub peak: u64,
     /// What is needed of what is on disk of both. The files may be longer: their room comes back as a whole.
     pub spilled: u64,
@@ -42,32 +53,50 @@ pub struct MemoryUse {
 pub(crate) struct Ledger {
     budget: u64,
     spill_limit: u64,
+    /// Whether nothing finds room, whatever the budget.
+    force_spill: bool,
     /// What is reserved of the budget.
     used: AtomicU64,
     persisted: AtomicU64,
     map_outputs: AtomicU64,
+    working: AtomicU64,
+    results: AtomicU64,
+    /// Tasks that have asked for room to work in.
+    tasks: AtomicU64,
     peak: AtomicU64,
     /// Of the files, whatever of them is still needed.
     on_disk: AtomicU64,
     spilled: AtomicU64,
     spilled_in_all: AtomicU64,
     read_back_in_all: AtomicU64,
+    /// Nanoseconds that writing and reading back have taken.
+    writing: AtomicU64,
+    reading: AtomicU64,
+    /// What a test says instead, for a kilobyte.
+    assumed_cost: AtomicU64,
 }
 
 impl Ledger {
-    pub(crate) fn new(budget: u64, spill_limit: Option<u64>) -> Self {
+    pub(crate) fn new(budget: u64, spill_limit: Option<u64>, force_spill: bool) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             budget,
             spill_limit: spill_limit.unwrap_or(u64::MAX),
+            force_spill,
             used: zero(),
             persisted: zero(),
             map_outputs: zero(),
+            working: zero(),
+            results: zero(),
+            tasks: zero(),
             peak: zero(),
             on_disk: zero(),
             spilled: zero(),
             spilled_in_all: zero(),
             read_back_in_all: zero(),
+            writing: zero(),
+            reading: zero(),
+            assumed_cost: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -76,6 +105,8 @@ impl Ledger {
             budget: self.budget,
             persisted: self.persisted.load(Ordering::Acquire),
             map_outputs: self.map_outputs.load(Ordering::Acquire),
+            working: self.working.load(Ordering::Acquire),
+            results: self.results.load(Ordering::Acquire),
             peak: self.peak.load(Ordering::Acquire),
             spilled: self.spilled.load(Ordering::Acquire),
             spilled_in_all: self.spilled_in_all.load(Ordering::Acquire),
@@ -90,13 +121,82 @@ impl Ledger {
         }
     }
 
-    /// Takes room for so many bytes; whether there was any. If it is to be taken anyhow, there is.
-    fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
+    /// What is kept.
+    fn kept(&self) -> u64 {
+        self.persisted.load(Ordering::Acquire) + self.map_outputs.load(Ordering::Acquire)
+    }
+
+    /// Takes so many bytes of the budget; whether there was room. If they are to be taken anyhow, there is.
+    fn take(&self, bytes: u64, anyhow: bool) -> bool {
         let room = |used: u64| used.checked_add(bytes).filter(|sum| anyhow || *sum <= self.budget);
         let Ok(before) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) else { return false };
-        self.of(kind).fetch_add(bytes, Ordering::AcqRel);
         self.peak.fetch_max(before + bytes, Ordering::AcqRel);
         true
+    }
+
+    /// Takes room for what is to be kept; whether there was any. If it is to be taken anyhow, there is.
+    fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
+        let fits = || !self.force_spill && self.kept() + bytes <= self.budget / 4 * 3;
+        let taken = bytes == 0 || ((anyhow || fits()) && self.take(bytes, anyhow));
+        if taken {
+            self.of(kind).fetch_add(bytes, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    /// Takes room to work in, for a task that has so much of it already; whether there was any. If it is to be taken
+    /// anyhow, there is.
+    pub(crate) fn reserve_work(&self, held: u64, bytes: u64, anyhow: bool) -> bool {
+        let fits = || {
+            let share = self.budget.saturating_sub(self.kept()) / self.tasks.load(Ordering::Acquire).max(1);
+            !self.force_spill && held + bytes <= share
+        };
+        let taken = (anyhow || fits()) && self.take(bytes, anyhow);
+        if taken {
+            self.working.fetch_add(bytes, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    pub(crate) fn release_work(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.working.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// A task begins to ask for room to work in, or has ended.
+    pub(crate) fn task_works(&self, begins: bool) {
+        if begins {
+            self.tasks.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.tasks.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Takes room for results; whether all results together are within the limit.
+    pub(crate) fn reserve_result(&self, bytes: u64, limit: u64) -> bool {
+        let room = |results: u64| results.checked_add(bytes).filter(|sum| *sum <= limit);
+        if self.results.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_err() {
+            return false;
+        }
+        self.take(bytes, true)
+    }
+
+    pub(crate) fn release_result(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.results.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Whether what tasks work on is counted at all.
+    pub(crate) fn accounts(&self) -> bool {
+        self.budget < u64::MAX
+    }
+
+    pub(crate) fn budget(&self) -> u64 {
+        self.budget
+    }
+
+    pub(crate) fn forces_spill(&self) -> bool {
+        self.force_spill
     }
 
     fn release(&self, kind: StageKind, bytes: u64) {
@@ -133,14 +233,36 @@ impl Ledger {
         self.on_disk.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// So many bytes were written.
-    pub(crate) fn spill(&self, bytes: u64) {
+    /// What it takes to serialise, write, read and deserialise a byte, in nanoseconds, by what it has taken so far.
+    pub(crate) fn disk_cost(&self) -> f64 {
+        let assumed = self.assumed_cost.load(Ordering::Acquire);
+        if assumed < u64::MAX {
+            return assumed as f64 / 1024.0;
+        }
+        let cost = |nanos: &AtomicU64, bytes: &AtomicU64| match bytes.load(Ordering::Acquire) {
+            // Too few to tell.
+            0..MEASURED_BYTES => DISK_COST,
+            bytes => nanos.load(Ordering::Acquire) as f64 / bytes as f64,
+        };
+        // To serialise takes about as long as to deserialise, which is in the time of reading.
+        let reading = cost(&self.reading, &self.read_back_in_all);
+        cost(&self.writing, &self.spilled_in_all) + 2.0 * reading
+    }
+
+    pub(crate) fn assume_disk_cost(&self, nanos_a_kilobyte: u64) {
+        self.assumed_cost.store(nanos_a_kilobyte, Ordering::Release);
+    }
+
+    /// So many bytes were written in this time.
+    pub(crate) fn spill(&self, bytes: u64, took: Duration) {
+        self.writing.fetch_add(took.as_nanos() as u64, Ordering::AcqRel);
         self.spilled.fetch_add(bytes, Ordering::AcqRel);
         self.spilled_in_all.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// So many bytes were read back.
-    pub(crate) fn read_back(&self, bytes: u64) {
+    /// So many bytes were read back, and made rows again, in this time.
+    pub(crate) fn read_back(&self, bytes: u64, took: Duration) {
+        self.reading.fetch_add(took.as_nanos() as u64, Ordering::AcqRel);
         self.read_back_in_all.fetch_add(bytes, Ordering::AcqRel);
     }
 

@@ -27,6 +27,7 @@ mod progress;
 mod slot;
 mod spill;
 mod task_run;
+mod workspace;
 
 pub mod system;
 

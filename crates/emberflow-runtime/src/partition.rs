@@ -40,7 +40,10 @@ impl Actor for PartitionActor {
 impl Drop for PartitionActor {
     fn drop(&mut self) {
         let (data, room) = (self.slot.empty(), self.room.take());
-        if data.as_ref().is_some_and(|stored| stored.bytes + stored.file_bytes > FREE_ON_WORKER_BYTES) {
+        if data
+            .as_ref()
+            .is_some_and(|stored| stored.footprint.bytes + stored.footprint.file_bytes > FREE_ON_WORKER_BYTES)
+        {
             self.links.pool.submit(Box::new(move || drop((data, room))));
         }
         if !self.dismissed {

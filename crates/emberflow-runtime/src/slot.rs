@@ -9,6 +9,7 @@ use emberflow_core::{
     error::TaskError,
     ids::{PartitionIndex, StoreId, TaskId},
     operator::Fetch,
+    segments::Footprint,
     store::{Stored, StoredData},
 };
 
@@ -46,10 +47,10 @@ impl Slot {
         Ok(stored.data.has_block(reducer).then(|| Arc::clone(&stored.data)))
     }
 
-    /// Rows of what is there, their bytes in memory, and those on disk.
-    pub(crate) fn size(&self) -> Option<(u64, u64, u64)> {
+    /// What is there, and where.
+    pub(crate) fn footprint(&self) -> Option<Footprint> {
         let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.as_ref().map(|stored| (stored.rows, stored.bytes, stored.file_bytes))
+        stored.as_ref().map(|stored| stored.footprint)
     }
 }
 

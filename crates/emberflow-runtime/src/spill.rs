@@ -1,28 +1,32 @@
-//! The files that rows are spilled to. Owns them, and the one `unsafe` line of the runtime, which maps them.
+//! The files that rows are spilled to. Owns them, and the one `unsafe` line of the runtime, which looks into their maps.
 //!
 //! A file has no name: it is made in the spill directory and unlinked before it is returned (on Linux it never has a
 //! name at all), with access for its owner only. So nothing is left behind however the process ends, and nobody else
 //! can change it. Files are few and large, since open files and maps are limited; each is written behind its end with
-//! `pwrite`, read through a map of the part that is wanted, and gone when nothing in it is needed any more.
+//! `pwrite`, read through one map of all of it, and gone when nothing in it is needed any more.
 
 use std::{
     fs::File,
     io,
     ops::Range,
     path::PathBuf,
+    slice,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use emberflow_core::spill::{SpillSpace, SpilledBytes};
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{MmapOptions, MmapRaw};
 
 use crate::governor::Ledger;
 
 /// A file that has so many bytes is followed by the next one, or before, if the limit is low.
 const FILE_BYTES: u64 = 256 << 20;
+/// What is mapped of a file beyond its length at which the next one follows: the last write may go so far.
+const MAPPED_BEYOND: u64 = 16 << 20;
 /// Files that a low limit has room for.
 const FILES: u64 = 16;
 
@@ -31,14 +35,20 @@ pub(crate) struct SpillFiles {
     dir: PathBuf,
     ledger: Arc<Ledger>,
     file_bytes: u64,
+    pub(crate) compress: bool,
     /// The file that is being written, and how many of its bytes are taken.
     open: Mutex<Option<(Arc<SpillFile>, u64)>>,
 }
 
 impl SpillFiles {
-    pub(crate) fn new(dir: PathBuf, ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(dir: PathBuf, ledger: Arc<Ledger>, compress: bool) -> Self {
         let file_bytes = (ledger.spill_limit() / FILES).clamp(1, FILE_BYTES);
-        Self { dir, ledger, file_bytes, open: Mutex::new(None) }
+        Self { dir, ledger, file_bytes, compress, open: Mutex::new(None) }
+    }
+
+    fn new_file(&self) -> io::Result<SpillFile> {
+        let map_bytes = self.file_bytes + MAPPED_BEYOND;
+        Ok(SpillFile::new(tempfile::tempfile_in(&self.dir)?, map_bytes, Arc::clone(&self.ledger)))
     }
 
     /// Takes the next so many bytes of a file.
@@ -52,7 +62,7 @@ impl SpillFiles {
         }
         let mut next = match open.take() {
             Some((file, taken)) if taken < self.file_bytes => (file, taken),
-            _ => (Arc::new(SpillFile::new(tempfile::tempfile_in(&self.dir)?, Arc::clone(&self.ledger))), 0),
+            _ => (Arc::new(self.new_file()?), 0),
         };
         let at = next.1;
         let grown = next.0.grow(at + bytes);
@@ -67,11 +77,11 @@ impl SpillFiles {
 
 impl SpillSpace for SpillFiles {
     fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
-        let len = bytes.len() as u64;
+        let (len, began) = (bytes.len() as u64, Instant::now());
         let written = self.take(len).and_then(|(file, at)| write_all_at(&file.file, bytes, at).map(|()| (file, at)));
         let (file, at) =
             written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))?;
-        self.ledger.spill(len);
+        self.ledger.spill(len, began.elapsed());
         Ok(Arc::new(Extent { file, at, len }))
     }
 }
@@ -80,12 +90,37 @@ impl SpillSpace for SpillFiles {
 struct SpillFile {
     file: File,
     bytes: AtomicU64,
+    /// All of it and of what is still to be written, mapped when something is read first: to map each part by itself cost
+    /// more than to read it. `None` if the system refuses.
+    map: OnceLock<Option<MmapRaw>>,
+    map_bytes: u64,
     ledger: Arc<Ledger>,
 }
 
 impl SpillFile {
-    fn new(file: File, ledger: Arc<Ledger>) -> Self {
-        Self { file, bytes: AtomicU64::new(0), ledger }
+    fn new(file: File, map_bytes: u64, ledger: Arc<Ledger>) -> Self {
+        Self { file, bytes: AtomicU64::new(0), map: OnceLock::new(), map_bytes, ledger }
+    }
+
+    /// Shows bytes that were written.
+    fn show(&self, at: u64, len: usize, to: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let map = || MmapOptions::new().len(usize::try_from(self.map_bytes).ok()?).map_raw_read_only(&self.file).ok();
+        let Some(map) = self.map.get_or_init(map).as_ref().filter(|_| at + len as u64 <= self.map_bytes) else {
+            let mut bytes = vec![0; len];
+            read_exact_at(&self.file, &mut bytes, at)?;
+            to(&bytes);
+            return Ok(());
+        };
+        // SAFETY: the part lies within the map. A map is undefined behaviour if its file is changed or cut by anybody
+        // while it is looked at. This file has no name and is open nowhere but here; it is never cut; and these bytes
+        // were written before there was an extent that could be shown, and are not written again before it has gone.
+        // Other parts may be written meanwhile, and no reference to them exists: only this part's bytes are borrowed,
+        // and only for this call. A disk that fails under the map raises a signal, which no program can turn into an
+        // error.
+        #[allow(unsafe_code, reason = "to look at a mapped file is unsafe by nature; see above")]
+        let bytes = unsafe { slice::from_raw_parts(map.as_ptr().add(at as usize), len) };
+        to(bytes);
+        Ok(())
     }
 
     /// Has the account know that the file is about to end at `to`. Called under a lock.
@@ -108,6 +143,25 @@ impl Drop for SpillFile {
 #[cfg(unix)]
 fn write_all_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                bytes = &mut bytes[read..];
+                at += read as u64;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(windows)]
@@ -140,8 +194,9 @@ impl SpilledBytes for Extent {
         if part.end as u64 > self.len {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        to(&map(&self.file.file, self.at + part.start as u64, part.len())?);
-        self.file.ledger.read_back(part.len() as u64);
+        let began = Instant::now();
+        self.file.show(self.at + part.start as u64, part.len(), to)?;
+        self.file.ledger.read_back(part.len() as u64, began.elapsed());
         Ok(())
     }
 }
@@ -149,18 +204,6 @@ impl SpilledBytes for Extent {
 impl Drop for Extent {
     fn drop(&mut self) {
         self.file.ledger.unspill(self.len);
-    }
-}
-
-fn map(file: &File, at: u64, len: usize) -> io::Result<Mmap> {
-    let mut options = MmapOptions::new();
-    options.offset(at).len(len);
-    // SAFETY: a map is undefined behaviour if its file is changed or cut by anybody meanwhile. This file has no name
-    // and is open nowhere but here; it is never cut; and these bytes were written before there was an extent that could
-    // be shown, and are not written again before it has gone. A disk that fails under the map raises a signal, which no program can turn into an error.
-    #[allow(unsafe_code, reason = "mapping a file is unsafe by nature; see above")]
-    unsafe {
-        options.map(file)
     }
 }
 
@@ -172,8 +215,8 @@ mod tests {
 
     fn files(limit: Option<u64>) -> (tempfile::TempDir, SpillFiles, Arc<Ledger>) {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(Ledger::new(1 << 20, limit));
-        let files = SpillFiles::new(dir.path().to_owned(), Arc::clone(&ledger));
+        let ledger = Arc::new(Ledger::new(1 << 20, limit, false));
+        let files = SpillFiles::new(dir.path().to_owned(), Arc::clone(&ledger), false);
         (dir, files, ledger)
     }
 
@@ -186,11 +229,10 @@ mod tests {
         for list in &lists {
             writer.add(list).unwrap();
         }
-        let (frames, bytes) = writer.finish().unwrap();
-        assert_eq!(
-            (ledger.read().spilled, bytes),
-            (bytes, lists.iter().flatten().map(|row| row.len() as u64 + 8).sum())
-        );
+        let frames = writer.finish().unwrap();
+        let bytes: u64 = lists.iter().flatten().map(|row| row.len() as u64 + 8).sum();
+        assert_eq!(ledger.read().spilled, bytes);
+        assert_eq!(frames.iter().flatten().map(emberflow_core::spill::Frame::packed_bytes).sum::<u64>(), bytes);
         let read = |frames: &[emberflow_core::spill::Frame<String>]| {
             frames.iter().flat_map(|frame| frame.read().unwrap()).collect::<Vec<_>>()
         };
@@ -205,7 +247,7 @@ mod tests {
         let (_dir, files, _) = files(None);
         let mut writer = FrameWriter::new(&files);
         writer.add(&vec!["ember".to_owned(); 100]).unwrap();
-        let (frames, _) = writer.finish().unwrap();
+        let frames = writer.finish().unwrap();
         let file = Arc::clone(&files.open.lock().unwrap().as_ref().unwrap().0);
         write_all_at(&file.file, b"X", 50).unwrap();
         let error = frames[0][0].read().unwrap_err();

@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -15,10 +14,12 @@ use actix::Addr;
 use emberflow_core::{
     error::{TaskError, Unwound},
     ids::{JobId, PartitionIndex, StageId, TaskId},
+    memory::Workspace,
     operator::ActionOutput,
     plan::{StagePlan, TaskOutput},
-    spill::{SpillError, SpillSpace, SpilledBytes},
-    store::{Keep, Spilled, Stored},
+    segments::Footprint,
+    spill::SpillError,
+    store::{Keep, Stored},
     task::{Identity, Io, TaskContext},
     update::Updates,
 };
@@ -33,7 +34,7 @@ use crate::{
     partition::{Fill, PartitionActor},
     pool::worker,
     slot::TaskSlots,
-    spill::SpillFiles,
+    workspace::TaskMemory,
 };
 
 /// A panic's message is kept up to this length.
@@ -62,12 +63,17 @@ impl TaskRun {
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
         let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
-        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, Arc::clone(&self.io));
+        let (ledger, files) = (Arc::clone(&self.links.ledger), Arc::clone(&self.links.files));
+        let memory = Arc::new(TaskMemory::new(ledger, files, Arc::clone(&cancelled)));
+        let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
+        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, (Arc::clone(&self.io), workspace));
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
             true => Err(TaskError::Cancelled),
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
             false => catch_unwind(AssertUnwindSafe(|| {
-                cx.enter(|| self.plan.run(self.partition, &self.slots, &cx).and_then(|output| self.keep(output)))
+                cx.enter(|| {
+                    self.plan.run(self.partition, &self.slots, &cx).and_then(|output| self.keep(output, &memory))
+                })
             }))
             .unwrap_or_else(|payload| Err(panicked(payload))),
         };
@@ -88,7 +94,15 @@ impl TaskRun {
                 TaskError::SpillUnreadable { cause } => {
                     tracing::warn!(stage = %self.stage, partition = self.partition, %cause, "spilled rows are lost");
                     self.slots.check();
-                    TaskEnd::InputsLost { lost: self.slots.lost() }
+                    match self.slots.lost() {
+                        // What the task itself had written to disk.
+                        lost if lost.is_empty() => TaskEnd::Failed {
+                            error: TaskError::SpillUnreadable { cause },
+                            rdd,
+                            operator: operator.to_string(),
+                        },
+                        lost => TaskEnd::InputsLost { lost },
+                    }
                 }
                 TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost() },
                 error => TaskEnd::Failed { error, rdd, operator: operator.to_string() },
@@ -96,18 +110,19 @@ impl TaskRun {
             report(end, Made::default())
         };
         let report = match (outcome, &self.owner) {
-            (Ok(Output::Stored { stored, room, spilled }), Some(owner)) => {
-                let spilled = spilled.map(|bytes| (bytes, stored.file_bytes));
-                let made = Made { value: None, updates, spilled };
-                let done = report(TaskEnd::Done { rows: stored.rows, bytes: stored.bytes }, made);
+            (Ok(Output::Stored { stored, room, passing }), Some(owner)) => {
+                let Footprint { rows, bytes, file_bytes, spilled } = stored.footprint;
+                let spilled = (spilled > 0).then_some((spilled, file_bytes));
+                let made = Made { updates, spilled, ..Made::default() };
+                let done = report(TaskEnd::Done { rows, bytes, passing }, made);
                 match post(owner, Fill { stored, room, report: done }) {
                     Ok(()) => return,
                     Err(_) => failed(TaskError::OutputLost),
                 }
             }
             (Ok(Output::Result(output)), _) => {
-                let made = Made { value: Some(output.value), updates, spilled: None };
-                report(TaskEnd::Done { rows: output.rows, bytes: 0 }, made)
+                let made = Made { value: Some(output.value), updates, ..Made::default() };
+                report(TaskEnd::Done { rows: output.rows, bytes: 0, passing: false }, made)
             }
             (Ok(Output::Stored { .. }), None) => {
                 failed(TaskError::PlanMismatch { wanted: "a result", found: "rows for a store" })
@@ -119,7 +134,7 @@ impl TaskRun {
     }
 
     /// Takes room for the rows that are to be stored, or spills them if there is none.
-    fn keep(&self, output: TaskOutput) -> Result<Output, TaskError> {
+    fn keep(&self, output: TaskOutput, memory: &Arc<TaskMemory>) -> Result<Output, TaskError> {
         let mut stored = match output {
             TaskOutput::Result(output) => return Ok(Output::Result(output)),
             TaskOutput::Stored(stored) => stored,
@@ -127,43 +142,26 @@ impl TaskRun {
         let room = |bytes, anyhow| {
             Reservation::take((&self.links.governor, &self.links.ledger), self.plan.kind, bytes, anyhow)
         };
-        let wanted = stored.bytes;
         if stored.keep != Keep::OnDisk
-            && let Some(room) = room(wanted, stored.keep == Keep::InMemory)
+            && let Some(room) = room(stored.footprint.bytes, stored.keep == Keep::InMemory)
         {
-            return Ok(Output::Stored { stored, room, spilled: None });
+            return Ok(Output::Stored { stored, room, passing: false });
         }
-        let space = WhileWanted { files: &self.links.files, cancelled: &self.cancelled };
-        let spilled = match stored.data.spill(&space) {
-            Ok(Some(Spilled { data, file_bytes })) => {
-                (stored.data, stored.bytes, stored.file_bytes) = (data, 0, file_bytes);
-                Some(wanted)
-            }
-            Ok(None) => None,
-            Err(SpillError::Io(_)) if self.cancelled.load(Ordering::Relaxed) => return Err(TaskError::Cancelled),
-            Err(error @ SpillError::Io(_)) => return Err(TaskError::io(error)),
+        let all = stored.footprint.bytes + stored.footprint.spilled;
+        if stored.keep == Keep::Auto && memory.is_quicker_than_disk(all) {
+            let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
+            return Ok(Output::Stored { stored, room, passing: true });
+        }
+        match stored.data.spill(&**memory) {
+            Ok(Some((data, footprint))) => (stored.data, stored.footprint) = (data, footprint),
+            Ok(None) => {}
+            Err(error @ SpillError::Io(_)) => return Err(memory.failed(error)),
             Err(error @ SpillError::Rows { .. }) => {
                 tracing::warn!(rdd = %self.plan.rdd, operator = %self.plan.info, %error, "rows stay in memory");
-                None
             }
-        };
-        let room = room(stored.bytes, true).ok_or(TaskError::OutputLost)?;
-        Ok(Output::Stored { stored, room, spilled })
-    }
-}
-
-/// The spill files, until the task is cancelled.
-struct WhileWanted<'a> {
-    files: &'a SpillFiles,
-    cancelled: &'a AtomicBool,
-}
-
-impl SpillSpace for WhileWanted<'_> {
-    fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::Interrupted.into());
         }
-        self.files.write(bytes)
+        let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
+        Ok(Output::Stored { stored, room, passing: false })
     }
 }
 
@@ -180,8 +178,8 @@ enum Output {
     Stored {
         stored: Stored,
         room: Reservation,
-        /// What they took in memory before they were spilled.
-        spilled: Option<u64>,
+        /// Whether it is there only for those who wait for it.
+        passing: bool,
     },
 }
 

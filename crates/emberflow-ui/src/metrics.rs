@@ -53,6 +53,11 @@ impl Collector for Metrics {
             ("task_rows", "Rows that tasks wrote, or read for a result", totals.rows),
             ("partitions_stored", "Partitions that were stored", totals.partitions_stored),
             ("partitions_spilled", "Partitions that were written to disk", totals.partitions_spilled),
+            (
+                "partitions_dropped",
+                "Partitions that were dropped rather than written to disk",
+                totals.partitions_dropped,
+            ),
             ("partitions_lost", "Stored partitions that were lost", totals.partitions_lost),
             ("partitions_rebuilt", "Lost partitions that were there again", totals.partitions_rebuilt),
             ("spilled_bytes", "Bytes that were written to disk", memory.spilled_in_all),
@@ -73,6 +78,8 @@ impl Collector for Metrics {
             ("memory_budget_bytes", "Bytes that rows may take in memory", memory.budget),
             ("memory_persisted_bytes", "Bytes of persisted rows in memory", memory.persisted),
             ("memory_map_output_bytes", "Bytes of map outputs in memory", memory.map_outputs),
+            ("memory_working_bytes", "Bytes that running tasks work on", memory.working),
+            ("memory_result_bytes", "Bytes of results on their way to callers", memory.results),
             ("memory_peak_bytes", "The most bytes that rows have taken in memory", memory.peak),
             ("disk_spilled_bytes", "Bytes on disk that are needed", memory.spilled),
         ];

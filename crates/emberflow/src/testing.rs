@@ -1,4 +1,5 @@
-//! Faults for tests: losing what the engine keeps, as a crash would, and waiting until it is lost.
+//! Faults for tests: losing what the engine keeps, as a crash would, and waiting until it is lost; and a disk as slow as a
+//! test wants it.
 //!
 //! For those who want to see their program survive, and for emberflow's own recovery tests.
 //!
@@ -24,7 +25,7 @@ use emberflow_core::{
     lineage::Dependency,
 };
 
-use crate::rdd::Rdd;
+use crate::{Context, rdd::Rdd};
 
 /// How long to wait for an event before asking whether the actor is still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -51,6 +52,12 @@ pub fn kill_map_output<T: Data>(rdd: &Rdd<T>, map: PartitionIndex) -> Result<boo
         Some(store) => kill(rdd, store, map),
         None => Ok(false),
     }
+}
+
+/// Has the context believe that its disk takes so many nanoseconds to write and read a kilobyte of rows, whatever it
+/// takes: for tests of [`StorageLevel::Auto`](crate::StorageLevel::Auto), which decides by it.
+pub fn assume_disk_cost(ctx: &Context, nanos_a_kilobyte: u64) {
+    ctx.shared().engine.assume_disk_cost(nanos_a_kilobyte);
 }
 
 /// Where the rows of a cached RDD are kept, to be compared with what events say.

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
@@ -18,6 +19,7 @@ use emberflow_core::{
     event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
     plan::{Sink, StageOutline, StagePlan},
+    segments::Footprint,
     task::Io,
     update::Updates,
 };
@@ -77,6 +79,17 @@ struct StoreShell {
     /// The same, for the tasks that read all of them; made when asked for, and again after a change.
     shared: Option<StoreSlots>,
     counts: Counts,
+    computed: u64,
+    compute_time: Duration,
+    dropped: u64,
+}
+
+impl StoreShell {
+    fn new(plan: Arc<StagePlan>) -> Self {
+        let slots = vec![None; plan.partitions];
+        let counts = Counts::default();
+        Self { slots, plan, shared: None, counts, computed: 0, compute_time: Duration::ZERO, dropped: 0 }
+    }
 }
 
 /// What the tasks of a store have added to accumulators: of each partition once, however often it is computed.
@@ -104,6 +117,8 @@ pub(crate) struct Made {
     pub(crate) value: Option<Box<dyn Any + Send>>,
     /// What it added to accumulators.
     pub(crate) updates: Updates,
+    /// How long it took.
+    pub(crate) took: Duration,
     /// What its rows took in memory before they were spilled, and what they take on disk.
     pub(crate) spilled: Option<(u64, u64)>,
 }
@@ -128,6 +143,11 @@ impl Coordinator {
             match command {
                 Command::Emit(event) => {
                     self.with.bus.publish(&event);
+                    if let Event::PartitionDropped { store, .. } = event
+                        && let Some(shell) = self.stores.get_mut(&store)
+                    {
+                        shell.dropped += 1;
+                    }
                     if let Event::JobStarted { job, .. } = event
                         && let Some(JobShell { labels, outline, .. }) = self.jobs.get_mut(&job)
                     {
@@ -159,6 +179,10 @@ impl Coordinator {
                     }
                 }
                 Command::Count { key: (store, partition) } => {
+                    if let Some(shell) = self.stores.get_mut(&store) {
+                        shell.computed += 1;
+                        shell.compute_time += made.took;
+                    }
                     if let Some(StoreShell { counts, .. }) = self.stores.get_mut(&store)
                         && !made.updates.is_empty()
                         && !counts.given.contains(&partition)
@@ -336,10 +360,7 @@ impl Handler<Submit> for Coordinator {
             match self.stores.entry(plan.store) {
                 // The newest plan counts: what it reads may have been persisted, or released, since the last one.
                 Entry::Occupied(mut known) => known.get_mut().plan = plan,
-                Entry::Vacant(free) => {
-                    let slots = vec![None; plan.partitions];
-                    free.insert(StoreShell { slots, plan, shared: None, counts: Counts::default() });
-                }
+                Entry::Vacant(free) => _ = free.insert(StoreShell::new(plan)),
             }
         }
         self.jobs.insert(job, JobShell { outcome, results: JobOutput::default(), stores, labels, outline });
@@ -363,7 +384,8 @@ impl Handler<TaskReport> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, report: TaskReport, _: &mut Self::Context) {
-        let TaskReport { task, end, made, ran } = report;
+        let TaskReport { task, end, mut made, ran } = report;
+        made.took = ran.duration;
         self.running.remove(&task);
         if let (Some((bytes, file_bytes)), Some(((store, partition), _))) = (made.spilled, self.actors.get(&task)) {
             let (store, partition) = (*store, *partition);
@@ -520,6 +542,12 @@ pub struct StoreState {
     pub partitions: usize,
     /// Bytes they take in memory, by estimate.
     pub bytes: u64,
+    /// How often a partition was computed.
+    pub computed: u64,
+    /// What that took.
+    pub compute_time: Duration,
+    /// How often one was dropped for want of room.
+    pub dropped: u64,
 }
 
 /// From anybody: what is there of a store? `None` if no job has needed it yet, or it was released.
@@ -538,12 +566,13 @@ impl Handler<DescribeStore> for Coordinator {
         let state = self.stores.get(&store).map(|shell| {
             let stored = shell.slots.iter().enumerate().filter_map(|(partition, slot)| {
                 let slot = slot.as_ref()?;
-                let (rows, bytes, spilled_bytes) = slot.size()?;
-                Some(CachedPartition { partition, task: slot.generation, rows, bytes, spilled_bytes })
+                let Footprint { rows, bytes, file_bytes, .. } = slot.footprint()?;
+                Some(CachedPartition { partition, task: slot.generation, rows, bytes, spilled_bytes: file_bytes })
             });
             let stored: Vec<CachedPartition> = stored.collect();
             let bytes = stored.iter().map(|partition| partition.bytes).sum();
-            StoreState { stored, partitions: shell.slots.len(), bytes }
+            let StoreShell { computed, compute_time, dropped, .. } = *shell;
+            StoreState { stored, partitions: shell.slots.len(), bytes, computed, compute_time, dropped }
         });
         MessageResult(state)
     }

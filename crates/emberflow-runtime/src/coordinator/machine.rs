@@ -101,8 +101,9 @@ pub(crate) struct Ran {
 /// How a task ended.
 #[derive(Clone, Debug)]
 pub(crate) enum TaskEnd {
-    /// Its rows are stored, or its result is at hand.
-    Done { rows: u64, bytes: u64 },
+    /// Its rows are stored, or its result is at hand. Rows that are `passing` are there for those tasks only that wait
+    /// for them by now or come to want them meanwhile.
+    Done { rows: u64, bytes: u64, passing: bool },
     /// It failed while the operator of `rdd` ran.
     Failed { error: TaskError, rdd: RddId, operator: String },
     /// Partitions that it reads were not there: which, and the generation that was expected.
@@ -208,6 +209,8 @@ pub(crate) struct Machine {
     stores: BTreeMap<StoreId, Store>,
     jobs: BTreeMap<JobId, Job>,
     waiters: HashMap<Key, Vec<Key>>,
+    /// Stored partitions that are dropped when these have read them.
+    passing: BTreeMap<Key, BTreeSet<Key>>,
     ready: BTreeMap<JobId, VecDeque<Key>>,
     running: HashMap<TaskId, Running>,
     causes: HashMap<Key, Vec<FailedAttempt>>,
@@ -228,6 +231,7 @@ impl Machine {
             stores: BTreeMap::new(),
             jobs: BTreeMap::new(),
             waiters: HashMap::new(),
+            passing: BTreeMap::new(),
             ready: BTreeMap::new(),
             running: HashMap::new(),
             causes: HashMap::new(),
@@ -351,6 +355,8 @@ impl Machine {
                     missing += 1;
                     self.waiters.entry(input).or_default().push(key);
                     open.push(input);
+                } else if let Some(readers) = self.passing.get_mut(&input) {
+                    readers.insert(key);
                 }
             }
             self.pending(job, key.0);
@@ -464,6 +470,7 @@ impl Machine {
                 self.announce();
                 continue;
             }
+            self.will_read(key);
             let task = TaskId::new(self.next_task);
             self.next_task += 1;
             let Some(store) = self.stores.get_mut(&key.0) else { continue };
@@ -508,9 +515,9 @@ impl Machine {
         };
         self.mean_task = (self.mean_task * 7 + duration) / 8;
         match end {
-            TaskEnd::Done { rows, bytes } => {
+            TaskEnd::Done { rows, bytes, passing } => {
                 self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration, worker });
-                self.done(key, task, rows, bytes);
+                self.done(key, task, (rows, bytes), passing);
             }
             TaskEnd::InputsLost { lost } => {
                 self.out.push(Command::Discard { task });
@@ -591,8 +598,9 @@ impl Machine {
         );
     }
 
-    fn done(&mut self, key: Key, task: TaskId, rows: u64, bytes: u64) {
+    fn done(&mut self, key: Key, task: TaskId, (rows, bytes): (u64, u64), passing: bool) {
         self.causes.remove(&key);
+        self.has_read(key);
         let Some(store) = self.stores.get_mut(&key.0) else { return };
         let (kind, rdd) = (store.spec.kind, store.spec.rdd);
         store.nodes[key.1] = Node { state: State::Done { generation: task }, attempts: 0, losses: 0 };
@@ -620,7 +628,61 @@ impl Machine {
             self.emit(Event::PartitionStored { store: key.0, rdd, partition: key.1, task, rows, bytes });
         }
         self.settled(key.0);
-        self.wake(woken);
+        if passing && kind == StageKind::Persist {
+            self.passing.insert(key, woken.iter().copied().collect());
+            self.wake(woken);
+            self.drop_passed(&[key]);
+        } else {
+            self.wake(woken);
+        }
+    }
+
+    /// A task is about to read what was perhaps not there, or not passing, when it was demanded.
+    fn will_read(&mut self, reader: Key) {
+        if self.passing.is_empty() {
+            return;
+        }
+        let Some(store) = self.stores.get(&reader.0) else { return };
+        for input in store.spec.inputs.inputs_of(reader.1).persisted {
+            if let Some(readers) = self.passing.get_mut(&input) {
+                readers.insert(reader);
+            }
+        }
+    }
+
+    /// A task is done with what it reads: by another plan than the newest, perhaps. Few partitions pass at a time.
+    fn has_read(&mut self, reader: Key) {
+        self.forget_readers(|other| *other != reader);
+    }
+
+    /// Drops those of these partitions that are passing and have no reader left.
+    fn drop_passed(&mut self, keys: &[Key]) {
+        for key in keys {
+            if self.passing.get(key).is_none_or(|readers| !readers.is_empty()) {
+                continue;
+            }
+            self.passing.remove(key);
+            let Some(store) = self.stores.get_mut(&key.0) else { continue };
+            let State::Done { generation } = store.nodes[key.1].state else { continue };
+            // From now on, what is ready may have to wait again.
+            self.lossy = true;
+            store.nodes[key.1].state = State::Idle;
+            store.done -= 1;
+            store.all_wanted = false;
+            let rdd = store.spec.rdd;
+            self.out.push(Command::Discard { task: generation });
+            self.emit(Event::PartitionDropped { store: key.0, rdd, partition: key.1, task: generation });
+        }
+    }
+
+    /// Whoever does not want anything any more reads nothing, either.
+    fn forget_readers(&mut self, wanted: impl Fn(&Key) -> bool) {
+        if self.passing.is_empty() {
+            return;
+        }
+        self.passing.values_mut().for_each(|readers| readers.retain(&wanted));
+        let passed: Vec<Key> = self.passing.keys().copied().collect();
+        self.drop_passed(&passed);
     }
 
     /// One thing that each of these waited for is there. What can run now runs first, while its input is warm.
@@ -659,6 +721,7 @@ impl Machine {
             return;
         }
         self.lossy = true;
+        self.passing.remove(&key);
         let Some(store) = self.stores.get_mut(&key.0) else { return };
         store.nodes[key.1].state = State::Idle;
         store.done -= 1;
@@ -742,6 +805,7 @@ impl Machine {
                 self.emit(Event::StageFinished { stage: run.stage });
             }
             self.causes.retain(|key, _| key.0 != job.result);
+            self.forget_readers(|reader| reader.0 != job.result);
             self.out.push(Command::DropStore { store: job.result });
             self.emit(Event::JobFinished { job: *id, error: outcome.as_ref().err().map(ToString::to_string) });
             self.out.push(Command::FinishJob { job: *id, outcome });
@@ -801,6 +865,7 @@ impl Machine {
                 over.push(*id);
             }
         }
+        self.forget_readers(|reader| needed.contains_key(reader));
         for id in jobs {
             let Some(job) = self.jobs.get(&id) else { continue };
             let result = job.result;
@@ -829,6 +894,7 @@ impl Machine {
         let event = Event::StoreDropped { store: id, rdd: store.spec.rdd, partitions: store.done };
         self.stores.remove(&id);
         self.causes.retain(|key, _| key.0 != id);
+        self.passing.retain(|key, _| key.0 != id);
         self.out.push(Command::DropStore { store: id });
         self.emit(event);
     }

@@ -196,7 +196,10 @@ impl Translator {
                     write_line(out, &block(*rdd, *partition, *bytes, file_bytes))?;
                 }
             }
-            Event::PartitionLost { store, rdd, partition, .. } if self.persisted.contains_key(store) => {
+            Event::PartitionLost { store, rdd, partition, .. }
+            | Event::PartitionDropped { store, rdd, partition, .. }
+                if self.persisted.contains_key(store) =>
+            {
                 write_line(out, &block(*rdd, *partition, 0, 0))?;
             }
             Event::StoreDropped { store, .. } => {

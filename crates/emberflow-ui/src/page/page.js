@@ -400,7 +400,7 @@ function storageView() {
 }
 
 // The kinds of memory are those that the account has, whatever they are.
-const KINDS = ["persisted", "map_outputs"];
+const KINDS = ["persisted", "map_outputs", "working", "results"];
 const place = (name) => (KINDS.includes(name) ? KINDS.indexOf(name) : KINDS.length);
 const kindsOf = (memory) => Object.keys(memory).filter((name) => !["budget", "peak", "spilled"].includes(name) && !name.endsWith("_in_all")).sort((a, b) => place(a) - place(b));
 const kindName = (name) => name.replaceAll("_", " ");

@@ -44,6 +44,8 @@ pub struct ContextBuilder {
     memory_budget: Option<u64>,
     spill_dir: Option<PathBuf>,
     spill_limit: Option<u64>,
+    spill_compression: Option<bool>,
+    force_spill: Option<bool>,
     checkpoint_dir: Option<PathBuf>,
     task_failure_limit: Option<usize>,
     default_partitions: Option<usize>,
@@ -84,11 +86,17 @@ impl ContextBuilder {
     /// Bytes that rows may take in memory. `EMBERFLOW_MEMORY_BUDGET`, such as `2GiB`; by default 60 % of what the
     /// container or the machine has.
     ///
-    /// Counted in [`Context::memory`] are the rows that stay when a task has made them: persisted partitions and map
-    /// outputs. One that finds no room is spilled to the [`spill_dir`](Self::spill_dir), and comes back as serde gives
-    /// it (see [`ExchangeData`](crate::ExchangeData)). Not counted, and not limited,
-    /// is what a task works on: its batches, hash tables and sort buffers, and the results of actions such as
-    /// [`collect`](crate::Rdd::collect).
+    /// Counted in [`Context::memory`] are persisted partitions and map outputs, what tasks work on (hash tables, sort
+    /// buffers, rows that they gather), and the results of [`collect`](crate::Rdd::collect). What finds no room goes to
+    /// the [`spill_dir`](Self::spill_dir), and comes back as serde gives it (see
+    /// [`ExchangeData`](crate::ExchangeData)). What is kept may take three quarters, and what a task works on an equal
+    /// share of the rest of the budget. Not counted are the batches that move through a task (64 KiB for each of its
+    /// operators, and what their rows own) and 1 MiB a worker for what is being written; the least that makes sense is
+    /// some MiB.
+    ///
+    /// Results do not depend on it. What has to be in memory as a whole and does not fit, a result or the values of one
+    /// key that are to be grouped, is an error; 16 MiB are always allowed. With `u64::MAX`, nothing is counted but what
+    /// is kept.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -128,6 +136,38 @@ impl ContextBuilder {
     /// ```
     pub fn spill_limit(mut self, bytes: u64) -> Self {
         self.spill_limit = Some(bytes);
+        self
+    }
+
+    /// Whether what is spilled is compressed with LZ4: for slow disks, and rows that repeat themselves.
+    /// `EMBERFLOW_SPILL_COMPRESSION`, which is `on` or `off`; off by default, since compressing takes longer than
+    /// writing to a fast disk.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().force_spill(true).spill_compression(true).build()?;
+    /// assert_eq!(ctx.range(0..10_000_u64).map(|_| 7_u64).cache().count()?, 10_000);
+    /// assert!(ctx.memory().spilled < 8 * 10_000 / 10);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn spill_compression(mut self, compress: bool) -> Self {
+        self.spill_compression = Some(compress);
+        self
+    }
+
+    /// Whether nothing finds room in memory, whatever the budget: every operator goes to disk. For tests of that, and of
+    /// rows that must come back from there. `EMBERFLOW_FORCE_SPILL`, which is `on` or `off`; off by default.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().force_spill(true).build()?;
+    /// let kept = ctx.range(0..1000_u64).cache();
+    /// assert_eq!(kept.count()?, 1000);
+    /// assert_eq!((ctx.memory().persisted, ctx.memory().spilled), (0, 8000));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn force_spill(mut self, force: bool) -> Self {
+        self.force_spill = Some(force);
         self
     }
 
@@ -307,6 +347,8 @@ impl ContextBuilder {
                 .map_err(|_| invalid("EMBERFLOW_HASH_SEED", &text, "give a number from 0 to 2^64 - 1".to_owned()))?,
             (None, None) => 0,
         };
+        let spill_compression = switch("EMBERFLOW_SPILL_COMPRESSION", self.spill_compression, env)?;
+        let force_spill = switch("EMBERFLOW_FORCE_SPILL", self.force_spill, env)?;
         let progress = match (self.progress, env("EMBERFLOW_PROGRESS").as_deref()) {
             (Some(progress), _) => progress,
             (None, None | Some("auto")) => Progress::Auto,
@@ -322,6 +364,8 @@ impl ContextBuilder {
             memory_budget_bytes,
             spill_dir,
             spill_limit_bytes,
+            spill_compression,
+            force_spill,
             task_failure_limit: limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT),
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
@@ -380,6 +424,16 @@ pub(super) fn check_checkpoint_dir(dir: &Path) -> Result<()> {
 
 fn invalid(setting: &'static str, value: &str, reason: String) -> Error {
     Error::InvalidSetting { setting, value: value.to_owned(), reason }
+}
+
+/// Something that is on or off, and off unless told otherwise.
+fn switch(name: &'static str, given: Option<bool>, env: &dyn Fn(&str) -> Option<String>) -> Result<bool> {
+    match (given, env(name).as_deref()) {
+        (Some(on), _) => Ok(on),
+        (None, None | Some("off")) => Ok(false),
+        (None, Some("on")) => Ok(true),
+        (None, Some(text)) => Err(invalid(name, text, "give on or off".to_owned())),
+    }
 }
 
 /// A number of bytes: what the builder was given, or else the environment.
@@ -443,6 +497,7 @@ mod tests {
         );
         assert!(error(&[("EMBERFLOW_MEMORY_BUDGET", "lots")]).contains("such as 512MiB"));
         assert!(error(&[("EMBERFLOW_PROGRESS", "yes")]).contains("auto, on or off"));
+        assert!(error(&[("EMBERFLOW_FORCE_SPILL", "1")]).contains("give on or off"));
         // Either it is no port, or the feature that it needs is missing.
         assert!(error(&[("EMBERFLOW_UI", "everywhere")]).contains("EMBERFLOW_UI = \"everywhere\": "));
         assert!(error(&[("EMBERFLOW_SPILL_DIR", "/no/such/dir")]).contains("not a directory"));

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use emberflow_core::{
@@ -32,7 +33,7 @@ impl CachedNodes {
     }
 }
 
-/// A cached RDD, as [`Context::cached_rdds`] tells it.
+/// A cached RDD, as [`Context::storage`] tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CachedRdd {
@@ -52,6 +53,12 @@ pub struct CachedRdd {
     pub bytes: u64,
     /// Bytes that they take on disk: of those that found no room.
     pub spilled_bytes: u64,
+    /// How often a partition was computed since the RDD was persisted.
+    pub computed: u64,
+    /// What that took, the times of all tasks together.
+    pub compute_time: Duration,
+    /// How often a partition was dropped since there was no room for it, by [`StorageLevel::Auto`](crate::StorageLevel).
+    pub dropped: u64,
 }
 
 impl Context {
@@ -151,20 +158,25 @@ impl Context {
     /// let ctx = Context::builder().memory_budget(1 << 20).build()?;
     /// let rows = ctx.range_into(0..100_u64, 4).set_name("numbers").cache();
     /// rows.take(30)?;
-    /// let cached = ctx.cached_rdds()?;
+    /// let cached = ctx.storage()?;
     /// assert_eq!((cached[0].rdd, cached[0].name.as_deref()), (rows.id(), Some("numbers")));
     /// assert_eq!((cached[0].cached_partitions, cached[0].partitions), (2, 4));
     /// assert_eq!((cached[0].rows, cached[0].bytes, cached[0].spilled_bytes), (50, 400, 0));
+    /// assert_eq!((cached[0].computed, cached[0].dropped), (2, 0));
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn cached_rdds(&self) -> Result<Vec<CachedRdd>> {
+    pub fn storage(&self) -> Result<Vec<CachedRdd>> {
         if self.is_stopped() {
             return Err(Error::ContextClosed);
         }
         let mut found = Vec::new();
         for node in self.shared().cached.living() {
             let Some((store, _)) = node.persisted() else { continue };
-            let stored = self.shared().engine.store_state(store)?.map(|state| state.stored).unwrap_or_default();
+            let state = self.shared().engine.store_state(store)?;
+            let (computed, compute_time, dropped) = state
+                .as_ref()
+                .map_or_else(Default::default, |state| (state.computed, state.compute_time, state.dropped));
+            let stored = state.map(|state| state.stored).unwrap_or_default();
             found.push(CachedRdd {
                 rdd: node.id,
                 name: node.name.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -174,6 +186,9 @@ impl Context {
                 rows: stored.iter().map(|partition| partition.rows).sum(),
                 bytes: stored.iter().map(|partition| partition.bytes).sum(),
                 spilled_bytes: stored.iter().map(|partition| partition.spilled_bytes).sum(),
+                computed,
+                compute_time,
+                dropped,
             });
         }
         Ok(found)

@@ -5,8 +5,10 @@ use emberflow_core::{
     data::{Data, ExchangeData},
     error::{Result, TaskError},
     ids::PartitionIndex,
+    memory::ResultClaim,
     operator::{self, ActionOutput},
     place::{OpInfo, Place},
+    size,
     task::TaskContext,
 };
 
@@ -16,10 +18,12 @@ use crate::action::{Action, Driver};
 impl<T: ExchangeData> Rdd<T> {
     /// All the rows, in the order of partitions and within them.
     ///
-    /// Action. Holds every row in memory.
+    /// Action. Holds every row in memory: of rows that take more than the
+    /// [`memory_budget`](crate::ContextBuilder::memory_budget) (and more than 16 MiB), read
+    /// [one partition after the other](Self::to_local_iter), or write them to files.
     ///
     /// # Errors
-    /// Those of all [actions](Rdd#actions).
+    /// Those of all [actions](Rdd#actions), and if the rows take more than the budget.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -64,9 +68,10 @@ impl<T: ExchangeData> Rdd<T> {
         wanted: Vec<PartitionIndex>,
     ) -> Result<Vec<T>> {
         let parts = driver.run(self, info, wanted, |_, mut rows, cx| {
-            let mut all: Vec<T> = Vec::new();
+            let (mut all, mut room): (Vec<T>, _) = (Vec::new(), ResultClaim::new(cx.workspace()));
             while let Some(batch) = rows.next()? {
                 cx.check_cancelled()?;
+                room.grow(size::estimate(batch.as_slice()))?;
                 match batch {
                     Batch::Owned(rows) if all.is_empty() => all = rows,
                     Batch::Owned(mut rows) => all.append(&mut rows),
@@ -74,14 +79,14 @@ impl<T: ExchangeData> Rdd<T> {
                 }
             }
             let rows = all.len() as u64;
-            Ok((all, rows))
+            Ok(((all, room), rows))
         });
         let mut parts = parts.await?;
         if parts.len() == 1 {
-            return Ok(parts.remove(0));
+            return Ok(parts.remove(0).0);
         }
-        let mut all = Vec::with_capacity(parts.iter().map(Vec::len).sum());
-        for mut part in parts {
+        let mut all = Vec::with_capacity(parts.iter().map(|(part, _)| part.len()).sum());
+        for (mut part, _room) in parts {
             all.append(&mut part);
         }
         Ok(all)

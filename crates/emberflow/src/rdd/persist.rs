@@ -30,8 +30,16 @@ pub enum StorageLevel {
     /// In memory as live rows while the budget has room, and on disk what comes then. What [`Rdd::cache`] does.
     #[default]
     MemoryAndDisk,
+    /// As [`MemoryAndDisk`](Self::MemoryAndDisk), but a partition that finds no room is not written if it was computed
+    /// faster than it could be written and read back, by what the disk has taken so far: it is dropped when the tasks
+    /// that wait for it have read it, and computed again for those that come later. For RDDs that are made of what is
+    /// at hand, where the disk would be the slower one.
+    Auto,
     /// In memory, whether the budget has room or not. For rows that cannot be serialised, or are too slow to be.
     MemoryOnly,
+    /// Serialised in memory while the budget has room, and on disk what comes then: less memory for rows that own many
+    /// small things, and time to read them back whenever they are used.
+    MemorySerialized,
     /// On disk: memory is left to others.
     DiskOnly,
 }
@@ -40,7 +48,9 @@ impl StorageLevel {
     fn keep(self) -> Keep {
         match self {
             Self::MemoryAndDisk => Keep::IfRoom,
+            Self::Auto => Keep::Auto,
             Self::MemoryOnly => Keep::InMemory,
+            Self::MemorySerialized => Keep::Serialized,
             Self::DiskOnly => Keep::OnDisk,
         }
     }
@@ -126,7 +136,7 @@ impl<T: Data> Rdd<T> {
     /// let rows = ctx.range(0..100_u64).cache();
     /// rows.count()?;
     /// rows.unpersist_and_wait()?;
-    /// assert!(ctx.cached_rdds()?.is_empty());
+    /// assert!(ctx.storage()?.is_empty());
     /// # Ok::<(), Error>(())
     /// ```
     pub fn unpersist_and_wait(&self) -> Result<()> {

@@ -73,7 +73,7 @@ impl<T: Data> StoreWriter for CountRows<T> {
             cx.check_cancelled()?;
             rows += batch.len() as u64;
         }
-        Ok(Stored::new(1, size_of::<RowCount>() as u64, RowCount(rows)))
+        Ok(Stored::in_memory(1, size_of::<RowCount>() as u64, RowCount(rows)))
     }
 }
 

@@ -8,9 +8,10 @@ use std::{mem, ops::Range, sync::Arc};
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, IterStream, Stream},
     data::{Data, ExchangeData, Key},
-    error::TaskError,
+    error::{TaskError, over_budget},
     ids::PartitionIndex,
     lineage::Dependency,
+    memory::Claim,
     operator::{Inputs, Operator},
     partitioner::KeyHasher,
     place::OpInfo,
@@ -107,7 +108,9 @@ impl<K: Key, G: Default + Data> Groups<K, G> {
         }
         self.marker.enter();
         let bits = pieces::bits(bytes);
-        self.sides.iter_mut().for_each(|side| side.split(bits, &self.hasher));
+        for side in &mut self.sides {
+            side.split(bits, &self.hasher, &self.task)?;
+        }
         Ok(0..1 << bits)
     }
 }
@@ -127,8 +130,9 @@ impl<K: Key, G: Default + Data> Stream<(K, G)> for Groups<K, G> {
             self.pieces = Some(pieces);
             let Some(piece) = piece else { return Ok(None) };
             self.marker.enter();
+            let mut claim = Claim::new(self.task.workspace());
             for side in &mut self.sides {
-                side.group(piece, &mut self.table, &self.hasher);
+                side.group(piece, &mut self.table, &self.hasher, &mut claim)?;
             }
             let groups: Vec<_> = self.table.drain().collect();
             self.out = Some(IterStream::new(groups.into_iter(), self.batch_rows));
@@ -141,17 +145,23 @@ trait Rows<K, G> {
     /// Reads the rows; how many bytes they have.
     fn gather(&mut self, task: &TaskContext) -> Result<usize, TaskError>;
 
-    fn split(&mut self, bits: u32, hasher: &KeyHasher);
+    fn split(&mut self, bits: u32, hasher: &KeyHasher, task: &TaskContext) -> Result<(), TaskError>;
 
-    /// Puts the rows of one piece into their groups.
-    fn group(&mut self, piece: usize, table: &mut Table<K, G>, hasher: &KeyHasher);
+    /// Puts the rows of one piece into their groups, which take room.
+    fn group(
+        &mut self,
+        piece: usize,
+        table: &mut Table<K, G>,
+        hasher: &KeyHasher,
+        claim: &mut Claim,
+    ) -> Result<(), TaskError>;
 }
 
 struct Side<K, V, G> {
     /// Until they are gathered.
     rows: Option<BoxStream<(K, V)>>,
     chunks: Chunks<(K, V)>,
-    pieces: Pieces<(K, V)>,
+    pieces: Pieces<K, V>,
     group: fn(&mut G) -> &mut Vec<V>,
 }
 
@@ -163,21 +173,33 @@ impl<K: Key, V: ExchangeData, G: Default> Rows<K, G> for Side<K, V, G> {
         Ok(self.chunks.bytes())
     }
 
-    fn split(&mut self, bits: u32, hasher: &KeyHasher) {
-        self.pieces = mem::replace(&mut self.chunks, Chunks::new()).split(bits, hasher);
+    fn split(&mut self, bits: u32, hasher: &KeyHasher, task: &TaskContext) -> Result<(), TaskError> {
+        self.pieces = mem::replace(&mut self.chunks, Chunks::new()).split(bits, hasher, task)?;
+        Ok(())
     }
 
-    fn group(&mut self, piece: usize, table: &mut Table<K, G>, hasher: &KeyHasher) {
-        self.pieces.take(piece).for_each(|(key, value)| {
-            let hash = hasher.hash(key);
-            match table.find(hash, |k| k == key) {
-                Some(groups) => (self.group)(groups).push(value.clone()),
-                None => {
-                    let mut groups = G::default();
-                    (self.group)(&mut groups).push(value.clone());
-                    table.insert(hasher, hash, key.clone(), groups);
+    fn group(
+        &mut self,
+        piece: usize,
+        table: &mut Table<K, G>,
+        hasher: &KeyHasher,
+        claim: &mut Claim,
+    ) -> Result<(), TaskError> {
+        let mut rows = self.pieces.take(piece)?;
+        while let Some(run) = rows.next()? {
+            claim.require(claim.bytes() + run.bytes(), over_budget::GROUP)?;
+            run.for_each(|(key, value)| {
+                let hash = hasher.hash(key);
+                match table.find(hash, |k| k == key) {
+                    Some(groups) => (self.group)(groups).push(value.clone()),
+                    None => {
+                        let mut groups = G::default();
+                        (self.group)(&mut groups).push(value.clone());
+                        table.insert(hasher, hash, key.clone(), groups);
+                    }
                 }
-            }
-        });
+            });
+        }
+        Ok(())
     }
 }

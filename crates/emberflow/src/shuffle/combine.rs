@@ -10,9 +10,10 @@ use std::{borrow::Borrow, marker::PhantomData, mem, sync::Arc};
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, IterStream, Stream, buffers},
     data::{Data, ExchangeData, Key},
-    error::TaskError,
+    error::{TaskError, over_budget},
     ids::PartitionIndex,
     lineage::Dependency,
+    memory::Claim,
     operator::{Inputs, Operator, StoreWriter},
     partitioner::{KeyHasher, Placement},
     place::OpInfo,
@@ -65,7 +66,7 @@ where
         let writer = CombineWriter { feed: AsTheyAre, aggregator, hasher, partitioning, map_side, types: PhantomData };
         dependency(parent, info.clone(), writer)
     };
-    let reader = CombineReader::<K, V, C, A> { aggregator, hasher, types: PhantomData };
+    let reader = CombineReader::<K, V, C, A> { aggregator, hasher, map_side, types: PhantomData };
     reduced(parent, info, dependency, placement, reader)
 }
 
@@ -89,8 +90,9 @@ where
     let partitioning = into.into_partitioning(&hasher);
     let placement = partitioning.placement().clone();
     let aggregator = Arc::new(aggregator);
-    let reader = CombineReader { aggregator: Arc::clone(&aggregator), hasher: hasher.clone(), types: PhantomData };
     let (feed, map_side) = (Emit(emit, PhantomData), MapSide::Combine);
+    let (sums, keys) = (Arc::clone(&aggregator), hasher.clone());
+    let reader = CombineReader { aggregator: sums, hasher: keys, map_side, types: PhantomData };
     let writer = CombineWriter { feed, aggregator, hasher, partitioning, map_side, types: PhantomData };
     let dependency = dependency(parent, info.clone(), writer);
     reduced(parent, info, dependency, placement, reader)
@@ -211,12 +213,13 @@ where
 {
     fn write_in<S: Cell<C>>(&self, mut rows: BoxStream<T>, cx: &TaskContext) -> Result<Stored, TaskError> {
         let mut side: Combining<'_, K, V, C, A, S> =
-            Combining::new(&*self.aggregator, &self.hasher, &self.partitioning, self.map_side);
+            Combining::new(&*self.aggregator, &self.hasher, &self.partitioning, self.map_side, cx.workspace());
         let marker = cx.sink_marker();
         while let Some(batch) = rows.next()? {
             cx.check_cancelled()?;
             marker.enter();
             self.feed.feed(batch, &mut side);
+            side.settle()?;
         }
         Ok(side.finish())
     }
@@ -225,6 +228,7 @@ where
 struct CombineReader<K, V, C, A> {
     aggregator: Arc<A>,
     hasher: KeyHasher,
+    map_side: MapSide,
     types: PhantomData<fn(K, V) -> C>,
 }
 
@@ -245,7 +249,8 @@ where
         };
         let (aggregator, hasher) = (Arc::clone(&self.aggregator), self.hasher.clone());
         let batch_rows = task.batch_rows_of::<(K, C)>();
-        let reduce = Reduce { source: Some(source), reducer, aggregator, hasher, marker, task, batch_rows };
+        let groups = self.map_side == MapSide::Pass;
+        let reduce = Reduce { source: Some(source), reducer, aggregator, hasher, groups, marker, task, batch_rows };
         Ok(if mem::needs_drop::<C>() {
             AnyStream::new(ReduceStream::<K, V, C, A, Taken<C>>::new(reduce))
         } else {
@@ -267,6 +272,8 @@ struct Reduce<K, V, C, A> {
     reducer: usize,
     aggregator: Arc<A>,
     hasher: KeyHasher,
+    /// Whether combiners hold all values, as groups do.
+    groups: bool,
     marker: Marker,
     task: TaskContext,
     batch_rows: usize,
@@ -278,13 +285,15 @@ struct ReduceStream<K, V, C, A, S> {
     input: Option<Input<K, V, C>>,
     next: usize,
     table: Table<K, S>,
+    /// The table's room.
+    claim: Claim,
     out: Option<IterStream<std::vec::IntoIter<(K, C)>>>,
 }
 
 /// The rows of a reducer, split by hash.
 struct Input<K, V, C> {
-    combined: Pieces<(K, C)>,
-    passed: Pieces<(K, V)>,
+    combined: Pieces<K, C>,
+    passed: Pieces<K, V>,
 }
 
 impl<K, V, C, A, S> ReduceStream<K, V, C, A, S>
@@ -296,7 +305,8 @@ where
     S: Cell<C>,
 {
     fn new(reduce: Reduce<K, V, C, A>) -> Self {
-        Self { reduce, input: None, next: 0, table: Table::new(), out: None }
+        let claim = Claim::new(reduce.task.workspace());
+        Self { reduce, input: None, next: 0, table: Table::new(), claim, out: None }
     }
 
     /// Gathers the rows and splits them; done when the first batch is asked for.
@@ -305,16 +315,17 @@ where
         match self.reduce.source.take() {
             Some(Source::Blocks(blocks)) => {
                 for blocks in blocks {
-                    combined.extend(&blocks.combined.of(self.reduce.reducer)?);
-                    passed.extend(&blocks.passed.of(self.reduce.reducer)?);
+                    combined.extend(blocks.combined.of(self.reduce.reducer));
+                    passed.extend(blocks.passed.of(self.reduce.reducer));
                 }
             }
             Some(Source::Placed(rows)) => passed = Chunks::gather(rows, &self.reduce.task)?,
             None => {}
         }
         self.reduce.marker.enter();
-        let (bits, hasher) = (pieces::bits(combined.bytes() + passed.bytes()), &self.reduce.hasher);
-        Ok(Input { combined: combined.split(bits, hasher), passed: passed.split(bits, hasher) })
+        let (bits, hasher, task) =
+            (pieces::bits(combined.bytes() + passed.bytes()), &self.reduce.hasher, &self.reduce.task);
+        Ok(Input { combined: combined.split(bits, hasher, task)?, passed: passed.split(bits, hasher, task)? })
     }
 
     /// Merges the next piece, if there is one.
@@ -330,18 +341,33 @@ where
         }
         self.next += 1;
         self.reduce.marker.enter();
-        let mut table = mem::replace(&mut self.table, Table::new());
-        let (hasher, aggregator) = (&self.reduce.hasher, &self.reduce.aggregator);
-        input.combined.take(piece).for_each(|(key, value)| {
-            let hash = hasher.hash(key);
-            match table.find(hash, |k| k == key) {
-                Some(cell) => cell.update(|sum| aggregator.merge(sum, value.clone())),
-                None => table.insert(hasher, hash, key.clone(), S::new(value.clone())),
-            }
-        });
-        input.passed.take(piece).for_each(|row| merge(&mut table, &**aggregator, hasher, row));
+        let Reduce { hasher, aggregator, groups, .. } = &self.reduce;
+        let (table, claim) = (&mut self.table, &mut self.claim);
+        let mut grouped = table.slot_bytes();
+        let mut settle = |table: &Table<K, S>, run: u64| {
+            grouped += run;
+            let bytes = if *groups { grouped } else { table.slot_bytes() + table.heap_bytes() };
+            claim.require(bytes, over_budget::GROUP)
+        };
+        let mut combined = input.combined.take(piece)?;
+        while let Some(run) = combined.next()? {
+            run.for_each(|(key, value)| {
+                let hash = hasher.hash(key);
+                match table.find(hash, |k| k == key) {
+                    Some(cell) => cell.update(|sum| aggregator.merge(sum, value.clone())),
+                    None => table.insert(hasher, hash, key.clone(), S::new(value.clone())),
+                }
+            });
+            settle(table, if *groups { run.bytes() } else { 0 })?;
+        }
+        let mut passed = input.passed.take(piece)?;
+        while let Some(run) = passed.next()? {
+            run.for_each(|row| merge(table, &**aggregator, hasher, row));
+            settle(table, if *groups { run.bytes() } else { 0 })?;
+        }
         let rows = table.drain().filter_map(|(key, cell)| Some((key, cell.into_inner()?))).collect();
-        (self.table, self.input) = (table, Some(input));
+        claim.set(table.slot_bytes());
+        self.input = Some(input);
         Ok(Some(rows))
     }
 }

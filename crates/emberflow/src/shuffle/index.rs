@@ -3,8 +3,11 @@
 //! Unlike a table of keys it moves no row, and finds each of several rows of a key. A hit costs one slot and one row.
 
 use emberflow_core::{
-    data::{Data, Key},
+    data::{ExchangeData, Key},
+    error::TaskError,
+    memory::Claim,
     partitioner::KeyHasher,
+    task::TaskContext,
 };
 
 use super::pieces::{Indexed, Piece};
@@ -17,17 +20,27 @@ pub(super) struct Index<K, W> {
     slots: Vec<u64>,
     /// For each row, the number of the next one plus one; empty if no key has two rows.
     next: Vec<u32>,
+    _claim: Claim,
 }
 
 const HASH_BITS: u64 = !0 << 32;
 
-impl<K: Key, W: Data> Index<K, W> {
+impl<K: Key, W: ExchangeData> Index<K, W> {
+    /// Of the rows of a piece, which are `what` to somebody whose budget is too small.
+    ///
     /// # Panics
     /// If there are 2^32 - 1 rows or more.
-    pub(super) fn new(piece: Piece<(K, W)>, hasher: &KeyHasher) -> Self {
-        let rows = piece.indexed();
-        let slots = vec![0; (rows.len() * 2).next_power_of_two()];
-        let mut index = Self { rows, slots, next: Vec::new() };
+    pub(super) fn new(
+        piece: Piece<(K, W)>,
+        what: &'static str,
+        hasher: &KeyHasher,
+        task: &TaskContext,
+    ) -> Result<Self, TaskError> {
+        let slots = (piece.rows() * 2).next_power_of_two();
+        let mut claim = Claim::new(task.workspace());
+        claim.require(piece.bytes_indexed() + (slots * 8) as u64, what)?;
+        let (rows, slots) = (piece.indexed()?, vec![0; slots]);
+        let mut index = Self { rows, slots, next: Vec::new(), _claim: claim };
         // From the last row to the first, so that every row goes to the head of its key's list.
         for row in (0..index.rows.len()).rev() {
             let key = &index.rows.at(row).0;
@@ -43,7 +56,7 @@ impl<K: Key, W: Data> Index<K, W> {
                 index.next[row] = next as u32 + 1;
             }
         }
-        index
+        Ok(index)
     }
 
     /// How many rows there are.

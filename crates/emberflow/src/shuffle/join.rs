@@ -2,8 +2,9 @@
 //!
 //! The rows of the right side are gathered and indexed. If they are few, the left side streams past them; otherwise
 //! both sides are split into [pieces](super::pieces), and pair after pair is joined within the cache (the Grace hash
-//! join, after Kitsuregawa, Tanaka and Moto-Oka 1983, with radix partitioning in memory). Matches are given out batch
-//! by batch, so that a key that has many rows on both sides never has to be held.
+//! join, after Kitsuregawa, Tanaka and Moto-Oka 1983, with radix partitioning in memory). Only the right side of a piece
+//! has to be in memory. Matches are given out batch by batch, so that a key that has many rows on both sides never has
+//! to be held.
 //!
 //! Output follows the left side's rows, piece by piece; the matches of a row come in the right side's order, and right
 //! rows without a match come last. Whether there are pieces depends on the right side's rows alone.
@@ -18,7 +19,7 @@ use std::{
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream, buffers},
     data::{Data, ExchangeData, Key},
-    error::TaskError,
+    error::{TaskError, over_budget},
     ids::PartitionIndex,
     lineage::Dependency,
     operator::{Inputs, Operator},
@@ -29,7 +30,7 @@ use emberflow_core::{
 
 use super::{
     index::Index,
-    pieces::{self, Chunks, Indexed, Pieces},
+    pieces::{self, Chunks, Piece, Pieces, Run},
 };
 use crate::{context::NodeSpec, rdd::Rdd};
 
@@ -236,14 +237,15 @@ enum State<K, V, W> {
     /// The left side streams past the right one.
     Streaming { left: BoxStream<(K, V)>, batch: Option<Batch<(K, V)>>, probe: Probe<K, W> },
     /// Piece after piece.
-    Pieces { left: Pieces<(K, V)>, right: Pieces<(K, W)>, next: usize, open: Option<OpenPiece<K, V, W>> },
+    Pieces { left: Pieces<K, V>, right: Pieces<K, W>, next: usize, open: Option<Box<OpenPiece<K, V, W>>> },
     /// All is read.
     Done,
 }
 
 /// A piece of the right side, with that of the left side until its rows are joined.
 struct OpenPiece<K, V, W> {
-    left: Option<Indexed<(K, V)>>,
+    left: Option<Piece<(K, V)>>,
+    run: Option<Run<(K, V)>>,
     probe: Probe<K, W>,
 }
 
@@ -259,18 +261,20 @@ where
         let right = Chunks::gather(right, &self.task)?;
         if let Some(shared) = &self.shared {
             self.marker.enter();
-            let probe = Probe::new::<V, J>(shared.get(right, &self.hasher));
+            let probe = Probe::new::<V, J>(shared.get(right, &self.hasher, &self.task)?);
             return Ok(State::Streaming { left, batch: None, probe });
         }
         let bits = pieces::bits(right.bytes());
         if bits == 0 {
             self.marker.enter();
-            let probe = Probe::new::<V, J>(Arc::new(Index::new(right.split(0, &self.hasher).take(0), &self.hasher)));
+            let index = Index::new(right.whole(), over_budget::JOIN, &self.hasher, &self.task)?;
+            let probe = Probe::new::<V, J>(Arc::new(index));
             return Ok(State::Streaming { left, batch: None, probe });
         }
         let left = Chunks::gather(left, &self.task)?;
         self.marker.enter();
-        let (left, right) = (left.split(bits, &self.hasher), right.split(bits, &self.hasher));
+        let right = right.split(bits, &self.hasher, &self.task)?;
+        let left = left.split(bits, &self.hasher, &self.task)?;
         Ok(State::Pieces { left, right, next: 0, open: None })
     }
 }
@@ -301,22 +305,27 @@ where
                             left: Pieces::none(),
                             right: Pieces::none(),
                             next: 0,
-                            open: Some(OpenPiece { left: None, probe }),
+                            open: Some(Box::new(OpenPiece { left: None, run: None, probe })),
                         },
                     }
                 }
                 State::Pieces { mut left, mut right, next, open: None } if next < right.count() => {
                     self.marker.enter();
-                    let rows = left.take(next).indexed();
-                    let probe = Probe::new::<V, J>(Arc::new(Index::new(right.take(next), &self.hasher)));
-                    State::Pieces { left, right, next: next + 1, open: Some(OpenPiece { left: Some(rows), probe }) }
+                    let rows = left.take(next)?;
+                    let index = Index::new(right.take(next)?, over_budget::JOIN, &self.hasher, &self.task)?;
+                    let open = OpenPiece { left: Some(rows), run: None, probe: Probe::new::<V, J>(Arc::new(index)) };
+                    State::Pieces { left, right, next: next + 1, open: Some(Box::new(open)) }
                 }
                 State::Pieces { left, right, next, open: Some(mut open) } => {
                     self.marker.enter();
                     let mut done = false;
-                    if let Some(rows) = &open.left {
-                        let row = |at| (at < rows.len()).then(|| rows.at(at));
-                        if open.probe.left::<V, J>(row, &self.hasher, &mut out, self.batch_rows) {
+                    if let Some(rows) = &open.run {
+                        if open.probe.left::<V, J>(|at| rows.at(at), &self.hasher, &mut out, self.batch_rows) {
+                            open.run = None;
+                        }
+                    } else if let Some(rows) = &mut open.left {
+                        open.run = rows.next()?;
+                        if open.run.is_none() {
                             open.left = None;
                         }
                     } else {
@@ -342,7 +351,7 @@ struct Probe<K, W> {
     pending: Option<usize>,
 }
 
-impl<K: Key, W: Data> Probe<K, W> {
+impl<K: Key, W: ExchangeData> Probe<K, W> {
     fn new<V, J: Kind<V, W>>(index: Arc<Index<K, W>>) -> Self {
         let matched = if J::RIGHT { vec![false; index.len()] } else { Vec::new() };
         Self { index, matched, at: 0, pending: None }
@@ -397,13 +406,14 @@ impl<K: Key, W: Data> Probe<K, W> {
 /// One index for all partitions of the left side that are being joined at the same time.
 struct SharedIndex<K, W>(Mutex<Weak<Index<K, W>>>);
 
-impl<K: Key, W: Data> SharedIndex<K, W> {
-    fn get(&self, rows: Chunks<(K, W)>, hasher: &KeyHasher) -> Arc<Index<K, W>> {
+impl<K: Key, W: ExchangeData> SharedIndex<K, W> {
+    fn get(&self, rows: Chunks<(K, W)>, hasher: &KeyHasher, task: &TaskContext) -> Result<Arc<Index<K, W>>, TaskError> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.upgrade().unwrap_or_else(|| {
-            let index = Arc::new(Index::new(rows.split(0, hasher).take(0), hasher));
-            *known = Arc::downgrade(&index);
-            index
-        })
+        if let Some(index) = known.upgrade() {
+            return Ok(index);
+        }
+        let index = Arc::new(Index::new(rows.whole(), over_budget::BROADCAST, hasher, task)?);
+        *known = Arc::downgrade(&index);
+        Ok(index)
     }
 }

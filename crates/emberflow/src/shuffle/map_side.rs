@@ -2,22 +2,25 @@
 //!
 //! A table combines the rows of a partition. Every 65,536 rows it is asked whether that pays: if there are nearly as
 //! many keys as rows, combining stops for this partition, and the rest passes as it is. If the table has outgrown
-//! [`TABLE_ROWS`], it is written out and begun anew. Both are decided by rows alone, so that the tree in which values
+//! [`TABLE_ROWS`], or what it owns [`TABLE_HEAP_BYTES`], it is written out and begun anew. All this is decided by rows alone, so that the tree in which values
 //! are merged, and with it a floating-point sum, depends on the data and on nothing else.
 //!
 //! A row's key is only kept if it is new: rows may be owned, somebody else's, or a value with a key that is borrowed
 //! from something longer.
 
-use std::{any::Any, borrow::Borrow, slice, sync::Arc, vec};
+use std::{any::Any, borrow::Borrow, mem, slice, sync::Arc, vec};
 
 use emberflow_core::{
     batch::AnyStream,
     blocks::{BlockWriter, Blocks},
     data::{ExchangeData, Key},
+    error::TaskError,
     ids::PartitionIndex,
+    memory::{Claim, Workspace},
     partitioner::KeyHasher,
+    segments::Footprint,
     spill::{SpillError, SpillSpace},
-    store::{Spilled, Stored, StoredData},
+    store::{Stored, StoredData},
 };
 
 use super::{
@@ -32,6 +35,10 @@ const LOOK_ROWS: usize = 1 << 16;
 const PROBE_ROWS: usize = 512;
 /// Keys beyond which a map-side table is written out.
 const TABLE_ROWS: usize = 1 << 18;
+/// What the keys and values in it may own before it is.
+const TABLE_HEAP_BYTES: u64 = 8 << 20;
+/// Rows between two looks at what they own, at least.
+const HEAP_LOOK_ROWS: u64 = 1 << 10;
 
 /// Whether rows are combined before the shuffle.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,12 @@ pub(super) struct CombineBlocks<K, V, C> {
     pub(super) passed: Blocks<(K, V)>,
 }
 
+impl<K: Key, V: ExchangeData, C: ExchangeData> CombineBlocks<K, V, C> {
+    fn footprint(&self) -> Footprint {
+        self.combined.footprint() + self.passed.footprint()
+    }
+}
+
 impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V, C> {
     fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
         None
@@ -57,11 +70,10 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
         self.combined.has(reducer) || self.passed.has(reducer)
     }
 
-    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<Spilled>, SpillError> {
-        let (combined, combined_bytes) = self.combined.spilled(space)?;
-        let (passed, passed_bytes) = self.passed.spilled(space)?;
-        let data = Arc::new(Self { combined, passed });
-        Ok(Some(Spilled { data, file_bytes: combined_bytes + passed_bytes }))
+    fn spill(&self, space: &dyn SpillSpace) -> Result<Option<(Arc<dyn StoredData>, Footprint)>, SpillError> {
+        let blocks = Self { combined: self.combined.spilled(space)?, passed: self.passed.spilled(space)? };
+        let footprint = blocks.footprint();
+        Ok(Some((Arc::new(blocks), footprint)))
     }
 
     fn is_damaged(&self) -> bool {
@@ -271,9 +283,13 @@ pub(super) struct Combining<'a, K, V, C, A, S> {
     short: Option<ShortTable<K, S>>,
     /// Whether it still pays.
     on: bool,
-    /// Rows that the tables have seen, and how many it will be when they are looked at next.
+    /// Rows that the tables have seen, how many it will be when they are looked at next, and when it is asked whether
+    /// combining pays.
     seen: usize,
     next_look: usize,
+    next_verdict: usize,
+    /// The tables' room.
+    claim: Claim,
     combined: BlockWriter<(K, C)>,
     passed: BlockWriter<(K, V)>,
 }
@@ -291,6 +307,7 @@ where
         hasher: &'a KeyHasher,
         partitioning: &'a Partitioning<K>,
         map_side: MapSide,
+        workspace: &Arc<dyn Workspace>,
     ) -> Self {
         let partitions = partitioning.placement().partitions();
         Self {
@@ -301,9 +318,11 @@ where
             short: None,
             on: map_side == MapSide::Combine,
             seen: 0,
-            next_look: LOOK_ROWS,
-            combined: BlockWriter::new(partitions),
-            passed: BlockWriter::new(partitions),
+            next_look: if mem::needs_drop::<(K, C)>() { HEAP_LOOK_ROWS as usize } else { LOOK_ROWS },
+            next_verdict: LOOK_ROWS,
+            claim: Claim::new(workspace),
+            combined: BlockWriter::new(partitions, workspace),
+            passed: BlockWriter::new(partitions, workspace),
         }
     }
 
@@ -359,12 +378,34 @@ where
             return;
         }
         let keys = self.table.len() + self.short.as_ref().map_or(0, ShortTable::len);
-        self.on = keys * 10 <= self.seen * 8;
-        if !self.on || keys > TABLE_ROWS {
-            self.flush();
-            self.seen = 0;
+        let heap = self.table.heap_bytes();
+        self.claim.set(self.table.slot_bytes() + heap + self.short.as_ref().map_or(0, ShortTable::slot_bytes));
+        let full = keys > TABLE_ROWS || heap > TABLE_HEAP_BYTES;
+        if full || self.seen >= self.next_verdict {
+            self.on = keys * 10 <= self.seen * 8;
+            self.next_verdict = self.seen + LOOK_ROWS;
         }
-        self.next_look = self.seen + LOOK_ROWS;
+        if !self.on || full {
+            self.flush();
+            (self.seen, self.next_verdict) = (0, LOOK_ROWS);
+        }
+        if !self.on {
+            (self.table, self.short) = (Table::new(), None);
+            self.claim.set(0);
+        }
+        self.next_look = self.next_verdict;
+        if mem::needs_drop::<(K, C)>() {
+            // Rows that own much are looked at more often, so that they cannot outgrow the limit by far.
+            let rows = TABLE_HEAP_BYTES * keys.max(1) as u64 / heap.max(1);
+            let rows = rows.clamp(HEAP_LOOK_ROWS, LOOK_ROWS as u64) as usize;
+            self.next_look = self.next_verdict.min(self.seen + rows);
+        }
+    }
+
+    /// Takes room for what was written, or writes it to disk if there is none. To be called once a batch.
+    pub(super) fn settle(&mut self) -> Result<(), TaskError> {
+        self.combined.settle()?;
+        self.passed.settle()
     }
 
     fn flush(&mut self) {
@@ -383,9 +424,9 @@ where
     /// What has been written.
     pub(super) fn finish(mut self) -> Stored {
         self.flush();
-        let ((combined, combined_rows), (passed, passed_rows)) = (self.combined.finish(), self.passed.finish());
-        let bytes = combined.bytes() + passed.bytes();
-        Stored::new(combined_rows + passed_rows, bytes, CombineBlocks { combined, passed })
+        let ((combined, _combined_room), (passed, _passed_room)) = (self.combined.finish(), self.passed.finish());
+        let blocks = CombineBlocks { combined, passed };
+        Stored::new(blocks.footprint(), blocks)
     }
 }
 

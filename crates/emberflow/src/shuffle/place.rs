@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use emberflow_core::{
-    batch::{AnyStream, BoxStream, SharedRows, SharedStream},
+    batch::{AnyStream, BoxStream},
     blocks::{BlockWriter, Blocks},
     data::{Data, ExchangeData},
     error::TaskError,
@@ -12,6 +12,7 @@ use emberflow_core::{
     operator::{Inputs, Operator, StoreWriter},
     partitioner::Placement,
     place::OpInfo,
+    segments::SegmentStream,
     store::Stored,
     task::TaskContext,
 };
@@ -75,7 +76,7 @@ where
     fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
         let mut stream: BoxStream<T> = input.downcast()?;
         let mut place = (self.start)(partition);
-        let mut writer = BlockWriter::new(self.partitions);
+        let mut writer = BlockWriter::new(self.partitions, cx.workspace());
         let marker = cx.sink_marker();
         while let Some(batch) = stream.next()? {
             cx.check_cancelled()?;
@@ -84,9 +85,10 @@ where
                 let to = place(&row);
                 writer.push(to, row);
             });
+            writer.settle()?;
         }
-        let (blocks, rows) = writer.finish();
-        Ok(Stored::new(rows, blocks.bytes(), blocks))
+        let (blocks, _claim) = writer.finish();
+        Ok(Stored::new(blocks.footprint(), blocks))
     }
 }
 
@@ -94,11 +96,10 @@ struct ReadPlaced<T>(PhantomData<fn() -> T>);
 
 impl<T: ExchangeData> Operator for ReadPlaced<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
-        let mut chunks = Vec::new();
+        let mut segments = Vec::new();
         for blocks in inputs.blocks::<Blocks<T>>(0, partition) {
-            let blocks = blocks?;
-            chunks.extend(blocks.of(partition)?.iter().map(|rows| SharedRows::new(Arc::clone(rows), 0..rows.len())));
+            segments.extend_from_slice(blocks?.of(partition));
         }
-        Ok(AnyStream::new(SharedStream::new(chunks, inputs.task().batch_rows_of::<T>())))
+        Ok(AnyStream::new(SegmentStream::new(segments, inputs.task().batch_rows_of::<T>())))
     }
 }

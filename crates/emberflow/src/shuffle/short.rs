@@ -156,6 +156,11 @@ impl<K, S> ShortTable<K, S> {
         self.values.len()
     }
 
+    /// What slots and values take in memory, without what the values own.
+    pub(super) fn slot_bytes(&self) -> u64 {
+        (self.slots.capacity() * mem::size_of::<Slot>() + self.values.capacity() * mem::size_of::<S>()) as u64
+    }
+
     /// Merges each value into that of its key. Should a function panic, the table is dropped with its task.
     ///
     /// In several loops, each of which misses the cache or a branch on its own: while one waits for memory, no

@@ -2,17 +2,21 @@
 //!
 //! Three steps (after TeraSort, and Spark's `RangePartitioner`). Every partition gives a *sample* of its keys, which is
 //! a store like any other: kept, lost and recomputed like map outputs. From all samples, *bounds* are chosen that cut
-//! the rows into equal parts, and every row is placed by them. Each part is *sorted* by itself, stably.
+//! the rows into equal parts, and every row is placed by them. Each part is *sorted* by itself, stably: in memory, or as
+//! sorted runs that are merged where there is no room for all of it. Runs follow each other as their rows do, so that the
+//! order is the same.
 //!
 //! A bound is a key with the place of a row: its partition and number. Rows of equal keys are told apart by where they
 //! stand, so that a key that holds half of the rows fills several parts, and the order is stable across them.
 
 use std::{
     any::Any,
-    cmp::Ordering,
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
     marker::PhantomData,
     mem,
     sync::{Arc, OnceLock},
+    vec,
 };
 
 use emberflow_core::{
@@ -22,10 +26,13 @@ use emberflow_core::{
     error::TaskError,
     ids::PartitionIndex,
     lineage::Dependency,
+    memory::Claim,
     operator::{Inputs, Operator, StoreWriter},
     place::OpInfo,
+    segments::{self, RowBuffer, Segment, SegmentStream},
     size,
-    store::{Stored, StoredData},
+    spill::SpillError,
+    store::{Keep, Stored, StoredData},
     task::{Marker, TaskContext},
 };
 
@@ -158,7 +165,7 @@ pub(crate) fn sort<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo
 }
 
 /// The rows of each partition in order; what is placed by key stays so.
-pub(crate) fn sort_within<T: Data, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, by: Arc<S>) -> Rdd<T> {
+pub(crate) fn sort_within<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, by: Arc<S>) -> Rdd<T> {
     parent.shared().rdd(NodeSpec {
         partitions: parent.partitions(),
         op: Arc::new(SortPartition { by, rows: PhantomData::<fn(T)> }),
@@ -225,7 +232,7 @@ impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
             seen = end;
         }
         let bytes = size::estimate(&keys);
-        Ok(Stored::new(keys.len() as u64, bytes, Samples { keys, weight: window }))
+        Ok(Stored::in_memory(keys.len() as u64, bytes, Samples { keys, weight: window }))
     }
 }
 
@@ -346,13 +353,14 @@ struct StripTag<T> {
 impl<T: ExchangeData> StoreWriter for StripTag<T> {
     fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
         let mut stream: BoxStream<(u32, T)> = input.downcast()?;
-        let mut writer = BlockWriter::new(self.parts);
+        let mut writer = BlockWriter::new(self.parts, cx.workspace());
         while let Some(batch) = stream.next()? {
             cx.check_cancelled()?;
             batch.for_each(|(part, row)| writer.push(part as usize, row));
+            writer.settle()?;
         }
-        let (blocks, rows) = writer.finish();
-        Ok(Stored::new(rows, blocks.bytes(), blocks))
+        let (blocks, _claim) = writer.finish();
+        Ok(Stored::new(blocks.footprint(), blocks))
     }
 }
 
@@ -361,7 +369,7 @@ struct SortPartition<T, S> {
     rows: PhantomData<fn(T)>,
 }
 
-impl<T: Data, S: SortKey<T>> Operator for SortPartition<T, S> {
+impl<T: ExchangeData, S: SortKey<T>> Operator for SortPartition<T, S> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(Sorting {
             input: Some(inputs.narrow::<T>(0, partition)?),
@@ -373,35 +381,169 @@ impl<T: Data, S: SortKey<T>> Operator for SortPartition<T, S> {
     }
 }
 
-struct Sorting<T, S> {
+struct Sorting<T, S: SortKey<T>> {
     /// Until it is read.
     input: Option<BoxStream<T>>,
-    sorted: Option<IterStream<std::vec::IntoIter<T>>>,
+    sorted: Option<Sorted<T, S>>,
     by: Arc<S>,
     marker: Marker,
     task: TaskContext,
 }
 
-impl<T: Data, S: SortKey<T>> Stream<T> for Sorting<T, S> {
-    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
-        if let Some(mut input) = self.input.take() {
-            let mut batches = Vec::new();
-            while let Some(batch) = input.next()? {
-                self.task.check_cancelled()?;
-                batches.push(batch);
+enum Sorted<T, S: SortKey<T>> {
+    InMemory(IterStream<vec::IntoIter<T>>, #[allow(dead_code, reason = "held until the rows are given out")] Claim),
+    Merged(Merge<T, S>),
+}
+
+/// Rows in order, in memory or on disk.
+type SortedRun<T> = Vec<Segment<T>>;
+
+impl<T: ExchangeData, S: SortKey<T>> Sorting<T, S> {
+    /// Reads the input, and sorts as much of it at a time as there is room for.
+    fn sort(&self, mut input: BoxStream<T>) -> Result<Sorted<T, S>, TaskError> {
+        let workspace = self.task.workspace();
+        let (mut batches, mut runs, mut claim) = (Vec::new(), Vec::new(), Claim::new(workspace));
+        let mut spillable = true;
+        while let Some(batch) = input.next()? {
+            self.task.check_cancelled()?;
+            // Rows are gathered, then moved together, and the sort works with half of a copy.
+            let bytes = size::estimate(batch.as_slice()) + mem::size_of_val(batch.as_slice()) as u64;
+            batches.push(batch);
+            if claim.grow(bytes) {
+                continue;
+            }
+            claim.force(bytes);
+            if !spillable || claim.bytes() < workspace.unit() {
+                continue;
             }
             self.marker.enter();
-            let mut rows = Vec::with_capacity(batches.iter().map(Batch::len).sum());
-            for batch in batches {
-                match batch {
-                    Batch::Owned(mut owned) => rows.append(&mut owned),
-                    Batch::Shared(shared) => rows.extend_from_slice(shared.as_slice()),
+            let run = Segment::from(self.sort_in_memory(mem::take(&mut batches)));
+            match segments::spill([&[run.clone()][..]], workspace.space()) {
+                Ok(spilled) => {
+                    runs.push(spilled.into_iter().flatten().collect());
+                    claim.shrink(claim.bytes());
                 }
+                // They can only stay in memory.
+                Err(SpillError::Rows { .. }) => {
+                    runs.push(vec![run]);
+                    spillable = false;
+                }
+                Err(error @ SpillError::Io(_)) => return Err(workspace.failed(error)),
             }
-            self.by.sort(&mut rows);
-            self.sorted = Some(IterStream::new(rows.into_iter(), self.task.batch_rows_of::<T>()));
+        }
+        self.marker.enter();
+        let rows = self.sort_in_memory(batches);
+        if runs.is_empty() {
+            return Ok(Sorted::InMemory(IterStream::new(rows.into_iter(), self.task.batch_rows_of::<T>()), claim));
+        }
+        runs.push(vec![Segment::from(rows)]);
+        while runs.len() > MERGED_RUNS {
+            let mut merged = Vec::with_capacity(runs.len().div_ceil(MERGED_RUNS));
+            let mut left = runs.into_iter();
+            while left.len() > 0 {
+                merged.push(self.merge_to_disk(left.by_ref().take(MERGED_RUNS).collect())?);
+            }
+            runs = merged;
+        }
+        Ok(Sorted::Merged(Merge::new(runs, &self.by, self.task.batch_rows_of::<T>(), claim)?))
+    }
+
+    fn sort_in_memory(&self, batches: Vec<Batch<T>>) -> Vec<T> {
+        let mut rows = Vec::with_capacity(batches.iter().map(Batch::len).sum());
+        for batch in batches {
+            match batch {
+                Batch::Owned(mut owned) => rows.append(&mut owned),
+                Batch::Shared(shared) => rows.extend_from_slice(shared.as_slice()),
+            }
+        }
+        self.by.sort(&mut rows);
+        rows
+    }
+
+    /// One run of several that follow each other.
+    fn merge_to_disk(&self, runs: Vec<SortedRun<T>>) -> Result<SortedRun<T>, TaskError> {
+        let workspace = self.task.workspace();
+        let mut merge = Merge::new(runs, &self.by, self.task.batch_rows_of::<T>(), Claim::new(workspace))?;
+        let mut run = RowBuffer::new(workspace, Keep::OnDisk);
+        while let Some(rows) = merge.next()? {
+            self.task.check_cancelled()?;
+            run.push(rows.into())?;
+        }
+        Ok(run.finish()?.0)
+    }
+}
+
+impl<T: ExchangeData, S: SortKey<T>> Stream<T> for Sorting<T, S> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        if let Some(input) = self.input.take() {
+            self.sorted = Some(self.sort(input)?);
         }
         self.task.check_cancelled()?;
-        self.sorted.as_mut().map_or(Ok(None), Stream::next)
+        match &mut self.sorted {
+            None => Ok(None),
+            Some(Sorted::InMemory(rows, _)) => rows.next(),
+            Some(Sorted::Merged(merge)) => {
+                self.marker.enter();
+                Ok(merge.next()?.map(Batch::Owned))
+            }
+        }
+    }
+}
+
+/// Runs that are merged at once: a frame of each is in memory.
+const MERGED_RUNS: usize = 64;
+
+/// The rows of several runs in order; of equal keys, those of earlier runs first.
+struct Merge<T, S: SortKey<T>> {
+    runs: Vec<RunReader<T>>,
+    /// The first key that is left of each run.
+    heads: BinaryHeap<Reverse<(S::Key, usize)>>,
+    by: Arc<S>,
+    batch_rows: usize,
+    _claim: Claim,
+}
+
+struct RunReader<T> {
+    stream: SegmentStream<T>,
+    rows: vec::IntoIter<T>,
+    /// The row whose key is in the heap.
+    head: Option<T>,
+}
+
+impl<T: ExchangeData> RunReader<T> {
+    fn advance(&mut self) -> Result<Option<&T>, TaskError> {
+        self.head = self.rows.next();
+        while self.head.is_none() {
+            let Some(batch) = self.stream.next()? else { return Ok(None) };
+            self.rows = batch.into_vec().into_iter();
+            self.head = self.rows.next();
+        }
+        Ok(self.head.as_ref())
+    }
+}
+
+impl<T: ExchangeData, S: SortKey<T>> Merge<T, S> {
+    fn new(runs: Vec<SortedRun<T>>, by: &Arc<S>, batch_rows: usize, claim: Claim) -> Result<Self, TaskError> {
+        let reader = |segments| {
+            let stream = SegmentStream::new(segments, batch_rows);
+            RunReader { stream, rows: Vec::new().into_iter(), head: None }
+        };
+        let mut runs: Vec<RunReader<T>> = runs.into_iter().map(reader).collect();
+        let mut heads = BinaryHeap::with_capacity(runs.len());
+        for (at, run) in runs.iter_mut().enumerate() {
+            heads.extend(run.advance()?.map(|row| Reverse((by.key(row), at))));
+        }
+        Ok(Self { runs, heads, by: Arc::clone(by), batch_rows, _claim: claim })
+    }
+
+    fn next(&mut self) -> Result<Option<Vec<T>>, TaskError> {
+        let mut rows = buffers::take();
+        while rows.len() < self.batch_rows {
+            let Some(Reverse((_, at))) = self.heads.pop() else { break };
+            let run = &mut self.runs[at];
+            rows.extend(run.head.take());
+            self.heads.extend(run.advance()?.map(|row| Reverse((self.by.key(row), at))));
+        }
+        Ok((!rows.is_empty()).then_some(rows))
     }
 }

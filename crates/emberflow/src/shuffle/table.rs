@@ -2,10 +2,14 @@
 //!
 //! It is hashbrown's, the table of the standard library, with the hash given from outside.
 
-use std::hash::Hash;
+use std::{hash::Hash, mem};
 
-use emberflow_core::partitioner::KeyHasher;
+use emberflow_core::{partitioner::KeyHasher, size};
 use hashbrown::HashTable;
+use serde::Serialize;
+
+/// Entries that are asked for what they own.
+const SIZED_ENTRIES: usize = 32;
 
 /// Where a combiner is kept, and how it is replaced by what the user's function makes of it.
 pub(super) trait Cell<C> {
@@ -14,6 +18,9 @@ pub(super) trait Cell<C> {
     fn update(&mut self, f: impl FnOnce(C) -> C);
 
     fn into_inner(self) -> Option<C>;
+
+    /// The value, to look at.
+    fn get(&self) -> Option<&C>;
 }
 
 /// For values that own nothing: the function gets a copy, and the cell is as small as the value.
@@ -33,6 +40,10 @@ impl<C: Clone> Cell<C> for Plain<C> {
     fn into_inner(self) -> Option<C> {
         Some(self.0)
     }
+
+    fn get(&self) -> Option<&C> {
+        Some(&self.0)
+    }
 }
 
 /// For values that own something: the function gets the value itself. Should it panic, the cell stays empty and the
@@ -50,6 +61,10 @@ impl<C> Cell<C> for Taken<C> {
 
     fn into_inner(self) -> Option<C> {
         self.0
+    }
+
+    fn get(&self) -> Option<&C> {
+        self.0.as_ref()
     }
 }
 
@@ -83,6 +98,27 @@ impl<K, S> Table<K, S> {
         K: Hash,
     {
         self.entries.insert_unique(hash, (key, value), |(key, _)| hasher.hash(key));
+    }
+
+    /// What the slots take in memory.
+    pub(super) fn slot_bytes(&self) -> u64 {
+        self.entries.allocation_size() as u64
+    }
+
+    /// What keys and values own, by estimate from some of them.
+    pub(super) fn heap_bytes<C>(&self) -> u64
+    where
+        K: Serialize,
+        C: Serialize,
+        S: Cell<C>,
+    {
+        if !mem::needs_drop::<(K, C)>() || self.entries.is_empty() {
+            return 0;
+        }
+        let some = self.entries.iter().take(SIZED_ENTRIES);
+        let sizes = some.map(|(key, cell)| size::heap(key) + cell.get().map_or(0, size::heap));
+        let sampled = self.entries.len().min(SIZED_ENTRIES) as u64;
+        sizes.sum::<u64>() * self.entries.len() as u64 / sampled
     }
 
     /// Takes the entries out, and leaves the table empty, with its room for the next ones.

@@ -3,7 +3,7 @@
 use super::{
     super::*,
     jobs,
-    world::{Read, World, done, failed, key, maps, panicked, persist, result},
+    world::{Read, World, done, failed, key, maps, panicked, passed, persist, result},
 };
 
 /// As many workers as anybody could want.
@@ -387,4 +387,33 @@ fn short_tasks_are_handed_out_in_larger_numbers_than_long_ones() {
     };
     let long = [Duration::from_secs(1), Duration::from_millis(1), Duration::from_micros(100), Duration::ZERO].map(out);
     assert_eq!(long, [4, 8, 80, 256]);
+}
+
+#[test]
+fn what_only_passes_is_dropped_when_it_was_read_and_computed_again_for_the_next_job() {
+    let mut world = world();
+    world.submit(1, &jobs::persisted());
+    world.end_at(key(1, 0), passed());
+    world.end_at(key(1, 1), done());
+    assert!(world.stored.contains_key(&key(1, 0)), "its reader runs");
+    world.end_at(key(101, 0), panicked());
+    assert!(world.stored.contains_key(&key(1, 0)), "its reader tries again");
+    world.finish();
+    assert!(outcome(&world, 1).is_ok());
+    assert_eq!(world.stored.keys().collect::<Vec<_>>(), [&key(1, 1)]);
+    let mut again = jobs::persisted();
+    again.last_mut().unwrap().store = StoreId::new(102);
+    world.submit(2, &again);
+    world.finish();
+    assert!(outcome(&world, 2).is_ok());
+    assert_eq!((launches(&world, key(1, 0)), launches(&world, key(1, 1))), (2, 1));
+}
+
+#[test]
+fn what_only_passes_for_a_job_that_is_cancelled_is_dropped() {
+    let mut world = world();
+    world.submit(1, &jobs::persisted());
+    world.end_at(key(1, 0), passed());
+    world.cancel(1);
+    assert!(world.stored.is_empty());
 }

@@ -61,7 +61,12 @@ pub(super) fn failed(error: TaskError) -> TaskEnd {
 }
 
 pub(super) fn done() -> TaskEnd {
-    TaskEnd::Done { rows: 1, bytes: 8 }
+    TaskEnd::Done { rows: 1, bytes: 8, passing: false }
+}
+
+/// Done, for those only who wait for it.
+pub(super) fn passed() -> TaskEnd {
+    TaskEnd::Done { rows: 1, bytes: 8, passing: true }
 }
 
 pub(super) fn key(store: u64, partition: PartitionIndex) -> Key {
@@ -142,6 +147,8 @@ pub(super) struct World {
     /// Answered or cancelled, with what they computed: all they say now is late.
     pub(super) late: BTreeMap<TaskId, Key>,
     pub(super) stored: BTreeMap<Key, TaskId>,
+    /// What of it is dropped when it has been read.
+    passing: BTreeMap<Key, TaskId>,
     pub(super) ended: BTreeMap<JobId, Result<(), Error>>,
     pub(super) launched: Vec<Key>,
     pub(super) events: Vec<Event>,
@@ -166,6 +173,7 @@ impl World {
             running: BTreeMap::new(),
             late: BTreeMap::new(),
             stored: BTreeMap::new(),
+            passing: BTreeMap::new(),
             ended: BTreeMap::new(),
             launched: Vec::new(),
             events: Vec::new(),
@@ -336,6 +344,7 @@ impl World {
         for job in step.ended.keys() {
             step.dropped.extend(self.jobs.remove(job).map(|job| job.result));
         }
+        self.passing.retain(|at, generation| self.stored.get(at) == Some(generation));
         let used = |store: &StoreId| self.jobs.values().any(|job| job.stores.contains(store));
         step.dropped.extend(self.forgotten.iter().filter(|store| self.specs.contains_key(store) && !used(store)));
         let needed = self.needed();
@@ -353,7 +362,7 @@ impl World {
         self.late.insert(task, key);
         let limits = self.machine.limits;
         let ending = match end {
-            TaskEnd::Done { .. } => {
+            TaskEnd::Done { passing, .. } => {
                 self.failures.remove(&key);
                 self.losses.remove(&key);
                 if self.is_result(key.0) {
@@ -364,6 +373,9 @@ impl World {
                 } else {
                     step.counted.push(key);
                     self.stored.insert(key, task);
+                    if *passing && self.specs[&key.0].kind == StageKind::Persist {
+                        self.passing.insert(key, task);
+                    }
                     None
                 }
             }
@@ -413,6 +425,14 @@ impl World {
             }
             Command::Discard { task } => {
                 assert!(!self.running.contains_key(&task), "{task} runs, and its output is wanted");
+                let passed = self.passing.iter().find(|(_, generation)| **generation == task).map(|(at, _)| *at);
+                if let Some(at) = passed {
+                    // Others that want it did so when an earlier one was there: they will have it made again.
+                    let reader = self.running.values().find(|running| running.seen.contains(&(at, task)));
+                    assert!(reader.is_none(), "{at:?} is dropped before {reader:?} has read it");
+                    self.passing.remove(&at);
+                    self.stored.remove(&at);
+                }
                 assert!(!self.stored.values().any(|generation| *generation == task), "what {task} made is wanted");
                 self.actors.remove(&task);
             }
@@ -422,6 +442,7 @@ impl World {
                 assert!(found.dropped.insert(store), "{store} dropped twice");
                 self.specs.remove(&store);
                 self.stored.retain(|at, _| at.0 != store);
+                self.passing.retain(|at, _| at.0 != store);
                 self.actors.retain(|_, of| *of != store);
             }
             Command::FinishJob { job, outcome } => {
@@ -466,6 +487,13 @@ impl World {
         assert!(self.actors.keys().copied().eq(owned), "actors {:?} for {:?}", self.actors, self.stored);
 
         let needed = self.needed();
+        assert!(machine.passing.keys().eq(self.passing.keys()));
+        for (at, readers) in &machine.passing {
+            assert!(
+                !readers.is_empty() && readers.iter().all(|at| needed.contains(at)),
+                "{at:?} passes for {readers:?}"
+            );
+        }
         let queued: Vec<Key> = machine.ready.values().flatten().copied().collect();
         assert!(machine.ready.keys().all(|job| self.jobs.contains_key(job)), "an ended job has its turn");
         assert!(queued.is_empty() || self.running.len() >= machine.width(), "workers are idle");
@@ -541,7 +569,7 @@ impl World {
         }
         let waiters: BTreeMap<_, _> = machine.waiters.iter().collect();
         let causes: BTreeMap<_, _> = machine.causes.iter().map(|(at, causes)| (at, causes.len())).collect();
-        (waiters, causes, &machine.ready, machine.last_job, machine.lossy).hash(&mut hash);
+        (waiters, causes, &machine.ready, machine.last_job, machine.lossy, &machine.passing).hash(&mut hash);
         for task in self.running.values() {
             let fresh: Vec<bool> = task.seen.iter().map(|(at, seen)| self.stored.get(at) == Some(seen)).collect();
             (task.key, fresh).hash(&mut hash);

@@ -1,0 +1,223 @@
+//! Working memory: what a task may hold while it runs, and where its rows go when it may hold no more.
+//!
+//! Owns what a task sees of the budget. A task that is refused never waits: it writes rows to disk and goes on, so that
+//! no two tasks can wait for each other. Who grants, and how, is the business of the runtime.
+
+use std::sync::Arc;
+
+use crate::{
+    error::TaskError,
+    spill::{SpillError, SpillSpace},
+};
+
+/// The memory and the disk of one attempt at a task.
+pub trait Workspace: Send + Sync {
+    /// Takes room for so many bytes; whether there was any.
+    #[must_use]
+    fn reserve(&self, bytes: u64) -> bool;
+
+    /// Takes room for so many bytes, whether there is any or not.
+    fn overdraw(&self, bytes: u64);
+
+    /// Gives room back.
+    fn release(&self, bytes: u64);
+
+    /// Takes room for rows that are to go to the caller of an action; whether they fit the budget at all, whatever else
+    /// is held. Given back by [`release_result`](Self::release_result).
+    ///
+    /// # Errors
+    /// [`TaskError::OverBudget`].
+    fn reserve_result(&self, bytes: u64) -> Result<(), TaskError>;
+
+    /// Gives back what results have taken.
+    fn release_result(&self, bytes: u64);
+
+    /// Where rows go that find no room.
+    fn space(&self) -> &dyn SpillSpace;
+
+    /// So many bytes may be held without room before they are written: to write fewer at once is slow.
+    fn unit(&self) -> u64;
+
+    /// What cannot go to disk may take so much without room.
+    fn allowance(&self) -> u64;
+
+    /// The budget, for messages.
+    fn budget(&self) -> u64;
+
+    /// Whether the task is not wanted any more.
+    fn is_cancelled(&self) -> bool;
+
+    /// Whether to make so many bytes of rows, as this task has by now, is quicker than to write and read them.
+    fn is_quicker_than_disk(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// What rows that could not be written mean for the task.
+    fn failed(&self, error: SpillError) -> TaskError {
+        if self.is_cancelled() { TaskError::Cancelled } else { TaskError::io(error) }
+    }
+}
+
+/// Room that a part of a task holds; given back when it is dropped.
+pub struct Claim {
+    workspace: Arc<dyn Workspace>,
+    bytes: u64,
+}
+
+impl Claim {
+    /// No room yet.
+    pub fn new(workspace: &Arc<dyn Workspace>) -> Self {
+        Self { workspace: Arc::clone(workspace), bytes: 0 }
+    }
+
+    /// What it holds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes so many bytes more; whether there was room.
+    #[must_use]
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let granted = bytes == 0 || self.workspace.reserve(bytes);
+        if granted {
+            self.bytes += bytes;
+        }
+        granted
+    }
+
+    /// Takes so many bytes more, whether there is room or not.
+    pub fn force(&mut self, bytes: u64) {
+        self.workspace.overdraw(bytes);
+        self.bytes += bytes;
+    }
+
+    /// Takes what is missing of so many bytes in all, for `what`, which cannot go to disk.
+    ///
+    /// # Errors
+    /// [`TaskError::OverBudget`] if there is no room, and it is too much to do without.
+    pub fn require(&mut self, bytes: u64, what: &'static str) -> Result<(), TaskError> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 || self.grow(more) {
+            return Ok(());
+        }
+        if bytes > self.workspace.allowance() {
+            return Err(TaskError::OverBudget { what, bytes, budget: self.workspace.budget() });
+        }
+        self.force(more);
+        Ok(())
+    }
+
+    /// Holds so many bytes from now on, whether there is room or not.
+    pub fn set(&mut self, bytes: u64) {
+        if bytes > self.bytes {
+            let more = bytes - self.bytes;
+            if !self.grow(more) {
+                self.force(more);
+            }
+        } else {
+            self.shrink(self.bytes - bytes);
+        }
+    }
+
+    /// Hands over so much of it.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { workspace: Arc::clone(&self.workspace), bytes }
+    }
+
+    /// Gives so much back.
+    pub fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.workspace.release(bytes);
+        self.bytes -= bytes;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.workspace.release(self.bytes);
+        }
+    }
+}
+
+/// Room for rows on their way to the caller of an action; given back when it is dropped.
+pub struct ResultClaim {
+    workspace: Arc<dyn Workspace>,
+    bytes: u64,
+}
+
+impl ResultClaim {
+    /// No room yet.
+    pub fn new(workspace: &Arc<dyn Workspace>) -> Self {
+        Self { workspace: Arc::clone(workspace), bytes: 0 }
+    }
+
+    /// Takes so many bytes more.
+    ///
+    /// # Errors
+    /// [`TaskError::OverBudget`] if results would take more than the budget.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), TaskError> {
+        self.workspace.reserve_result(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for ResultClaim {
+    fn drop(&mut self) {
+        self.workspace.release_result(self.bytes);
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn unlimited() -> Arc<dyn Workspace> {
+    struct Unlimited;
+
+    impl SpillSpace for Unlimited {
+        fn write(&self, _: &[u8]) -> std::io::Result<Arc<dyn crate::spill::SpilledBytes>> {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    impl Workspace for Unlimited {
+        fn reserve(&self, _: u64) -> bool {
+            true
+        }
+
+        fn overdraw(&self, _: u64) {}
+
+        fn release(&self, _: u64) {}
+
+        fn reserve_result(&self, _: u64) -> Result<(), TaskError> {
+            Ok(())
+        }
+
+        fn release_result(&self, _: u64) {}
+
+        fn space(&self) -> &dyn SpillSpace {
+            self
+        }
+
+        fn unit(&self) -> u64 {
+            u64::MAX
+        }
+
+        fn allowance(&self) -> u64 {
+            u64::MAX
+        }
+
+        fn budget(&self) -> u64 {
+            u64::MAX
+        }
+
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+    }
+
+    Arc::new(Unlimited)
+}
