@@ -2,6 +2,7 @@
 
 mod browser;
 mod client;
+mod logged;
 mod seen;
 #[path = "../support/mod.rs"]
 mod support;

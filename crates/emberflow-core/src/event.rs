@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// By what people find a job, besides its id.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobLabels {
     /// The group that it can be cancelled with.
@@ -29,7 +29,7 @@ impl JobLabels {
 }
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
     /// An action was submitted.

@@ -1,6 +1,6 @@
 //! The stages of a job as a picture: boxes in columns, parents to the left, and arrows between them. Geometry only;
 //! whoever draws it, a page or a file, decides what it looks like. Layers by longest path, order within a layer by the
-//! mean place of the parents, after Sugiyama.
+//! mean place of the parents, long arrows led past the boxes in between, after Sugiyama.
 
 use std::collections::HashMap;
 
@@ -19,9 +19,14 @@ pub const LINE_CHARS: usize = 36;
 /// The lines of a box that name operators.
 pub const OPERATOR_LINES: usize = 6;
 
+/// The most stages that a picture is worth making of: those nearest to the end.
+pub const MOST_STAGES: usize = 150;
+
 const COLUMN_GAP: f64 = 100.0;
 const ROW_GAP: f64 = 26.0;
 const MARGIN: f64 = 12.0;
+/// The height of an arrow that passes a column.
+const PASSAGE: f64 = 6.0;
 
 /// Lines of a box besides the operators': its name, and what it makes.
 const HEAD_LINES: usize = 2;
@@ -51,71 +56,141 @@ pub struct PlacedBox {
 }
 
 /// An arrow between two boxes, by their numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Arrow {
     /// Where it begins: what is read.
     pub from: usize,
     /// Where it ends: who reads it.
     pub to: usize,
+    /// Its way as x and y: from the one box, past those in between, to the other box.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Arrow {
+    /// The way as a path of SVG: curves from column to column, and straight lines past the boxes in between.
+    pub fn path(&self) -> String {
+        let mut path = String::new();
+        for (at, (x, y)) in self.points.iter().enumerate() {
+            path += &match at.checked_sub(1).map(|before| self.points[before]) {
+                None => format!("M{x} {y}"),
+                // The gap between two columns; then the width of one.
+                Some((x1, y1)) if at % 2 == 1 => {
+                    let middle = (x1 + x) / 2.0;
+                    format!("C{middle} {y1} {middle} {y} {x} {y}")
+                }
+                Some(_) => format!("L{x} {y}"),
+            };
+        }
+        path
+    }
+
+    /// Where there is room to write on it: the middle of its first curve.
+    pub fn label(&self) -> (f64, f64) {
+        let [(x1, y1), (x2, y2), ..] = self.points[..] else { return (0.0, 0.0) };
+        ((x1 + x2) / 2.0, (y1 + y2) / 2.0)
+    }
+}
+
+/// What has a place in a column: a box, or an arrow that passes by.
+struct Node {
+    layer: usize,
+    height: f64,
+    parents: Vec<usize>,
 }
 
 impl Picture {
     /// Lays out the stages of a job, which come parents first.
     pub fn of(stages: &[StageOutline]) -> Self {
-        let at: HashMap<StoreId, usize> = stages.iter().enumerate().map(|(at, stage)| (stage.store, at)).collect();
-        let parents: Vec<Vec<usize>> = stages
-            .iter()
-            .enumerate()
-            .map(|(to, stage)| {
-                stage.reads.iter().filter_map(|store| at.get(store).copied()).filter(|at| *at < to).collect()
-            })
-            .collect();
-        let mut layer = vec![0; stages.len()];
-        for stage in 0..stages.len() {
-            layer[stage] = parents[stage].iter().map(|parent| layer[*parent] + 1).max().unwrap_or(0);
+        let mut nodes = layered(stages);
+        // An arrow over several columns has a place of its own in each that it passes.
+        let mut ways: Vec<(usize, usize, Vec<usize>)> = Vec::new();
+        for to in 0..stages.len() {
+            for at in 0..nodes[to].parents.len() {
+                let from = nodes[to].parents[at];
+                let mut passed = Vec::new();
+                for layer in nodes[from].layer + 1..nodes[to].layer {
+                    let before = passed.last().copied().unwrap_or(from);
+                    nodes.push(Node { layer, height: PASSAGE, parents: vec![before] });
+                    passed.push(nodes.len() - 1);
+                }
+                if let Some(last) = passed.last() {
+                    nodes[to].parents[at] = *last;
+                }
+                ways.push((from, to, passed));
+            }
         }
-        // A source stands next to whoever reads it first, not at the far left.
-        for stage in (0..stages.len()).rev().filter(|stage| parents[*stage].is_empty()) {
-            let readers = (0..stages.len()).filter(|reader| parents[*reader].contains(&stage));
-            layer[stage] = readers.map(|reader| layer[reader]).min().map_or(layer[stage], |first| first - 1);
-        }
-        let layers = layer.iter().max().map_or(0, |last| last + 1);
+        let layers = nodes.iter().map(|node| node.layer + 1).max().unwrap_or(0);
         let mut columns: Vec<Vec<usize>> = vec![Vec::new(); layers];
-        (0..stages.len()).for_each(|stage| columns[layer[stage]].push(stage));
-        let mut centre = vec![0.0; stages.len()];
-        let mut boxes = vec![PlacedBox { x: 0.0, y: 0.0, height: 0.0 }; stages.len()];
-        let mut lowest: f64 = 0.0;
-        for (number, column) in columns.iter_mut().enumerate() {
-            let pull_of = |stage: &usize| match parents[*stage].as_slice() {
+        nodes.iter().enumerate().for_each(|(number, node)| columns[node.layer].push(number));
+        let left = |layer: usize| MARGIN + layer as f64 * (BOX_WIDTH + COLUMN_GAP);
+        let mut centre = vec![0.0; nodes.len()];
+        let mut lowest = MARGIN;
+        for column in &columns {
+            // Beside its parents, but below whatever stands in the column already.
+            let pull_of = |number: &usize| match nodes[*number].parents.as_slice() {
                 [] => f64::MAX,
                 of => of.iter().map(|parent| centre[*parent]).sum::<f64>() / of.len() as f64,
             };
-            let pull: HashMap<usize, f64> = column.iter().map(|stage| (*stage, pull_of(stage))).collect();
-            column.sort_by(|a, b| pull[a].total_cmp(&pull[b]));
-            let mut y = MARGIN;
-            for stage in column.iter() {
-                let height = height_of(&stages[*stage]);
-                let wished = pull[stage];
-                // Beside its parents, but below whatever stands in the column already.
+            let mut pulled: Vec<(f64, usize)> = column.iter().map(|number| (pull_of(number), *number)).collect();
+            pulled.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut y: f64 = MARGIN;
+            for (wished, number) in pulled {
+                let height = nodes[number].height;
                 let top = if wished == f64::MAX { y } else { (wished - height / 2.0).max(y) };
-                boxes[*stage] = PlacedBox { x: MARGIN + number as f64 * (BOX_WIDTH + COLUMN_GAP), y: top, height };
-                centre[*stage] = top + height / 2.0;
+                centre[number] = top + height / 2.0;
                 y = top + height + ROW_GAP;
+                lowest = lowest.max(top + height);
             }
-            lowest = lowest.max(y - ROW_GAP);
         }
-        let arrows =
-            parents.iter().enumerate().flat_map(|(to, from)| from.iter().map(move |from| Arrow { from: *from, to }));
-        let arrows = arrows.collect();
-        let width = 2.0 * MARGIN + layers as f64 * (BOX_WIDTH + COLUMN_GAP) - if layers > 0 { COLUMN_GAP } else { 0.0 };
-        Self { width, height: lowest + MARGIN, boxes, arrows }
+        let boxes = nodes[..stages.len()].iter().enumerate().map(|(number, node)| PlacedBox {
+            x: left(node.layer),
+            y: centre[number] - node.height / 2.0,
+            height: node.height,
+        });
+        let arrows = ways.into_iter().map(|(from, to, passed)| {
+            let by = |number: usize| {
+                [left(nodes[number].layer), left(nodes[number].layer) + BOX_WIDTH].map(|x| (x, centre[number]))
+            };
+            let begin = by(from)[1];
+            let end = by(to)[0];
+            Arrow {
+                from,
+                to,
+                points: [begin].into_iter().chain(passed.into_iter().flat_map(by)).chain([end]).collect(),
+            }
+        });
+        Self {
+            width: left(layers) - if layers > 0 { COLUMN_GAP } else { 0.0 } + MARGIN,
+            height: lowest + MARGIN,
+            boxes: boxes.collect(),
+            arrows: arrows.collect(),
+        }
     }
+}
 
-    /// The two ends of an arrow, each as x and y.
-    pub fn ends(&self, arrow: Arrow) -> ((f64, f64), (f64, f64)) {
-        let (from, to) = (self.boxes[arrow.from], self.boxes[arrow.to]);
-        ((from.x + BOX_WIDTH, from.y + from.height / 2.0), (to.x, to.y + to.height / 2.0))
+/// The stages with their layers: one more than that of the last parent.
+fn layered(stages: &[StageOutline]) -> Vec<Node> {
+    let at: HashMap<StoreId, usize> = stages.iter().enumerate().map(|(at, stage)| (stage.store, at)).collect();
+    let mut nodes: Vec<Node> = Vec::with_capacity(stages.len());
+    for (to, stage) in stages.iter().enumerate() {
+        let parents = stage.reads.iter().filter_map(|store| at.get(store).copied()).filter(|at| *at < to);
+        let parents: Vec<usize> = parents.collect();
+        let layer = parents.iter().map(|parent| nodes[*parent].layer + 1).max().unwrap_or(0);
+        nodes.push(Node { layer, height: height_of(stage), parents });
     }
+    // A source stands next to whoever reads it first, not at the far left.
+    let mut first_reader: HashMap<usize, usize> = HashMap::new();
+    for node in &nodes {
+        for parent in &node.parents {
+            first_reader.entry(*parent).and_modify(|first| *first = node.layer.min(*first)).or_insert(node.layer);
+        }
+    }
+    for (stage, first) in first_reader {
+        if nodes[stage].parents.is_empty() {
+            nodes[stage].layer = first - 1;
+        }
+    }
+    nodes
 }
 
 fn height_of(stage: &StageOutline) -> f64 {
@@ -190,6 +265,13 @@ mod tests {
         }
         // The late one stands next to its reader.
         assert_eq!(picture.boxes[3].x, picture.boxes[2].x);
+        // No arrow runs through a box: its straight parts, which are as wide as a column, pass above or below.
+        for (x, y) in picture.arrows.iter().flat_map(|arrow| arrow.points[1..].chunks_exact(2).map(|pair| pair[0])) {
+            let crossed = |of: &&PlacedBox| of.x == x && of.y < y && y < of.y + of.height;
+            assert_eq!(picture.boxes.iter().find(crossed), None, "{:?}", picture.arrows);
+        }
+        let long = picture.arrows.iter().find(|arrow| (arrow.from, arrow.to) == (0, 4)).unwrap();
+        assert_eq!((long.points.len(), long.path().matches('C').count(), long.path().matches('L').count()), (4, 2, 1));
         for (at, a) in picture.boxes.iter().enumerate() {
             assert!(a.x >= 0.0 && a.x + BOX_WIDTH <= picture.width && a.y >= 0.0 && a.y + a.height <= picture.height);
             for b in &picture.boxes[at + 1..] {

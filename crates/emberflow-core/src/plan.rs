@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     batch::AnyStream,
@@ -88,7 +88,7 @@ pub enum Sink {
 }
 
 /// What a stage makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StageKind {
     /// Map outputs of a shuffle.
@@ -268,7 +268,7 @@ pub struct OperatorDescription {
 }
 
 /// An input of a described operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InputDescription {
     /// An operator of the same stage.
     Operator(RddId),
@@ -292,7 +292,7 @@ impl InputDescription {
 const OUTLINED_OPERATORS: usize = 50;
 
 /// A stage as a picture shows it: without closures and environments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageOutline {
     /// Where its output lives.
     pub store: StoreId,
@@ -313,7 +313,7 @@ pub struct StageOutline {
 }
 
 /// An operator of an outlined stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorOutline {
     /// The RDD.
     pub rdd: RddId,

@@ -217,8 +217,11 @@ impl Engine {
         let (send, receive) = oneshot::channel();
         let handle = JobHandle::new(job, receive, self.coordinator.clone());
         let outline = self.bus.is_heard().then(|| stages.iter().map(|stage| StageOutline::of(stage)).collect());
-        post(&self.coordinator, Submit { job, stages, wanted, labels, outline, outcome: send })
-            .map_err(|_| Error::ContextDead { actor: "coordinator" })?;
+        post(
+            &self.coordinator,
+            Submit { job, stages, wanted, labels, outline, span: tracing::Span::current(), outcome: send },
+        )
+        .map_err(|_| Error::ContextDead { actor: "coordinator" })?;
         Ok(handle)
     }
 

@@ -26,7 +26,8 @@ const DISK_COST: f64 = 1.0;
 const MEASURED_BYTES: u64 = 1 << 20;
 
 /// What rows take, by estimate, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct MemoryUse {
     /// What they may take in memory.
     pub budget: u64,

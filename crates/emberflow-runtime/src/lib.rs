@@ -25,6 +25,7 @@ mod partition;
 mod pool;
 mod progress;
 mod slot;
+mod spans;
 mod spill;
 mod task_run;
 mod workspace;

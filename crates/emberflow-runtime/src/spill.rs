@@ -78,6 +78,7 @@ impl SpillFiles {
 impl SpillSpace for SpillFiles {
     fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
         let (len, began) = (bytes.len() as u64, Instant::now());
+        let _span = tracing::debug_span!("spill", bytes = len).entered();
         let written = self.take(len).and_then(|(file, at)| write_all_at(&file.file, bytes, at).map(|()| (file, at)));
         let (file, at) =
             written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))?;
@@ -195,6 +196,7 @@ impl SpilledBytes for Extent {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let began = Instant::now();
+        let _span = tracing::debug_span!("read_back", bytes = part.len()).entered();
         self.file.show(self.at + part.start as u64, part.len(), to)?;
         self.file.ledger.read_back(part.len() as u64, began.elapsed());
         Ok(())

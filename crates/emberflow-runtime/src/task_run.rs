@@ -34,6 +34,7 @@ use crate::{
     partition::{Fill, PartitionActor},
     pool::worker,
     slot::TaskSlots,
+    spans,
     workspace::TaskMemory,
 };
 
@@ -54,12 +55,15 @@ pub(crate) struct TaskRun {
     /// Who takes the rows, if this is not a result.
     pub(crate) owner: Option<Addr<PartitionActor>>,
     pub(crate) links: Arc<Links>,
+    /// That of the stage.
+    pub(crate) span: tracing::Span,
 }
 
 impl TaskRun {
     pub(crate) fn run(self) {
         let began = Instant::now();
         let _at_work = self.links.pool.at_work(self.task);
+        let _span = spans::task(&self.span, self.task, self.stage, self.partition, self.attempt).entered();
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
         let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };

@@ -10,6 +10,8 @@
 
 #![forbid(unsafe_code)]
 
+mod application;
+pub mod log;
 mod metrics;
 mod page;
 mod rest;
@@ -17,7 +19,8 @@ pub mod security;
 mod server;
 pub mod status;
 
-pub use server::{Served, Settings, serve};
+pub use application::Application;
+pub use server::{History, Served, replay, serve};
 
 #[cfg(doc)]
 use emberflow_runtime::Engine;

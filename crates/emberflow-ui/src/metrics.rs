@@ -18,7 +18,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(crate) fn render(app: &Arc<App>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix_and_labels(
         "emberflow",
-        [("app".into(), app.name.clone().into()), ("app_id".into(), app.id.clone().into())].into_iter(),
+        [("app".into(), app.about.name.clone().into()), ("app_id".into(), app.about.id.clone().into())].into_iter(),
     );
     registry.register_collector(Box::new(Metrics(Arc::clone(app))));
     let mut text = String::new();
@@ -53,6 +53,11 @@ impl Collector for Metrics {
             ("task_rows", "Rows that tasks wrote, or read for a result", totals.rows),
             ("partitions_stored", "Partitions that were stored", totals.partitions_stored),
             ("partitions_spilled", "Partitions that were written to disk", totals.partitions_spilled),
+            (
+                "partitions_dropped",
+                "Partitions that were dropped rather than written to disk",
+                totals.partitions_dropped,
+            ),
             ("partitions_lost", "Stored partitions that were lost", totals.partitions_lost),
             ("partitions_rebuilt", "Lost partitions that were there again", totals.partitions_rebuilt),
             ("spilled_bytes", "Bytes that were written to disk", memory.spilled_in_all),
@@ -69,10 +74,12 @@ impl Collector for Metrics {
         let gauges = [
             ("jobs_running", "Jobs that run", running_jobs as u64),
             ("tasks_running", "Tasks that were handed to the workers", running_tasks as u64),
-            ("workers", "Worker threads", self.0.workers as u64),
+            ("workers", "Worker threads", self.0.about.workers as u64),
             ("memory_budget_bytes", "Bytes that rows may take in memory", memory.budget),
             ("memory_persisted_bytes", "Bytes of persisted rows in memory", memory.persisted),
             ("memory_map_output_bytes", "Bytes of map outputs in memory", memory.map_outputs),
+            ("memory_working_bytes", "Bytes that running tasks work on", memory.working),
+            ("memory_result_bytes", "Bytes of results on their way to callers", memory.results),
             ("memory_peak_bytes", "The most bytes that rows have taken in memory", memory.peak),
             ("disk_spilled_bytes", "Bytes on disk that are needed", memory.spilled),
         ];

@@ -4,9 +4,10 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use axum::{
@@ -26,6 +27,8 @@ use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
 use crate::{
+    application::Application,
+    log::{self, Replayed},
     metrics, page, rest,
     security::{self, Token},
     status::{Limits, Status},
@@ -45,15 +48,6 @@ const NEWS_EVERY: Duration = Duration::from_millis(300);
 
 /// How long requests that are under way may take when the engine stops.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
-
-/// What [`serve`] needs to know.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// The port to listen on; if it is taken, one of the next sixteen. Zero for any.
-    pub port: u16,
-    /// The settings of the application, by name. Secrets are left out by their names.
-    pub settings: Vec<(String, String)>,
-}
 
 /// A server that is up.
 #[derive(Clone, Debug)]
@@ -76,11 +70,8 @@ impl Served {
 
 /// What the handlers answer from.
 pub(crate) struct App {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) workers: usize,
-    pub(crate) started: SystemTime,
-    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) about: Application,
+    /// What runs it; nothing, if it has ended.
     engine: Weak<Engine>,
     status: RwLock<Status>,
     news: watch::Sender<News>,
@@ -99,7 +90,10 @@ impl App {
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {
-        self.engine.upgrade().map(|engine| engine.memory()).unwrap_or_default()
+        match self.engine.upgrade() {
+            Some(engine) => engine.memory(),
+            None => self.status().memory().next_back().map(|last| last.memory).unwrap_or_default(),
+        }
     }
 
     pub(crate) fn workers_now(&self) -> Vec<Option<TaskId>> {
@@ -134,46 +128,101 @@ impl App {
     }
 }
 
-/// Serves the page of an engine on the loopback interface, until the engine stops.
+/// Serves the page of an engine on the loopback interface, until the engine stops; at this port or, if it is taken, one
+/// of the next sixteen; zero is any.
 ///
 /// # Errors
 /// If no port is free, or the system refuses a thread.
-pub fn serve(engine: &Arc<Engine>, settings: Settings) -> io::Result<Served> {
-    let token = Token::random()?;
-    let listener = bind(settings.port)?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let started = SystemTime::now();
-    let millis = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let redacted = |(name, value): (String, String)| {
-        let value = if security::is_secret(&name) { "***".to_owned() } else { value };
-        (name, value)
-    };
-    let app = Arc::new(App {
-        id: format!("local-{millis}"),
-        name: engine.config().app_name.clone(),
-        workers: engine.config().workers,
-        started,
-        settings: settings.settings.into_iter().map(redacted).collect(),
-        engine: Arc::downgrade(engine),
-        status: RwLock::new(Status::new(Limits::default())),
-        news: watch::Sender::new(News::default()),
-    });
-    let routes = routes(Arc::clone(&app), token.clone());
+pub fn serve(engine: &Arc<Engine>, about: Application, port: u16) -> io::Result<Served> {
+    let (door, served) = Door::open(port)?;
+    let status = RwLock::new(Status::new(Limits::default()));
+    let app = Arc::new(App { about, engine: Arc::downgrade(engine), status, news: watch::Sender::default() });
+    let token = served.token.clone();
     engine.listen("ui", EVENTS, move |events| {
         thread::scope(|scope| {
-            let fold = thread::Builder::new().name(format!("{}-status", app.name));
-            let fold = fold.spawn_scoped(scope, || app.follow(events));
-            match fold {
-                Ok(_) => runtime.block_on(answer(listener, routes, &app)),
+            let fold = thread::Builder::new().name(format!("{}-status", app.about.name));
+            match fold.spawn_scoped(scope, || app.follow(events)) {
+                Ok(_) => door.answer(&app, token),
                 Err(error) => tracing::error!(%error, "cannot start the thread that follows events: there is no page"),
             }
-            // Dropping the runtime ends whatever a browser still holds open.
-            drop(runtime);
         });
     })?;
-    Ok(Served { address, token })
+    Ok(served)
+}
+
+/// The page of an application that has ended, from its [log](crate::log). Ends when it is dropped.
+///
+/// ```no_run
+/// let history = emberflow_ui::replay("logs/local-1763920000000".as_ref(), 4040)?;
+/// println!("look at {}", history.url());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct History {
+    address: SocketAddr,
+    app: Arc<App>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl History {
+    /// Where the page is.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History")
+            .field("address", &self.address)
+            .field("app", &self.app.about.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.app.news.send_modify(|news| news.over = true);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the page's thread had panicked");
+        }
+    }
+}
+
+/// Serves what a log tells, on the loopback interface, at this port or one of the next sixteen; zero is any.
+///
+/// # Errors
+/// If the log cannot be read or is none of ours, which is said with its line; if no port is free, or the system refuses
+/// a thread.
+pub fn replay(log: &Path, port: u16) -> io::Result<History> {
+    let Replayed { app: about, status } = log::read(log)?;
+    let (door, Served { address, token }) = Door::open(port)?;
+    let app = Arc::new(App { about, engine: Weak::new(), status: RwLock::new(status), news: watch::Sender::default() });
+    let shown = Arc::clone(&app);
+    let thread = thread::Builder::new().name("history".to_owned()).spawn(move || door.answer(&shown, token))?;
+    Ok(History { address, app, thread: Some(thread) })
+}
+
+/// A port that is listened to, and what answers there.
+struct Door {
+    listener: TcpListener,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Door {
+    fn open(port: u16) -> io::Result<(Self, Served)> {
+        let token = Token::random()?;
+        let listener = bind(port)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok((Self { listener, runtime }, Served { address, token }))
+    }
+
+    /// Answers until there are no more news. Ends whatever a browser still holds open then.
+    fn answer(self, app: &Arc<App>, token: Token) {
+        let routes = routes(Arc::clone(app), token);
+        self.runtime.block_on(answer(self.listener, routes, app));
+    }
 }
 
 fn bind(port: u16) -> io::Result<TcpListener> {

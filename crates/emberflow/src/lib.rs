@@ -51,7 +51,7 @@ pub use emberflow_core::{
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
-pub use rdd::{LocalIter, Number, PartitionIter, Rdd, Stats, StorageLevel};
+pub use rdd::{Explain, LocalIter, Number, PartitionIter, Rdd, Stats, StorageLevel};
 pub use sharing::{
     accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},
     broadcast::Broadcast,
@@ -59,6 +59,12 @@ pub use sharing::{
 };
 pub use shuffle::{BorrowedKey, HashPartitioner, IntoPartitioning, Pairs, Partitioning};
 pub use source::{Random, RangeRow, Source, TextOptions};
+
+/// Applications that have ended, shown again from their [event logs](ContextBuilder::event_log).
+#[cfg(feature = "ui")]
+pub mod history {
+    pub use emberflow_ui::{History, replay};
+}
 
 /// The README's programs are compiled and run as tests.
 #[cfg(doctest)]

@@ -24,6 +24,7 @@ use emberflow_core::{
     update::Updates,
 };
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::machine::{Command, Input, Key, Limits, Machine, Ran, StageSpec, TaskEnd};
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
     partition::{Dismiss, Kill, PartitionActor},
     pool::PoolHandle,
     slot::{Slot, StoreSlots, TaskSlots},
+    spans::Spans,
     spill::SpillFiles,
     task_run::TaskRun,
 };
@@ -70,6 +72,7 @@ pub(crate) struct Coordinator {
     actors: HashMap<TaskId, (Key, Addr<PartitionActor>)>,
     running: HashMap<TaskId, Arc<AtomicBool>>,
     jobs: HashMap<JobId, JobShell>,
+    spans: Spans,
     stopped: bool,
 }
 
@@ -133,6 +136,7 @@ impl Coordinator {
             actors: HashMap::new(),
             running: HashMap::new(),
             jobs: HashMap::new(),
+            spans: Spans::default(),
             stopped: false,
         }
     }
@@ -143,6 +147,7 @@ impl Coordinator {
             match command {
                 Command::Emit(event) => {
                     self.with.bus.publish(&event);
+                    self.spans.follow(&event);
                     if let Event::PartitionDropped { store, .. } = event
                         && let Some(shell) = self.stores.get_mut(&store)
                     {
@@ -271,6 +276,7 @@ impl Coordinator {
             io: Arc::clone(&self.with.io),
             owner,
             links: Arc::clone(links),
+            span: self.spans.stage(stage),
         };
         self.with.pool.submit(Box::new(move || run.run()));
     }
@@ -328,6 +334,8 @@ pub(crate) struct Submit {
     pub(crate) labels: JobLabels,
     /// What the stages are, if anybody wants to know.
     pub(crate) outline: Option<Vec<StageOutline>>,
+    /// In which its action was called.
+    pub(crate) span: Span,
     pub(crate) outcome: oneshot::Sender<Result<JobOutput>>,
 }
 
@@ -339,13 +347,14 @@ impl Handler<Submit> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
-        let Submit { job, stages, wanted, labels, outline, outcome } = submit;
+        let Submit { job, stages, wanted, labels, outline, span, outcome } = submit;
         if self.stopped {
             // Whoever dropped the handle does not want to know.
             let _ = outcome.send(Err(Error::ContextClosed));
             return;
         }
         let action = stages.last().map(|plan| plan.info.to_string()).unwrap_or_default();
+        self.spans.job(job, &action, &span);
         let specs = stages.iter().map(|plan| StageSpec {
             store: plan.store,
             kind: plan.kind,

@@ -222,10 +222,9 @@ function graphSection() {
     const svg = s("svg", { class: "graph", width: g.width, height: g.height, role: "group", "aria-label": `${g.boxes.length} stages` },
       s("defs", {}, s("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto" }, s("path", { d: "M0 0 L8 4 L0 8 Z" }))));
     for (const a of g.arrows) {
-      const bend = (a.x2 - a.x1) / 2;
-      svg.append(s("path", { class: "arrow", "marker-end": "url(#tip)", d: `M${a.x1} ${a.y1} C${a.x1 + bend} ${a.y1} ${a.x2 - bend} ${a.y2} ${a.x2} ${a.y2}` }));
+      svg.append(s("path", { class: "arrow", "marker-end": "url(#tip)", d: a.path }));
       if (a.bytes == null) continue;
-      const x = (a.x1 + a.x2) / 2, y = (a.y1 + a.y2) / 2;
+      const { x, y } = a;
       svg.append(s("text", { class: "label", x, y: y - 4, text: bytes(a.bytes) }), s("text", { class: "label", x, y: y + 10, text: `${about(a.rows)} rows` }));
     }
     for (const b of g.boxes) {
@@ -401,7 +400,7 @@ function storageView() {
 }
 
 // The kinds of memory are those that the account has, whatever they are.
-const KINDS = ["persisted", "map_outputs"];
+const KINDS = ["persisted", "map_outputs", "working", "results"];
 const place = (name) => (KINDS.includes(name) ? KINDS.indexOf(name) : KINDS.length);
 const kindsOf = (memory) => Object.keys(memory).filter((name) => !["budget", "peak", "spilled"].includes(name) && !name.endsWith("_in_all")).sort((a, b) => place(a) - place(b));
 const kindName = (name) => name.replaceAll("_", " ");

@@ -9,9 +9,6 @@ use emberflow_core::{
 use super::*;
 use crate::status::{Job, Stage, StageState, Status};
 
-/// The most stages that a picture shows: those nearest to the action.
-const DRAWN_STAGES: usize = 150;
-
 #[derive(Deserialize)]
 pub(super) struct Which {
     #[serde(default)]
@@ -104,7 +101,7 @@ fn describe(status: &Status, job: &Job) -> Value {
 pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<Ids>) -> Answer {
     let status = app.status();
     let job = status.job(JobId::new(job)).ok_or_else(|| unknown("job", job))?;
-    let left_out = job.plan.len().saturating_sub(DRAWN_STAGES);
+    let left_out = job.plan.len().saturating_sub(picture::MOST_STAGES);
     let drawn = &job.plan[left_out..];
     let picture = Picture::of(drawn);
     let boxes = drawn.iter().zip(&picture.boxes).map(|(outline, place)| {
@@ -140,12 +137,12 @@ pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<I
         .arrows
         .iter()
         .map(|arrow| {
-            let ((x1, y1), (x2, y2)) = picture.ends(*arrow);
+            let (x, y) = arrow.label();
             let of = &boxes[arrow.from];
             let text =
                 |wrote: &str, stored: &str| if of[wrote].is_null() { of[stored].clone() } else { of[wrote].clone() };
             json!({
-                "x1": x1, "y1": y1, "x2": x2, "y2": y2, "from": arrow.from, "to": arrow.to, "kind": of["kind"],
+                "path": arrow.path(), "x": x, "y": y, "from": arrow.from, "to": arrow.to, "kind": of["kind"],
                 "rows": text("rows", "storedRows"), "bytes": text("bytes", "storedBytes"),
             })
         })

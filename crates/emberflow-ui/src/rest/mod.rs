@@ -74,7 +74,7 @@ async fn known(
     request: Request,
     next: Next,
 ) -> Response {
-    if id == "-" || id == app.id { next.run(request).await } else { unknown("application", id).into_response() }
+    if id == "-" || id == app.about.id { next.run(request).await } else { unknown("application", id).into_response() }
 }
 
 /// The part of a path that names an application.
@@ -92,10 +92,10 @@ pub(crate) fn overview(app: &App) -> Value {
     let running = status.jobs().filter(|job| job.state == JobState::Running).count();
     json!({
         "version": app.version(),
-        "name": app.name,
-        "id": app.id,
-        "uptimeMs": millis(now.duration_since(app.started).unwrap_or_default()),
-        "workers": app.workers,
+        "name": app.about.name,
+        "id": app.about.id,
+        "uptimeMs": millis(now.duration_since(app.about.started()).unwrap_or_default()),
+        "workers": app.about.workers,
         "runningJobs": running,
         "runningTasks": status.running_tasks(),
         "jobs": totals.jobs_started,

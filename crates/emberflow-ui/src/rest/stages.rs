@@ -221,7 +221,7 @@ pub(super) async fn summary(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Q
 
 /// What each worker did for the stage over time.
 pub(super) async fn timeline(State(app): State<Arc<App>>, Path(ids): Path<Ids>) -> Answer {
-    let workers = app.workers;
+    let workers = app.about.workers;
     with(&app, &ids, |stage| {
         let since = |at: SystemTime| micros(at.duration_since(stage.began).unwrap_or_default());
         let spans = stage.timeline(SPANS);

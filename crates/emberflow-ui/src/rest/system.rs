@@ -15,19 +15,19 @@ pub(super) async fn application(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 fn describe(app: &App) -> Value {
-    let last = app.status().last_event().unwrap_or(app.started);
+    let last = app.status().last_event().unwrap_or(app.about.started());
     json!({
-        "id": app.id,
-        "name": app.name,
+        "id": app.about.id,
+        "name": app.about.name,
         "attempts": [{
-            "startTime": time(app.started),
+            "startTime": time(app.about.started()),
             "endTime": "1969-12-31T23:59:59.999GMT",
             "lastUpdated": time(last),
-            "duration": millis(SystemTime::now().duration_since(app.started).unwrap_or_default()),
+            "duration": millis(SystemTime::now().duration_since(app.about.started()).unwrap_or_default()),
             "sparkUser": "",
             "completed": false,
             "appSparkVersion": concat!("emberflow ", env!("CARGO_PKG_VERSION")),
-            "startTimeEpoch": epoch(app.started),
+            "startTimeEpoch": epoch(app.about.started()),
             "endTimeEpoch": -1,
             "lastUpdatedEpoch": epoch(last),
         }],
@@ -51,7 +51,7 @@ pub(super) async fn environment(State(app): State<Arc<App>>) -> Json<Value> {
             "architecture": std::env::consts::ARCH,
             "processId": std::process::id(),
         },
-        "sparkProperties": app.settings,
+        "sparkProperties": app.about.settings,
     }))
 }
 
@@ -68,15 +68,15 @@ pub(super) async fn executors(State(app): State<Arc<App>>) -> Json<Value> {
         "rddBlocks": blocks,
         "memoryUsed": memory.persisted + memory.map_outputs,
         "diskUsed": memory.spilled,
-        "totalCores": app.workers,
-        "maxTasks": app.workers,
+        "totalCores": app.about.workers,
+        "maxTasks": app.about.workers,
         "activeTasks": status.running_tasks(),
         "failedTasks": totals.tasks_failed,
         "completedTasks": totals.tasks_succeeded,
         "totalTasks": totals.tasks_succeeded + totals.tasks_failed + status.running_tasks() as u64,
         "totalDuration": millis(totals.task_time),
         "maxMemory": memory.budget,
-        "addTime": time(app.started),
+        "addTime": time(app.about.started()),
     }]))
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn threads(State(app): State<Arc<App>>, Path(path): Path<Execut
             plan.map(|outline| outline.operators.iter().rev().map(|operator| &operator.operator).collect::<Vec<_>>());
         json!({
             "threadId": worker,
-            "threadName": format!("{}-worker-{worker}", app.name),
+            "threadName": format!("{}-worker-{worker}", app.about.name),
             "threadState": if task.is_some() { "RUNNABLE" } else { "WAITING" },
             "taskId": task.map(|task| task.get()),
             "stageId": found.map(|(stage, _)| stage.id.get()),

@@ -89,7 +89,9 @@ pub struct Totals {
     pub spilled_file_bytes: u64,
     /// Partitions that were lost.
     pub partitions_lost: u64,
-    /// Partitions that were there again after that.
+    /// Partitions that were dropped, since to compute them again is quicker than to write them.
+    pub partitions_dropped: u64,
+    /// Partitions that were there again after a loss.
     pub partitions_rebuilt: u64,
     /// Events that came too fast to be counted.
     pub events_missed: u64,
@@ -315,8 +317,9 @@ impl Status {
                 }
             }
             Event::PartitionDropped { store, partition, .. } => {
+                self.totals.partitions_dropped += 1;
                 if let Some(store) = self.stores.get_mut(store) {
-                    store.drop_partition(*partition);
+                    store.dropped(*partition);
                 }
             }
             Event::StoreDropped { store, .. } => {

@@ -24,7 +24,7 @@ pub enum CellState {
     Resident,
     /// On disk.
     Spilled,
-    /// Released on purpose.
+    /// Dropped on purpose: by whoever had kept them, or because to compute them again is quicker than to write them.
     Released,
     /// A task computes them again.
     Rebuilding,
@@ -45,11 +45,14 @@ pub struct Cell {
     pub file_bytes: u64,
     /// How often it was lost.
     pub losses: u32,
+    /// Whether it was lost and is not there again.
+    is_lost: bool,
     task: Option<TaskId>,
 }
 
 impl Cell {
-    const EMPTY: Self = Self { state: CellState::Empty, rows: 0, bytes: 0, file_bytes: 0, losses: 0, task: None };
+    const EMPTY: Self =
+        Self { state: CellState::Empty, rows: 0, bytes: 0, file_bytes: 0, losses: 0, is_lost: false, task: None };
 
     fn is_stored(&self) -> bool {
         matches!(self.state, CellState::Resident | CellState::Spilled)
@@ -143,7 +146,7 @@ impl Store {
     pub(super) fn computing(&mut self, partition: PartitionIndex, task: TaskId) {
         let cell = self.cell(partition);
         cell.task = Some(task);
-        cell.state = if cell.losses > 0 { CellState::Rebuilding } else { CellState::Computing };
+        cell.state = if cell.is_lost { CellState::Rebuilding } else { CellState::Computing };
     }
 
     pub(super) fn not_computed(&mut self, partition: PartitionIndex, task: TaskId) {
@@ -171,24 +174,24 @@ impl Store {
         let cell = self.cell(partition);
         // It was told before that the rows of this very task are on disk.
         let on_disk = cell.file_bytes > 0 && cell.task == Some(task);
-        let rebuilt = cell.losses > 0 && !cell.is_stored();
+        let rebuilt = cell.is_lost;
         let state = if on_disk { CellState::Spilled } else { CellState::Resident };
         let file_bytes = if on_disk { cell.file_bytes } else { 0 };
-        *cell = Cell { state, rows, bytes, file_bytes, losses: cell.losses, task: None };
+        *cell = Cell { state, rows, bytes, file_bytes, losses: cell.losses, ..Cell::EMPTY };
         self.rebuilt += u64::from(rebuilt);
         rebuilt
     }
 
     pub(super) fn lost(&mut self, partition: PartitionIndex) {
         let cell = self.cell(partition);
-        *cell = Cell { state: CellState::Lost, losses: cell.losses + 1, ..Cell::EMPTY };
+        *cell = Cell { state: CellState::Lost, losses: cell.losses + 1, is_lost: true, ..Cell::EMPTY };
         self.losses += 1;
     }
 
-    /// For want of room, when it was read: nobody misses it.
-    pub(super) fn drop_partition(&mut self, partition: PartitionIndex) {
+    /// It was dropped on purpose: whoever wants it computes it again.
+    pub(super) fn dropped(&mut self, partition: PartitionIndex) {
         let cell = self.cell(partition);
-        *cell = Cell { losses: cell.losses, ..Cell::EMPTY };
+        *cell = Cell { state: CellState::Released, losses: cell.losses, ..Cell::EMPTY };
     }
 
     pub(super) fn release(&mut self, at: SystemTime) {
@@ -202,7 +205,7 @@ impl Store {
 impl Cell {
     /// It is as it was before its task.
     fn back(&mut self) {
-        let state = if self.losses > 0 { CellState::Lost } else { CellState::Empty };
-        *self = Self { state, losses: self.losses, ..Self::EMPTY };
+        let state = if self.is_lost { CellState::Lost } else { CellState::Empty };
+        *self = Self { state, losses: self.losses, is_lost: self.is_lost, ..Self::EMPTY };
     }
 }

@@ -139,6 +139,21 @@ fn a_cell_turns_from_resident_to_lost_to_rebuilt_and_is_released_in_the_end() {
 }
 
 #[test]
+fn a_cell_that_was_dropped_is_computed_again_and_not_rebuilt() {
+    let mut story = Story::new();
+    story.job(0, cached_then_counted()).stage(0, 0, 0, 1).task(0, 0, 0).task_ends(0, 0, 0).stored(0, 0, 0);
+    story.lost(0, 0, 0).task(1, 0, 0).task_ends(1, 0, 0).stored(1, 0, 0);
+    let (store, rdd) = (StoreId::new(0), RddId::new(1));
+    story.tell(Event::PartitionDropped { store, rdd, partition: 0, task: TaskId::new(1) });
+    assert_eq!(story.cells(0)[0], CellState::Released);
+    story.task(2, 0, 0);
+    assert_eq!(story.cells(0)[0], CellState::Computing);
+    story.task_ends(2, 0, 0).stored(2, 0, 0);
+    let totals = story.status.totals();
+    assert_eq!((totals.partitions_lost, totals.partitions_rebuilt, totals.partitions_dropped), (1, 1, 1));
+}
+
+#[test]
 fn a_stage_says_how_its_tasks_ended_and_a_failed_one_why() {
     let mut story = Story::new();
     story.job(0, cached_then_counted()).stage(0, 0, 0, 3);

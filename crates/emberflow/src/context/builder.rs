@@ -54,6 +54,8 @@ pub struct ContextBuilder {
     progress: Option<Progress>,
     #[cfg(feature = "ui")]
     ui: Option<u16>,
+    #[cfg(feature = "ui")]
+    event_log: Option<PathBuf>,
 }
 
 impl ContextBuilder {
@@ -270,6 +272,29 @@ impl ContextBuilder {
         self
     }
 
+    /// A log of all that happens, in a file of this directory, which is made if it is missing. `EMBERFLOW_EVENT_LOG`;
+    /// none by default. Only with the feature `ui`.
+    ///
+    /// JSON lines in the format of Spark's event log: Spark's History Server shows the application, and so does
+    /// [`history::replay`](crate::history::replay). The file is complete when the context is stopped or dropped;
+    /// [`Context::event_log`] says its name.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let ctx = Context::builder().event_log(dir.path()).build()?;
+    /// let log = ctx.event_log().unwrap().to_owned();
+    /// ctx.range(0..9_u64).count()?;
+    /// drop(ctx);
+    /// assert!(std::fs::read_to_string(log).unwrap().contains("SparkListenerJobEnd"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[cfg(feature = "ui")]
+    pub fn event_log(mut self, dir: impl AsRef<Path>) -> Self {
+        self.event_log = Some(dir.as_ref().to_owned());
+        self
+    }
+
     /// Starts the context.
     ///
     /// # Errors
@@ -286,7 +311,7 @@ impl ContextBuilder {
     }
 
     fn build_from(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Context> {
-        let ui = self.ui_port(env)?;
+        let shown = self.shown(env)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = positive("workers", "EMBERFLOW_WORKERS", self.workers, env)?.unwrap_or_else(cores);
         let share = || system::memory_limit_bytes().unwrap_or(FALLBACK_MEMORY_BYTES) / 100 * MEMORY_SHARE_PERCENT;
@@ -347,37 +372,45 @@ impl ContextBuilder {
         })?;
         let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS);
         let ctx = Context::start(engine, hash_seed, partitions, checkpoint_dir);
-        if let Some(port) = ui {
-            ctx.serve(port)?;
-        }
+        ctx.show(shown)?;
         Ok(ctx)
     }
 
-    /// The port of the page, if there is to be one.
+    /// The port of the page, and the directory of the event log, if they are wanted.
     #[cfg(feature = "ui")]
-    fn ui_port(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<u16>> {
-        match env("EMBERFLOW_UI").filter(|_| self.ui.is_none()).as_deref().map(str::trim) {
-            None => Ok(self.ui),
-            Some("off") => Ok(None),
-            Some("on") => Ok(Some(UI_PORT)),
+    fn shown(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Shown> {
+        let port = match env("EMBERFLOW_UI").filter(|_| self.ui.is_none()).as_deref().map(str::trim) {
+            None => self.ui,
+            Some("off") => None,
+            Some("on") => Some(UI_PORT),
             Some(text) => match text.parse() {
-                Ok(port) => Ok(Some(port)),
-                Err(_) => Err(invalid("EMBERFLOW_UI", text, "give on, off, or a port such as 4040".to_owned())),
+                Ok(port) => Some(port),
+                Err(_) => return Err(invalid("EMBERFLOW_UI", text, "give on, off, or a port such as 4040".to_owned())),
             },
-        }
+        };
+        let event_log = self.event_log.clone().or_else(|| env("EMBERFLOW_EVENT_LOG").map(PathBuf::from));
+        Ok(Shown { port, event_log })
     }
 
     #[cfg(not(feature = "ui"))]
-    fn ui_port(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<std::convert::Infallible>> {
-        match env("EMBERFLOW_UI").filter(|text| text.trim() != "off") {
-            None => Ok(None),
-            Some(text) => {
+    fn shown(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Shown> {
+        for name in ["EMBERFLOW_UI", "EMBERFLOW_EVENT_LOG"] {
+            if let Some(text) = env(name).filter(|text| text.trim() != "off") {
                 let reason = "this program was built without emberflow's feature `ui`; build it with the feature, or \
                               unset the variable";
-                Err(invalid("EMBERFLOW_UI", &text, reason.to_owned()))
+                return Err(invalid(name, &text, reason.to_owned()));
             }
         }
+        Ok(Shown {})
     }
+}
+
+/// How the application is to be seen.
+pub(super) struct Shown {
+    #[cfg(feature = "ui")]
+    pub(super) port: Option<u16>,
+    #[cfg(feature = "ui")]
+    pub(super) event_log: Option<PathBuf>,
 }
 
 /// It need not exist yet.

@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) cached: jobs::CachedNodes,
     #[cfg(feature = "ui")]
     ui: OnceLock<emberflow_ui::Served>,
+    #[cfg(feature = "ui")]
+    event_log: OnceLock<PathBuf>,
 }
 
 /// A node to be: everything but its identity.
@@ -161,6 +163,8 @@ impl Context {
             cached: Default::default(),
             #[cfg(feature = "ui")]
             ui: OnceLock::new(),
+            #[cfg(feature = "ui")]
+            event_log: OnceLock::new(),
         });
         Self { owner: Arc::new(Owner { shared }) }
     }

@@ -1,17 +1,16 @@
-//! The page of a context: where it is, and what it is told of the settings.
-
-#[cfg(not(feature = "ui"))]
-use std::convert::Infallible;
+//! How a context is seen: its page and its event log, and what they are told of the settings.
 
 use emberflow_core::error::Result;
 
-use super::Context;
+#[cfg(feature = "ui")]
+use super::Shared;
+use super::{Context, builder::Shown};
 
 #[cfg(not(feature = "ui"))]
 impl Context {
-    /// There is no page without the feature.
-    pub(super) fn serve(&self, port: Infallible) -> Result<()> {
-        match port {}
+    /// Nothing is shown without the feature.
+    pub(super) fn show(&self, _: Shown) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -30,20 +29,48 @@ impl Context {
         self.shared().ui.get().map(emberflow_ui::Served::url)
     }
 
-    pub(super) fn serve(&self, port: u16) -> Result<()> {
+    /// The name that the event log has when the context has ended, if there is one; until then, `.inprogress` stands
+    /// behind it.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let ctx = Context::builder().event_log(dir.path()).build()?;
+    /// assert!(ctx.event_log().unwrap().starts_with(dir.path()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn event_log(&self) -> Option<&std::path::Path> {
+        self.shared().event_log.get().map(std::path::PathBuf::as_path)
+    }
+
+    pub(super) fn show(&self, Shown { port, event_log }: Shown) -> Result<()> {
         use emberflow_core::error::Error;
 
-        let settings = emberflow_ui::Settings { port, settings: self.settings() };
-        let served = emberflow_ui::serve(&self.shared().engine, settings).map_err(|error| Error::InvalidSetting {
-            setting: "ui",
-            value: port.to_string(),
-            reason: format!(
-                "no page can be served at this port or one of the next: {error}; choose another, or 0 for any"
-            ),
-        })?;
-        tracing::info!(app = self.app_name(), url = %format_args!("http://{}/", served.address()), "the page is up");
-        // A context is served once, when it is made.
-        let _ = self.shared().ui.set(served);
+        if port.is_none() && event_log.is_none() {
+            return Ok(());
+        }
+        let Shared { engine, ui, event_log: log, .. } = &**self.shared();
+        let about = emberflow_ui::Application::new(engine, self.settings());
+        // Both are set once, when the context is made.
+        if let Some(dir) = event_log {
+            let path = emberflow_ui::log::write(engine, &about, &dir).map_err(|error| Error::InvalidSetting {
+                setting: "event_log",
+                value: dir.display().to_string(),
+                reason: format!("no log can be written there: {error}; choose another directory"),
+            })?;
+            let _ = log.set(path);
+        }
+        if let Some(port) = port {
+            let served = emberflow_ui::serve(engine, about, port).map_err(|error| Error::InvalidSetting {
+                setting: "ui",
+                value: port.to_string(),
+                reason: format!(
+                    "no page can be served at this port or the next: {error}; choose another, or 0 for any"
+                ),
+            })?;
+            tracing::info!(app = self.app_name(), url = %format_args!("http://{}/", served.address()), "the page is up");
+            let _ = ui.set(served);
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod coalesce;
 mod cogroup;
 mod combine_by_key;
 mod distinct;
+mod explain;
 mod filter;
 mod flat_map;
 mod flat_map_reduce_by_key;
@@ -64,6 +65,7 @@ use emberflow_core::{
 };
 
 pub use self::{
+    explain::Explain,
     map_partitions::PartitionIter,
     numbers::{Number, Stats},
     persist::StorageLevel,
