@@ -31,7 +31,7 @@ fn of_rows<T: ExchangeData>(
     let made = ctx.range_into(0..rows, PARTITIONS).map(make).persist(StorageLevel::MemoryOnly);
     made.count()?;
     let parts: Vec<Vec<T>> = made.glom().collect()?;
-    let (mut write, mut read) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut write, mut read, mut checked) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()], Vec::new());
     let mut bytes = 0;
     for _ in 0..ROUNDS {
         let began = Instant::now();
@@ -59,25 +59,31 @@ fn of_rows<T: ExchangeData>(
             files.push((file.into_inner().map_err(|error| error.into_error())?, part.len()));
         }
         write[1].push(began.elapsed().as_secs_f64());
-        let began = Instant::now();
-        let mut count = 0;
-        for (file, rows) in &files {
-            count += black_box(decoded::<T>(file, *rows)?).len() as u64;
+        for (checks, times) in [(false, &mut read[1]), (true, &mut checked)] {
+            let began = Instant::now();
+            let mut count = 0;
+            for (file, rows) in &files {
+                count += black_box(decoded::<T>(file, *rows, checks)?).len() as u64;
+            }
+            times.push(began.elapsed().as_secs_f64());
+            assert_eq!(count, rows);
         }
-        read[1].push(began.elapsed().as_secs_f64());
-        assert_eq!(count, rows);
     }
     let [ours, loop_] = write.map(median);
     println!("{name}, {}: write {ours:.3} s, a loop {loop_:.3} s, {:.2} times", ByteSize(bytes), ours / loop_);
-    let [ours, loop_] = read.map(median);
-    println!("{name}, {}: read  {ours:.3} s, a loop {loop_:.3} s, {:.2} times\n", ByteSize(bytes), ours / loop_);
+    let ([ours, loop_], checked) = (read.map(median), median(checked));
+    println!("{name}, {}: read  {ours:.3} s, a loop {loop_:.3} s, {:.2} times", ByteSize(bytes), ours / loop_);
+    println!("{name}: a loop with a checksum, as ours has: {checked:.3} s, {:.2} times\n", ours / checked);
     Ok(())
 }
 
 #[allow(unsafe_code, reason = "mapping a file is unsafe by nature")]
-fn decoded<T: ExchangeData>(file: &File, rows: usize) -> Outcome<Vec<T>> {
+fn decoded<T: ExchangeData>(file: &File, rows: usize, checks: bool) -> Outcome<Vec<T>> {
     // SAFETY: the file has no name and is not written any more.
     let map = unsafe { Mmap::map(file)? };
+    if checks {
+        black_box(crc32fast::hash(&map));
+    }
     let config = bincode::config::standard().with_fixed_int_encoding();
     let (mut bytes, mut read) = (&map[..], Vec::with_capacity(rows));
     for _ in 0..rows {
