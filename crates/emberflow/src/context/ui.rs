@@ -74,7 +74,7 @@ impl Context {
         Ok(())
     }
 
-    /// What the context runs with, by the names of the builder's methods.
+    /// What the context runs with, by the names of the builder's methods; but for the hash seed, which may be a secret.
     fn settings(&self) -> Vec<(String, String)> {
         let config = self.shared().engine.config();
         let checkpoint_dir = self.checkpoint_dir().map(|dir| dir.display().to_string());
@@ -85,6 +85,8 @@ impl Context {
             ("memory_budget", config.memory_budget_bytes.to_string()),
             ("spill_dir", config.spill_dir.display().to_string()),
             ("spill_limit", spill_limit.unwrap_or_else(|| "none".to_owned())),
+            ("spill_compression", config.spill_compression.to_string()),
+            ("force_spill", config.force_spill.to_string()),
             ("task_failure_limit", config.task_failure_limit.to_string()),
             ("default_partitions", self.default_partitions().to_string()),
             ("batch_rows", config.batch_rows.to_string()),
