@@ -3,9 +3,19 @@
 
 mod support;
 
-use std::hash::Hash;
+use std::{
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
-use emberflow::{Context, Event, ExchangeData, Rdd, StorageLevel, testing::assume_disk_cost};
+use emberflow::{
+    Context, Event, EventStream, ExchangeData, Rdd, StorageLevel,
+    testing::{assume_disk_cost, cache_store},
+};
 use proptest::{collection::vec, prelude::*};
 
 use self::support::{Computed, World, drain, eventually, sorted};
@@ -257,6 +267,101 @@ fn rows_that_are_quicker_made_than_read_are_dropped_and_others_written() {
     assume_disk_cost(&roomy, u64::MAX / 2);
     let kept = roomy.range_into(0..100_u64, 2).persist(StorageLevel::Auto);
     assert_eq!((kept.count().unwrap(), roomy.memory().persisted, roomy.storage().unwrap()[0].dropped), (100, 800, 0));
+}
+
+/// 80 KB in eight partitions.
+fn ten_thousand(ctx: &Context, level: StorageLevel) -> Rdd<u64> {
+    ctx.range_into(0..10_000_u64, 8).persist(level)
+}
+
+#[test]
+fn what_is_cheap_to_make_again_makes_room_for_what_is_not() {
+    // Three quarters of it hold one of the two, and a partition more.
+    let world = World::with_budget(5, 120_000);
+    assume_disk_cost(&world, u64::MAX / 2);
+    let computed = Computed::new();
+    let told = computed.clone();
+    let cheap = world.range_into(0..10_000_u64, 8).map_partitions_with_index(move |at, rows| {
+        told.add(at);
+        rows
+    });
+    let cheap = cheap.persist(StorageLevel::Auto);
+    assert_eq!((cheap.count().unwrap(), world.memory().persisted), (10_000, 80_000));
+    // The first half tells that there is no room, the second comes when there is.
+    let made = Arc::new(AtomicBool::new(false));
+    let there_is_room = Arc::clone(&made);
+    let dear = world.range_into(0..10_000_u64, 8).map_partitions_with_index(move |at, rows| {
+        while at >= 4 && !there_is_room.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        rows
+    });
+    let dear = dear.persist(StorageLevel::MemoryAndDisk);
+    let mut events = world.events();
+    thread::scope(|threads| {
+        let counted = threads.spawn(|| dear.count().unwrap());
+        let left = eventually(|| world.memory().persisted, |bytes| *bytes <= 50_000);
+        made.store(true, Ordering::Release);
+        assert_eq!((counted.join().unwrap(), left <= 50_000), (10_000, true));
+    });
+    let storage = world.storage().unwrap();
+    let [of_cheap, of_dear] = &storage[..] else { panic!("{storage:?}") };
+    assert_eq!((of_dear.cached_partitions, of_dear.dropped), (8, 0));
+    assert!(of_dear.bytes >= 50_000 && of_cheap.dropped >= 4, "{storage:?}");
+    assert_eq!((of_cheap.cached_partitions as u64 + of_cheap.dropped, of_cheap.spilled_bytes), (8, 0));
+    let dropped = drain(&mut events).into_iter().filter_map(|event| match event {
+        Event::PartitionDropped { rdd, partition, .. } if rdd == cheap.id() => Some(partition),
+        _ => None,
+    });
+    let dropped = sorted(dropped);
+    assert_eq!(dropped.len() as u64, of_cheap.dropped);
+    // What was dropped is made again when it is wanted, and nothing else is.
+    computed.take();
+    assert_eq!((cheap.sum().unwrap(), dear.sum().unwrap()), (49_995_000, 49_995_000));
+    assert_eq!(computed.take(), dropped);
+    let memory = world.memory();
+    assert!(memory.peak <= 120_000 + 5 * 16_384, "{memory:?}");
+}
+
+#[test]
+fn what_no_job_reads_any_more_goes_to_disk_for_what_comes() {
+    let world = World::with_budget(2, 120_000);
+    let old = ten_thousand(&world, StorageLevel::MemoryAndDisk);
+    assert_eq!((old.count().unwrap(), world.memory().persisted, world.memory().spilled), (10_000, 80_000, 0));
+    let fresh = ten_thousand(&world, StorageLevel::MemoryAndDisk);
+    // As long as the old one was just read, it stays.
+    assert_eq!(fresh.sum().unwrap(), 49_995_000);
+    let (of_old, of_fresh) = (world.storage().unwrap()[0].clone(), world.storage().unwrap()[1].clone());
+    assert_eq!((of_old.bytes, of_old.spilled_bytes, of_old.dropped), (80_000, 0, 0));
+    assert!(of_fresh.spilled_bytes > 0 && of_fresh.bytes <= 10_000);
+    fresh.unpersist_and_wait().unwrap();
+    for _ in 0..3 {
+        assert_eq!(world.parallelize(vec![1_u64]).count().unwrap(), 1);
+    }
+    let mut events = world.events();
+    let fresh = ten_thousand(&world, StorageLevel::MemorySerialized);
+    assert_eq!(fresh.sum().unwrap(), 49_995_000);
+    let of_old = eventually(|| world.storage().unwrap()[0].clone(), |of_old| of_old.spilled_bytes > 0);
+    assert_eq!((of_old.cached_partitions, of_old.dropped, of_old.computed), (8, 0, 8));
+    let spilled = |events: &mut EventStream| {
+        let store = cache_store(&old).unwrap();
+        let found = |event: &Event| matches!(event, Event::PartitionSpilled { store: of, .. } if *of == store);
+        drain(events).iter().filter(|event| found(event)).count()
+    };
+    let told = eventually(|| spilled(&mut events), |told| *told > 0);
+    assert!(told > 0, "it is told when it is on disk");
+    assert_eq!((old.sum().unwrap(), fresh.sum().unwrap()), (49_995_000, 49_995_000));
+    drop((old, fresh));
+    assert_eq!(eventually(|| world.memory().persisted + world.memory().spilled, |bytes| *bytes == 0), 0);
+}
+
+#[test]
+fn the_level_off_keeps_nothing() {
+    let world = World::roomy(1);
+    let rows = ten_thousand(&world, StorageLevel::Off);
+    assert!(!rows.is_cached() && rows.count().unwrap() == 10_000 && world.memory().persisted == 0);
+    let rows = rows.cache().persist(StorageLevel::Off);
+    assert!(rows.is_cached(), "what is persisted stays so");
 }
 
 /// A process that is killed while it spills leaves nothing to sweep: its files have no names.

@@ -289,6 +289,11 @@ impl Reservation {
     ) -> Option<Self> {
         ledger.reserve(kind, bytes, anyhow).then(|| Self { kind, bytes, governor: governor.clone() })
     }
+
+    /// What it is for.
+    pub(crate) fn kind(&self) -> StageKind {
+        self.kind
+    }
 }
 
 impl Drop for Reservation {

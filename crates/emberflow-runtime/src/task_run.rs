@@ -28,6 +28,7 @@ use crate::{
     coordinator::{
         Links, Made, TaskReport,
         machine::{Ran, TaskEnd},
+        residents::Resident,
     },
     governor::Reservation,
     mail::post,
@@ -114,10 +115,18 @@ impl TaskRun {
             report(end, Made::default())
         };
         let report = match (outcome, &self.owner) {
-            (Ok(Output::Stored { stored, room, passing }), Some(owner)) => {
+            (Ok(Output::Stored { stored, room, found }), Some(owner)) => {
                 let Footprint { rows, bytes, file_bytes, spilled } = stored.footprint;
-                let spilled = (spilled > 0).then_some((spilled, file_bytes));
-                let made = Made { updates, spilled, ..Made::default() };
+                let passing = found == Found::RoomToPass;
+                let nanos = began.elapsed().as_nanos() as u64;
+                let resident = |bytes| Resident { generation: self.task, bytes, nanos, keep: stored.keep };
+                let made = Made {
+                    updates,
+                    spilled: (spilled > 0).then_some((spilled, file_bytes)),
+                    resident: (!passing).then_some(resident(bytes)),
+                    refused: (found != Found::Room && stored.keep != Keep::OnDisk).then_some(resident(bytes + spilled)),
+                    ..Made::default()
+                };
                 let done = report(TaskEnd::Done { rows, bytes, passing }, made);
                 match post(owner, Fill { stored, room, report: done }) {
                     Ok(()) => return,
@@ -149,12 +158,12 @@ impl TaskRun {
         if stored.keep != Keep::OnDisk
             && let Some(room) = room(stored.footprint.bytes, stored.keep == Keep::InMemory)
         {
-            return Ok(Output::Stored { stored, room, passing: false });
+            return Ok(Output::Stored { stored, room, found: Found::Room });
         }
         let all = stored.footprint.bytes + stored.footprint.spilled;
         if stored.keep == Keep::Auto && memory.is_quicker_than_disk(all) {
             let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
-            return Ok(Output::Stored { stored, room, passing: true });
+            return Ok(Output::Stored { stored, room, found: Found::RoomToPass });
         }
         match stored.data.spill(&**memory) {
             Ok(Some((data, footprint))) => (stored.data, stored.footprint) = (data, footprint),
@@ -165,7 +174,7 @@ impl TaskRun {
             }
         }
         let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
-        Ok(Output::Stored { stored, room, passing: false })
+        Ok(Output::Stored { stored, room, found: Found::None })
     }
 }
 
@@ -179,12 +188,16 @@ impl Ran {
 /// What a task has made, and where it is.
 enum Output {
     Result(ActionOutput),
-    Stored {
-        stored: Stored,
-        room: Reservation,
-        /// Whether it is there only for those who wait for it.
-        passing: bool,
-    },
+    Stored { stored: Stored, room: Reservation, found: Found },
+}
+
+/// Whether rows found room in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Room,
+    /// For as long as those need them who wait for them.
+    RoomToPass,
+    None,
 }
 
 /// Runs what the user's code has left for the end of its attempt. If that panics, the attempt has failed.
