@@ -153,6 +153,32 @@ fn a_group_that_cannot_be_held_is_an_error_and_merging_it_is_none() {
 }
 
 #[test]
+fn groups_that_do_not_fit_together_wait_for_each_other() {
+    // Two groups of 24 MB: beside the map outputs, which take 48 MB, there is room for one of them.
+    let world = World::with_budget(2, 88 << 20);
+    let rows =
+        world.range_into(0..48_000_u64, 8).map(|n| (n % 2 + 2 * u64::from(n % 50 == 0) * n, format!("{n:0960}")));
+    let groups = rows
+        .group_by_key_into(2)
+        .map(|(key, texts)| (key, texts.len(), texts.into_iter().map(|t| t.len()).sum::<usize>()));
+    let mut expected: Option<Vec<_>> = None;
+    for _ in 0..20 {
+        let found = groups.collect().unwrap();
+        assert!(*expected.get_or_insert_with(|| found.clone()) == found);
+        assert_eq!(found.iter().filter(|(key, ..)| *key < 2).map(|(_, rows, _)| rows).sum::<usize>(), 47_041);
+        if world.memory().waits > 0 {
+            break;
+        }
+    }
+    let memory = world.memory();
+    assert!(memory.waits > 0 && memory.peak <= 89 << 20, "{memory:?}");
+    assert_eq!(eventually(|| world.memory().working, |bytes| *bytes == 0), 0);
+    // A group that is larger than all of it is an error still, however long others would be waited for.
+    let error = rows.map(|(_, text)| ((), text)).group_by_key_into(2).count().unwrap_err().to_string();
+    assert!(error.contains("the values of one group of keys") && error.contains("reduce_by_key"), "{error}");
+}
+
+#[test]
 fn a_join_with_a_right_side_that_cannot_be_held_says_to_turn_it_around() {
     let world = World::with_budget(2, 20 << 20);
     let many = kilobytes(&world).map(|(_, text)| (1_u64, text)).partition_by(2);

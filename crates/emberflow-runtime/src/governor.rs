@@ -1,8 +1,8 @@
 //! The memory governor: the one account of what rows take in memory, and on disk.
 //!
 //! Workers reserve room on a fast path, for what they work on and for what they have made, and are refused when the
-//! budget is used up: then they write rows to disk, so that nothing waits for anything, and whoever makes rows faster
-//! than there is room pays for it himself. What is kept may take three quarters of the budget, so that there is always
+//! budget is used up: then they write rows to disk, so that hardly anything waits, and whoever makes rows faster than
+//! there is room pays for it himself. What cannot go to disk [takes its turn](crate::turns). What is kept may take three quarters of the budget, so that there is always
 //! room to work in, and of that each of the tasks that ask for it gets an equal share at most. What was kept is given
 //! back through the actor. Everybody may read the account without asking it.
 
@@ -18,7 +18,10 @@ use std::{
 use actix::{Actor, Addr, Context, Handler, Message};
 use emberflow_core::plan::StageKind;
 
-use crate::mail::post;
+use crate::{
+    mail::post,
+    turns::{Turn, Turns, Waited},
+};
 
 /// Nanoseconds that writing or reading a byte takes, before it is known better: a disk of a gigabyte a second.
 const DISK_COST: f64 = 1.0;
@@ -47,6 +50,10 @@ pub struct MemoryUse {
     pub spilled_in_all: u64,
     /// What was read back in all.
     pub read_back_in_all: u64,
+    /// How often a task has waited for memory that others held, since what it needed could not go to disk.
+    pub waits: u64,
+    /// How often one has begun again so that an older one could go on.
+    pub gave_way: u64,
 }
 
 /// The account.
@@ -61,8 +68,10 @@ pub(crate) struct Ledger {
     map_outputs: AtomicU64,
     working: AtomicU64,
     results: AtomicU64,
-    /// Tasks that have asked for room to work in.
-    tasks: AtomicU64,
+    /// Of the tasks that have asked for room to work in.
+    pub(crate) turns: Turns,
+    waits: AtomicU64,
+    gave_way: AtomicU64,
     peak: AtomicU64,
     /// Of the files, whatever of them is still needed.
     on_disk: AtomicU64,
@@ -88,7 +97,9 @@ impl Ledger {
             map_outputs: zero(),
             working: zero(),
             results: zero(),
-            tasks: zero(),
+            turns: Turns::default(),
+            waits: zero(),
+            gave_way: zero(),
             peak: zero(),
             on_disk: zero(),
             spilled: zero(),
@@ -111,6 +122,8 @@ impl Ledger {
             spilled: self.spilled.load(Ordering::Acquire),
             spilled_in_all: self.spilled_in_all.load(Ordering::Acquire),
             read_back_in_all: self.read_back_in_all.load(Ordering::Acquire),
+            waits: self.waits.load(Ordering::Acquire),
+            gave_way: self.gave_way.load(Ordering::Acquire),
         }
     }
 
@@ -148,7 +161,7 @@ impl Ledger {
     /// anyhow, there is.
     pub(crate) fn reserve_work(&self, held: u64, bytes: u64, anyhow: bool) -> bool {
         let fits = || {
-            let share = self.budget.saturating_sub(self.kept()) / self.tasks.load(Ordering::Acquire).max(1);
+            let share = self.budget.saturating_sub(self.kept()) / self.turns.working().max(1) as u64;
             !self.force_spill && held + bytes <= share
         };
         let taken = (anyhow || fits()) && self.take(bytes, anyhow);
@@ -161,15 +174,19 @@ impl Ledger {
     pub(crate) fn release_work(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.working.fetch_sub(bytes, Ordering::AcqRel);
+        self.turns.look_again();
     }
 
-    /// A task begins to ask for room to work in, or has ended.
-    pub(crate) fn task_works(&self, begins: bool) {
-        if begins {
-            self.tasks.fetch_add(1, Ordering::AcqRel);
-        } else {
-            self.tasks.fetch_sub(1, Ordering::AcqRel);
+    /// Waits for room to work in, of whatever share, until there is no task left to wait for.
+    pub(crate) fn wait_for_work(&self, turn: Turn, bytes: u64, is_cancelled: impl Fn() -> bool) -> Waited {
+        self.waits.fetch_add(1, Ordering::AcqRel);
+        let waited = self.turns.wait(turn, || self.take(bytes, false), is_cancelled);
+        match waited {
+            Waited::Granted => _ = self.working.fetch_add(bytes, Ordering::AcqRel),
+            Waited::GiveWay => _ = self.gave_way.fetch_add(1, Ordering::AcqRel),
+            Waited::InVain | Waited::Cancelled => {}
         }
+        waited
     }
 
     /// Takes room for results; whether all results together are within the limit.

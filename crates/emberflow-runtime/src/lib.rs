@@ -28,6 +28,7 @@ mod slot;
 mod spans;
 mod spill;
 mod task_run;
+mod turns;
 mod workspace;
 
 pub mod system;

@@ -65,24 +65,12 @@ impl TaskRun {
         let began = Instant::now();
         let _at_work = self.links.pool.at_work(self.task);
         let _span = spans::task(&self.span, self.task, self.stage, self.partition, self.attempt).entered();
-        let at = (self.stage, self.partition, self.attempt);
-        let cancelled = Arc::clone(&self.cancelled);
-        let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
-        let (ledger, files) = (Arc::clone(&self.links.ledger), Arc::clone(&self.links.files));
-        let memory = Arc::new(TaskMemory::new(ledger, files, Arc::clone(&cancelled)));
-        let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
-        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, (Arc::clone(&self.io), workspace));
-        let outcome = match self.cancelled.load(Ordering::Relaxed) {
-            true => Err(TaskError::Cancelled),
-            // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
-            false => catch_unwind(AssertUnwindSafe(|| {
-                cx.enter(|| {
-                    self.plan.run(self.partition, &self.slots, &cx).and_then(|output| self.keep(output, &memory))
-                })
-            }))
-            .unwrap_or_else(|payload| Err(panicked(payload))),
+        let (cx, outcome) = loop {
+            let (memory, cx, outcome) = self.attempt();
+            if memory.end() || outcome.is_ok() {
+                break (cx, outcome);
+            }
         };
-        let outcome = ended(&cx, outcome);
         // Those of an attempt that failed are dropped here, where the user's own drop may panic.
         let updates = match outcome {
             Ok(_) => cx.take_updates(),
@@ -144,6 +132,29 @@ impl TaskRun {
         };
         // A dead coordinator waits for nobody; the job's handle learns of it by itself.
         let _ = post(&self.links.coordinator, report);
+    }
+
+    /// Runs the plan, once.
+    fn attempt(&self) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
+        let at = (self.stage, self.partition, self.attempt);
+        let cancelled = Arc::clone(&self.cancelled);
+        let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
+        let (ledger, files) = (Arc::clone(&self.links.ledger), Arc::clone(&self.links.files));
+        let memory = Arc::new(TaskMemory::new(ledger, files, Arc::clone(&cancelled)));
+        let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
+        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, (Arc::clone(&self.io), workspace));
+        let outcome = match self.cancelled.load(Ordering::Relaxed) {
+            true => Err(TaskError::Cancelled),
+            // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
+            false => catch_unwind(AssertUnwindSafe(|| {
+                cx.enter(|| {
+                    self.plan.run(self.partition, &self.slots, &cx).and_then(|output| self.keep(output, &memory))
+                })
+            }))
+            .unwrap_or_else(|payload| Err(panicked(payload))),
+        };
+        let outcome = ended(&cx, outcome);
+        (memory, cx, outcome)
     }
 
     /// Takes room for the rows that are to be stored, or spills them if there is none.

@@ -179,6 +179,7 @@ impl Coordinator {
                 Command::Cancel { task } => {
                     if let Some(cancelled) = self.running.remove(&task) {
                         cancelled.store(true, Ordering::Relaxed);
+                        self.with.ledger.turns.look_again();
                     }
                 }
                 Command::Discard { task } => {
@@ -663,6 +664,7 @@ impl Handler<Stop> for Coordinator {
         for (_, cancelled) in self.running.drain() {
             cancelled.store(true, Ordering::Relaxed);
         }
+        self.with.ledger.turns.look_again();
         for (job, shell) in self.jobs.drain() {
             self.with.bus.publish(&Event::JobFinished { job, error: Some(Error::ContextClosed.to_string()) });
             // Whoever dropped the handle does not want to know.
