@@ -132,6 +132,18 @@ fn collecting_more_than_the_budget_is_an_error_that_says_what_to_do() {
     assert!(error.contains("the result would take") && error.contains("the memory_budget of 20971520"), "{error}");
     assert!(error.contains("to_local_iter") && error.contains("save_*"), "{error}");
     assert!(error.contains("failed after 1 attempt"), "to try again would be no use: {error}");
+    let others = [
+        rows.take(ROWS as usize).map(drop),
+        rows.top_by(ROWS as usize, |row| row.1.clone()).map(drop),
+        rows.take_sample(false, ROWS as usize, 1).map(drop),
+        rows.take_sample(true, ROWS as usize, 1).map(drop),
+        rows.lookup(&0).and(rows.map(|(_, text)| (0, text)).lookup(&0)).map(drop),
+        rows.map(|(_, text)| (text.clone(), text)).reduce_by_key_locally(|a, _| a).map(drop),
+    ];
+    for (at, other) in others.into_iter().enumerate() {
+        let error = other.expect_err(&format!("{at}")).to_string();
+        assert!(error.contains("the result would take") && error.contains("1 attempt"), "{at}: {error}");
+    }
     assert_eq!(rows.to_local_iter().filter(Result::is_ok).count(), ROWS as usize);
     assert_eq!(eventually(|| world.memory().results, |bytes| *bytes == 0), 0);
     assert_eq!(rows.filter(|(key, _)| *key == 0).map(|(_, text)| text.len()).collect().unwrap().len(), 20_000);

@@ -293,6 +293,11 @@ impl Engine {
         self.ledger.assume_disk_cost(nanos_a_kilobyte);
     }
 
+    /// Has the process count as one that may take so many bytes of memory, whatever the system says. For tests.
+    pub fn assume_memory_limit(&self, bytes: u64) {
+        self.ledger.assume_memory_limit(bytes);
+    }
+
     /// Subscribes to events; up to `capacity` of them wait for a slow reader.
     pub fn subscribe(&self, capacity: usize) -> EventStream {
         self.bus.subscribe(capacity)

@@ -20,6 +20,8 @@ use emberflow_core::plan::StageKind;
 
 use crate::{
     mail::post,
+    pressure::Pressure,
+    system,
     turns::{Turn, Turns, Waited},
 };
 
@@ -70,6 +72,7 @@ pub(crate) struct Ledger {
     results: AtomicU64,
     /// Of the tasks that have asked for room to work in.
     pub(crate) turns: Turns,
+    pressure: Pressure,
     waits: AtomicU64,
     gave_way: AtomicU64,
     peak: AtomicU64,
@@ -98,6 +101,7 @@ impl Ledger {
             working: zero(),
             results: zero(),
             turns: Turns::default(),
+            pressure: Pressure::new(system::memory_limit_bytes()),
             waits: zero(),
             gave_way: zero(),
             peak: zero(),
@@ -147,9 +151,14 @@ impl Ledger {
         true
     }
 
+    /// Whether anything finds room at all.
+    fn may_grow(&self, bytes: u64) -> bool {
+        !self.force_spill && !self.pressure.is_high(bytes)
+    }
+
     /// Takes room for what is to be kept; whether there was any. If it is to be taken anyhow, there is.
     fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
-        let fits = || !self.force_spill && self.kept() + bytes <= self.budget / 4 * 3;
+        let fits = || self.may_grow(bytes) && self.kept() + bytes <= self.budget / 4 * 3;
         let taken = bytes == 0 || ((anyhow || fits()) && self.take(bytes, anyhow));
         if taken {
             self.of(kind).fetch_add(bytes, Ordering::AcqRel);
@@ -162,7 +171,7 @@ impl Ledger {
     pub(crate) fn reserve_work(&self, held: u64, bytes: u64, anyhow: bool) -> bool {
         let fits = || {
             let share = self.budget.saturating_sub(self.kept()) / self.turns.working().max(1) as u64;
-            !self.force_spill && held + bytes <= share
+            self.may_grow(bytes) && held + bytes <= share
         };
         let taken = (anyhow || fits()) && self.take(bytes, anyhow);
         if taken {
@@ -264,6 +273,10 @@ impl Ledger {
         // To serialise takes about as long as to deserialise, which is in the time of reading.
         let reading = cost(&self.reading, &self.read_back_in_all);
         cost(&self.writing, &self.spilled_in_all) + 2.0 * reading
+    }
+
+    pub(crate) fn assume_memory_limit(&self, bytes: u64) {
+        self.pressure.assume_limit(bytes);
     }
 
     pub(crate) fn assume_disk_cost(&self, nanos_a_kilobyte: u64) {

@@ -23,6 +23,7 @@ mod job;
 mod mail;
 mod partition;
 mod pool;
+mod pressure;
 mod progress;
 mod slot;
 mod spans;
