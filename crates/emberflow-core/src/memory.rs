@@ -19,6 +19,11 @@ pub trait Workspace: Send + Sync {
     /// Takes room for so many bytes, whether there is any or not.
     fn overdraw(&self, bytes: u64);
 
+    /// An operator of the task will have a batch of so many bytes in its hands until the attempt ends.
+    fn hold_batch(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
     /// Waits for other tasks to give room back; whether so many bytes of it were taken. If not, the task had better end.
     #[must_use]
     fn wait(&self, bytes: u64) -> bool {

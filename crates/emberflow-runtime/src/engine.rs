@@ -84,7 +84,12 @@ impl Engine {
         let pool = Pool::start(&name, config.workers).map_err(|error| threads_refused(error.to_string()))?;
         let io = Arc::new(TokioIo::new(&name));
         let bus = Arc::new(Bus::new());
-        let ledger = Arc::new(Ledger::new(config.memory_budget_bytes, config.spill_limit_bytes, config.force_spill));
+        let ledger = Arc::new(Ledger::new(
+            config.memory_budget_bytes,
+            config.workers,
+            config.spill_limit_bytes,
+            config.force_spill,
+        ));
         let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger), config.spill_compression));
         let limits = Limits { task_failures: config.task_failure_limit, losses: LOSS_LIMIT, workers: config.workers };
         let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), files, config.batch_rows);

@@ -61,6 +61,7 @@ pub struct MemoryUse {
 /// The account.
 pub(crate) struct Ledger {
     budget: u64,
+    workers: u64,
     spill_limit: u64,
     /// Whether nothing finds room, whatever the budget.
     force_spill: bool,
@@ -89,10 +90,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(budget: u64, spill_limit: Option<u64>, force_spill: bool) -> Self {
+    pub(crate) fn new(budget: u64, workers: usize, spill_limit: Option<u64>, force_spill: bool) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             budget,
+            workers: workers as u64,
             spill_limit: spill_limit.unwrap_or(u64::MAX),
             force_spill,
             used: zero(),
@@ -219,6 +221,12 @@ impl Ledger {
 
     pub(crate) fn budget(&self) -> u64 {
         self.budget
+    }
+
+    /// What batches on their way count with in each task at most: a sixteenth of the budget in all, so that a small one is
+    /// not used up by what lasts for a moment.
+    pub(crate) fn batches_limit(&self) -> u64 {
+        self.budget / 16 / self.workers
     }
 
     pub(crate) fn forces_spill(&self) -> bool {

@@ -36,6 +36,8 @@ pub(crate) struct TaskMemory {
     pub(crate) cancelled: Arc<AtomicBool>,
     began: Instant,
     held: AtomicU64,
+    /// Of batches on their way.
+    batches: AtomicU64,
     /// Since it first asked.
     turn: OnceLock<Turn>,
     gave_way: AtomicBool,
@@ -43,13 +45,17 @@ pub(crate) struct TaskMemory {
 
 impl TaskMemory {
     pub(crate) fn new(ledger: Arc<Ledger>, files: Arc<SpillFiles>, cancelled: Arc<AtomicBool>) -> Self {
-        let (held, gave_way) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { ledger, files, cancelled, began: Instant::now(), held, turn: OnceLock::new(), gave_way }
+        let (held, batches, gave_way) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Self { ledger, files, cancelled, began: Instant::now(), held, batches, turn: OnceLock::new(), gave_way }
     }
 
     /// The attempt has ended; some of its memory may still be held by its results. `false` if it has to begin again,
     /// since it gave way to older tasks. By then, they have ended.
     pub(crate) fn end(&self) -> bool {
+        let batches = self.batches.swap(0, Ordering::Relaxed);
+        if batches > 0 {
+            self.ledger.release_work(batches);
+        }
         let Some(turn) = self.turn.get() else { return true };
         self.ledger.turns.end(*turn);
         let gave_way = self.gave_way.load(Ordering::Relaxed);
@@ -96,6 +102,14 @@ impl Workspace for TaskMemory {
 
     fn overdraw(&self, bytes: u64) {
         self.take(bytes, true);
+    }
+
+    fn hold_batch(&self, bytes: u64) {
+        if self.ledger.accounts() {
+            let bytes = bytes.min(self.ledger.batches_limit() - self.batches.load(Ordering::Relaxed));
+            self.batches.fetch_add(bytes, Ordering::Relaxed);
+            self.ledger.reserve_work(0, bytes, true);
+        }
     }
 
     fn wait(&self, bytes: u64) -> bool {
