@@ -35,6 +35,7 @@ mod sharing;
 mod shuffle;
 mod sink;
 mod source;
+mod storage;
 
 pub mod prelude;
 pub mod testing;
