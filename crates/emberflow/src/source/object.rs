@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) fn object_files<T: ExchangeData>(shared: &Arc<Shared>, info: OpInfo, path: &Path) -> Result<Rdd<T>> {
-    let mut files = look_up(path)?;
+    let mut files = look_up(shared, path)?;
     // The names have five digits or more: `part-100000` comes after `part-99999`.
     files.sort_by(|a, b| {
         let order = |path: &Path| (path.parent().map(Path::to_owned), path.as_os_str().len());

@@ -154,7 +154,7 @@ pub(crate) fn text_files(
 ) -> Result<Rdd<String>> {
     let mut files = Vec::new();
     for path in paths {
-        files.extend(look_up(path)?);
+        files.extend(look_up(shared, path)?);
     }
     let partition_bytes = partition_bytes(&files, options.min_partitions, shared.default_partitions);
     let partitions = pack(files, partition_bytes, is_gzip);

@@ -52,7 +52,7 @@ fn whole_files<C: Data>(
     path: &Path,
     read: impl Fn(&Arc<dyn InputFile>, &TaskContext) -> Result<C, TaskError> + Send + Sync + 'static,
 ) -> Result<Rdd<(PathBuf, C)>> {
-    let files = look_up(path)?;
+    let files = look_up(shared, path)?;
     let bytes = partition_bytes(&files, None, shared.default_partitions);
     let partitions = pack(files, bytes, |_| true);
     let read = Arc::new(read);
