@@ -229,7 +229,8 @@ where
     }
     let passes = match &error {
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
-        SdkError::DispatchFailure(failure) => failure.is_io() || failure.is_timeout(),
+        // However the connection failed, unless the request was none.
+        SdkError::DispatchFailure(failure) => !failure.is_user(),
         _ => false,
     };
     let reason = chain(&error);
