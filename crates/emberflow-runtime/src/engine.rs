@@ -19,6 +19,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
     plan::{StageOutline, StagePlan},
+    task::Io,
 };
 use tokio::sync::oneshot;
 
@@ -49,6 +50,7 @@ pub struct Engine {
     ledger: Arc<Ledger>,
     desks: Arc<Desks>,
     bus: Arc<Bus>,
+    io: Arc<TokioIo>,
     threads: Mutex<Option<Threads>>,
     closed: AtomicBool,
     next_job: AtomicU64,
@@ -141,6 +143,7 @@ impl Engine {
             ledger,
             desks: pool.handle().desks(),
             bus,
+            io: Arc::clone(&io),
             threads: Mutex::new(Some(Threads { pool, io, system, system_thread, listeners: Vec::new() })),
             closed: AtomicBool::new(false),
             next_job: AtomicU64::new(0),
@@ -181,6 +184,11 @@ impl Engine {
     /// Tells this engine from the others in the process.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Its I/O threads. After [`stop`](Self::stop) they take nothing more.
+    pub fn io(&self) -> Arc<dyn Io> {
+        Arc::clone(&self.io) as Arc<dyn Io>
     }
 
     /// What it runs with.
