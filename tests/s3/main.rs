@@ -1,4 +1,5 @@
-//! S3: what is read is what a local file would give, by as few requests as that takes, whatever breaks.
+//! S3: what is read is what a local file would give, by as few requests as that takes, and what is written is there as a
+//! whole or not at all, whatever breaks.
 //!
 //! The server is a real one, on the loopback interface; what is broken, and what was asked, it says itself.
 
@@ -6,6 +7,7 @@ mod faults;
 mod reading;
 #[path = "../support/mod.rs"]
 mod support;
+mod writing;
 
 use std::{fs, path::PathBuf, time::Duration};
 

@@ -1,11 +1,12 @@
-//! What a file is to those who read it, wherever it lies: found once, opened as often as its rows are needed.
+//! What a file is to those who read or write it, wherever it lies: found once and opened as often as its rows are needed;
+//! written by one attempt at a task, and visible with all others of its output.
 //!
-//! Owns the two traits and nothing else. Where files lie, and how their bytes come, is the business of who implements
+//! Owns the traits and nothing else. Where files lie, and how their bytes come and go, is the business of who implements
 //! them; what the bytes mean is the business of who calls them.
 
-use std::{fmt, ops::Range, path::Path};
+use std::{fmt, io, ops::Range, path::Path};
 
-use crate::{error::TaskError, task::TaskContext};
+use crate::{error::TaskError, ids::PartitionIndex, task::TaskContext};
 
 /// A file as it was when it was found.
 pub trait InputFile: fmt::Debug + Send + Sync {
@@ -34,4 +35,34 @@ pub trait Blocks: Send {
 
     /// Whether the next block is on its way while the last one is looked at.
     fn reads_ahead(&self) -> bool;
+}
+
+/// Which file of an output: that of a partition, by one attempt at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartId {
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The attempt that writes it.
+    pub attempt: u32,
+}
+
+/// An output under way: files that tasks write, and that become visible together, or never.
+pub trait PartFiles: Send + Sync {
+    /// Begins a file. What the same attempt has begun before is forgotten.
+    ///
+    /// # Errors
+    /// If it cannot be written, or the output was given up.
+    fn create(&self, part: PartId, task: &TaskContext) -> Result<Box<dyn PartFile>, TaskError>;
+}
+
+/// A file that a task writes. If it is dropped before its end, it does not become visible.
+pub trait PartFile: io::Write {
+    /// Where it will be, or is now, as it is shown to users.
+    fn path(&self) -> &Path;
+
+    /// All is written, and will be there after the process has died, should it become visible.
+    ///
+    /// # Errors
+    /// If the last of it cannot be written.
+    fn finish(self: Box<Self>) -> Result<(), TaskError>;
 }

@@ -1,6 +1,6 @@
 //! The client: made when it is first needed, and the requests by which objects are found and read.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, mem, ops::Range, sync::Arc, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
@@ -10,13 +10,15 @@ use aws_sdk_s3::{
         RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig, http::HttpResponse,
         retry::RetryConfig,
     },
-    error::SdkError,
+    error::{ProvideErrorMetadata, SdkError},
     operation::list_objects_v2::ListObjectsV2Output,
+    types::{CompletedMultipartUpload, CompletedPart},
 };
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
+use bytes::Bytes;
 use emberflow_core::task::Io;
 use tokio::sync::OnceCell;
 
@@ -116,17 +118,12 @@ impl S3 {
         token: Option<String>,
         most: Option<i32>,
     ) -> Result<ListObjectsV2Output, S3Error> {
-        let (what, location) = ("list", format!("s3://{bucket}/{prefix}"));
         let client = self.client().await;
-        let mut attempts = Attempts::new(&self.config, what, &location);
-        loop {
+        self.tried("list", bucket, prefix, || {
             let request = client.list_objects_v2().bucket(bucket).prefix(prefix);
-            let request = request.set_continuation_token(token.clone()).set_max_keys(most);
-            let attempt = async { request.send().await.map_err(|error| judge(what, &location, error)) };
-            if let Some(page) = attempts.make(attempt).await? {
-                return Ok(page);
-            }
-        }
+            request.set_continuation_token(token.clone()).set_max_keys(most).send()
+        })
+        .await
     }
 
     /// Exactly these bytes of an object that is still what it was. What a broken connection has brought is kept.
@@ -210,6 +207,120 @@ impl S3 {
             return Err(Failure::Passing(format!("the answer ended after {} of {wanted} bytes", wanted - left)));
         }
         Ok(())
+    }
+
+    /// A whole object, at once.
+    pub(crate) async fn put(&self, bucket: &str, key: &str, bytes: Vec<u8>) -> Result<(), S3Error> {
+        let (bytes, client) = (Bytes::from(bytes), self.client().await);
+        self.tried("write", bucket, key, || {
+            client.put_object().bucket(bucket).key(key).body(bytes.clone().into()).send()
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Removes an object. One that is not there is no error.
+    pub(crate) async fn delete(&self, bucket: &str, key: &str) -> Result<(), S3Error> {
+        let client = self.client().await;
+        self.tried("remove", bucket, key, || client.delete_object().bucket(bucket).key(key).send()).await.map(drop)
+    }
+
+    /// Begins an upload, and says how it is called.
+    pub(crate) async fn begin_upload(&self, bucket: &str, key: &str) -> Result<String, S3Error> {
+        let client = self.client().await;
+        let begin = || client.create_multipart_upload().bucket(bucket).key(key).send();
+        let begun = self.tried("begin to write", bucket, key, begin).await?;
+        begun.upload_id.ok_or_else(|| S3Error::WrongAnswer {
+            what: "begin to write",
+            location: format!("s3://{bucket}/{key}"),
+            reason: "the server does not say how the upload is called".to_owned(),
+        })
+    }
+
+    /// Part of an upload: its number counts from 1.
+    pub(crate) async fn upload_part(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        number: i32,
+        bytes: Vec<u8>,
+    ) -> Result<CompletedPart, S3Error> {
+        let (bytes, client) = (Bytes::from(bytes), self.client().await);
+        let upload = || {
+            let request = client.upload_part().bucket(bucket).key(key).upload_id(id).part_number(number);
+            request.body(bytes.clone().into()).send()
+        };
+        let done = self.tried("write", bucket, key, upload).await?;
+        Ok(CompletedPart::builder().part_number(number).set_e_tag(done.e_tag).build())
+    }
+
+    /// Makes an object of the parts of an upload, which have so many bytes in all.
+    pub(crate) async fn complete(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        parts: &[CompletedPart],
+        bytes: u64,
+    ) -> Result<(), S3Error> {
+        let (what, location) = ("complete", format!("s3://{bucket}/{key}"));
+        let client = self.client().await;
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec())).build();
+        let mut attempts = Attempts::new(&self.config, what, &location);
+        let mut first = true;
+        loop {
+            let again = !mem::take(&mut first);
+            let request = client.complete_multipart_upload().bucket(bucket).key(key).upload_id(id);
+            let request = request.multipart_upload(parts.clone());
+            let attempt = async {
+                let Err(error) = request.send().await else { return Ok(()) };
+                // The upload is gone if it was completed, and only the answer was lost. Not every server says 404 then.
+                if again && status(&error).is_some_and(|status| (400..500).contains(&status)) {
+                    match self.head(bucket, key).await {
+                        Ok(Some(object)) if object.bytes == bytes => return Ok(()),
+                        Ok(_) => {}
+                        Err(error) => return Err(Failure::Final(error)),
+                    }
+                }
+                Err(judge(what, &location, error))
+            };
+            if attempts.make(attempt).await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Forgets an upload. One that is not there is no error.
+    pub(crate) async fn abort(&self, bucket: &str, key: &str, id: &str) -> Result<(), S3Error> {
+        let client = self.client().await;
+        let abort = || client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send();
+        match self.tried("abort an upload of", bucket, key, abort).await {
+            Err(S3Error::Refused { answer, .. }) if answer.status == 404 => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// A request that may be made again as it is.
+    async fn tried<T, E, F>(
+        &self,
+        what: &'static str,
+        bucket: &str,
+        key: &str,
+        request: impl Fn() -> F,
+    ) -> Result<T, S3Error>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let location = format!("s3://{bucket}/{key}");
+        let mut attempts = Attempts::new(&self.config, what, &location);
+        loop {
+            let attempt = async { request().await.map_err(|error| judge(what, &location, error)) };
+            if let Some(done) = attempts.make(attempt).await? {
+                return Ok(done);
+            }
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! Never: looks into the bytes, starts a thread, or holds a body half read.
 //!
 //! The one idea: every object is found once, with its ETag, and each request for its bytes says `If-Match`. So rows of
-//! two versions are never mixed, however often a lost partition is read again.
+//! two versions are never mixed, however often a lost partition is read again. And every object is written as an upload
+//! that nobody sees before the whole output is there.
 //!
 //! Settings and locations are plain values; what needs the SDK needs the feature `client`.
 
@@ -22,6 +23,8 @@ mod error;
 mod find;
 mod location;
 #[cfg(feature = "client")]
+mod output;
+#[cfg(feature = "client")]
 mod pending;
 
 pub use config::S3Config;
@@ -31,4 +34,5 @@ pub use location::Location;
 pub use self::{
     client::S3,
     error::{Answer, S3Error},
+    output::Output,
 };

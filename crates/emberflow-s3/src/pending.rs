@@ -16,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The result of a request that was begun. Dropping it ends the request.
 pub(crate) struct Pending<T> {
     result: mpsc::Receiver<Result<T, S3Error>>,
+    /// Told when the result is there, for those who do not wait on a thread.
+    told: oneshot::Receiver<()>,
     /// What it means if there is none.
     none: S3Error,
     /// Closed when this is dropped, which the request sees.
@@ -26,24 +28,32 @@ impl<T: Send + 'static> Pending<T> {
     pub(crate) fn begin(io: &Arc<dyn Io>, request: impl Future<Output = Result<T, S3Error>> + Send + 'static) -> Self {
         let (send, result) = mpsc::sync_channel(1);
         let (wanted, unwanted) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
         let job = Box::pin(async move {
             tokio::select! {
                 biased;
                 done = request => {
                     // Nobody may be there to take it any more.
-                    let _ = send.send(done);
+                    let _ = (send.send(done), tell.send(()));
                 }
                 _ = unwanted => {}
             }
         });
         // Without a runtime the request is dropped, and with it the sender; also if the runtime ends before it.
         let none = if io.spawn_async(job) { S3Error::Died } else { S3Error::Stopped };
-        Self { result, none, _wanted: wanted }
+        Self { result, told, none, _wanted: wanted }
     }
 
     /// Waits for the result.
     pub(crate) fn wait(self) -> Result<T, S3Error> {
         self.result.recv().unwrap_or(Err(self.none))
+    }
+
+    /// The result, as a future.
+    pub(crate) async fn done(mut self) -> Result<T, S3Error> {
+        // Whether it was told or will never be.
+        let _ = (&mut self.told).await;
+        self.wait()
     }
 
     /// Waits for the result as long as the task is wanted.

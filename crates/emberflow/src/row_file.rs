@@ -96,7 +96,13 @@ impl RowFileError {
 
     /// For a task that writes: a row that cannot be written will not be so next time; a full disk may have room.
     pub(crate) fn unwritten(self) -> TaskError {
-        if matches!(self.fault, Fault::Io { .. }) { TaskError::io(self) } else { TaskError::rejected(self) }
+        let Self { path, byte, fault } = self;
+        match fault {
+            // Who took the bytes may have said what is wrong.
+            Fault::Io { what, source } => storage::task_error_of(source)
+                .unwrap_or_else(|source| TaskError::io(Self { path, byte, fault: Fault::Io { what, source } })),
+            fault => TaskError::rejected(Self { path, byte, fault }),
+        }
     }
 
     /// For the driver.
@@ -127,8 +133,8 @@ fn frame_head(offset: u64, rows: u32, payload: &[u8]) -> [u8; FRAME_HEAD_BYTES] 
 }
 
 /// Writes one file. Without [`finish`](Self::finish) it is cut.
-pub(crate) struct Writer<T> {
-    file: BufWriter<File>,
+pub(crate) struct Writer<T, W: Write> {
+    file: BufWriter<W>,
     path: PathBuf,
     frame: Vec<u8>,
     frame_rows: u32,
@@ -137,19 +143,25 @@ pub(crate) struct Writer<T> {
     types: PhantomData<fn(T)>,
 }
 
-/// A file that was written.
+/// What was written.
 pub(crate) struct Written {
-    pub(crate) file: File,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
 }
 
-impl<T: ExchangeData> Writer<T> {
+impl<T: ExchangeData> Writer<T, File> {
     /// Makes the file, which is to hold the rows of `partition`.
     pub(crate) fn create(path: &Path, partition: usize) -> Result<Self, RowFileError> {
         let failed =
             |source| RowFileError { path: path.to_owned(), byte: 0, fault: Fault::Io { what: "write", source } };
-        let file = BufWriter::with_capacity(FRAME_BYTES, File::create(path).map_err(failed)?);
+        Self::new(File::create(path).map_err(failed)?, path, partition)
+    }
+}
+
+impl<T: ExchangeData, W: Write> Writer<T, W> {
+    /// Writes into `file`, which is empty and is to hold the rows of `partition`.
+    pub(crate) fn new(file: W, path: &Path, partition: usize) -> Result<Self, RowFileError> {
+        let file = BufWriter::with_capacity(FRAME_BYTES, file);
         let name = name_of::<T>();
         let mut head = MAGIC.to_vec();
         [VERSION, partition as u32, name.len() as u32].iter().for_each(|field| head.extend(field.to_le_bytes()));
@@ -175,8 +187,8 @@ impl<T: ExchangeData> Writer<T> {
         Ok(())
     }
 
-    /// Writes the end.
-    pub(crate) fn finish(mut self) -> Result<Written, RowFileError> {
+    /// Writes the end, and gives the file back.
+    pub(crate) fn finish(mut self) -> Result<(W, Written), RowFileError> {
         if self.frame_rows > 0 {
             self.write_frame()?;
         }
@@ -185,7 +197,7 @@ impl<T: ExchangeData> Writer<T> {
         let Self { file, path, rows, written: bytes, .. } = self;
         let failed = |source| RowFileError { path, byte: bytes, fault: Fault::Io { what: "write", source } };
         let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-        Ok(Written { file, rows, bytes })
+        Ok((file, Written { rows, bytes }))
     }
 
     fn write_frame(&mut self) -> Result<(), RowFileError> {

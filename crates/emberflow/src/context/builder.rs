@@ -12,6 +12,7 @@ use emberflow_core::error::{Error, Result};
 use emberflow_runtime::{Config, Engine, Progress, system};
 
 use super::Context;
+use crate::storage;
 
 /// The share of the memory that the process may use, in hundredths, that is the budget unless told otherwise.
 const MEMORY_SHARE_PERCENT: u64 = 60;
@@ -465,6 +466,12 @@ pub(super) struct Shown {
 
 /// It need not exist yet.
 pub(super) fn check_checkpoint_dir(dir: &Path) -> Result<()> {
+    if storage::is_s3(dir) {
+        let reason = "checkpoints are written to local directories; write to S3 with save_as_object_file, and read it \
+                      with object_file"
+            .to_owned();
+        return Err(invalid("checkpoint_dir", &dir.display().to_string(), reason));
+    }
     if dir.as_os_str().is_empty() || (dir.exists() && !dir.is_dir()) {
         let reason = "not a directory; choose another one, existing or not".to_owned();
         return Err(invalid("checkpoint_dir", &dir.display().to_string(), reason));

@@ -11,20 +11,19 @@ use std::{
 
 use emberflow_core::{
     data::{Data, ExchangeData},
-    error::{Error, Result, TaskError},
+    error::{Error, Result},
     lineage::Checkpoint,
     place::{OpInfo, Place},
+    storage::PartId,
 };
 
-use super::{
-    object::write_part,
-    text::{Output, PartError},
-};
+use super::object::write_part;
 use crate::{
     action::Action,
     rdd::Rdd,
     row_file::{RowFileError, Writer, Written, name_of},
     source::{self, MANIFEST, Manifest, Part},
+    storage::LocalOutput,
 };
 
 impl<T: ExchangeData> Rdd<T> {
@@ -84,19 +83,17 @@ impl<T: ExchangeData> Rdd<T> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let dir = rdd.next_checkpoint()?;
-            let output = Output::begin(&dir, rdd.id().get())?;
-            let unfinished = Arc::clone(&output.unfinished);
+            let output = LocalOutput::begin(&dir, rdd.id().get())?;
+            let files = output.files();
             let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), move |partition, rows, cx| {
-                let path = unfinished.join(format!("part-{partition:05}.attempt-{}", cx.attempt()));
-                let Written { file, rows, bytes } = write_part(&path, partition, rows, cx)?;
-                let failed = |source| TaskError::io(PartError { path: path.clone(), source });
-                file.sync_all().map_err(failed)?;
-                Ok(((path, Part { rows, bytes }), rows))
+                let part = PartId { partition, attempt: cx.attempt() };
+                let Written { rows, bytes } = write_part(&*files, part, rows, cx)?;
+                Ok(((part, Part { rows, bytes }), rows))
             });
-            let (paths, parts): (Vec<PathBuf>, Vec<Part>) = parts.await?.into_iter().unzip();
+            let (won, parts): (Vec<PartId>, Vec<Part>) = parts.await?.into_iter().unzip();
             let manifest = Manifest { row_type: name_of::<T>(), parts };
-            write_manifest(&output.unfinished, &manifest)?;
-            output.commit(&paths)?;
+            write_manifest(output.unfinished(), &manifest)?;
+            output.commit(&won)?;
             source::checkpoint_files(rdd.shared(), info, &dir, rdd.node().placement.clone())
         })
     }
@@ -211,6 +208,6 @@ fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<()> {
         file.push(manifest)?;
         file.finish()
     };
-    let written = write().map_err(RowFileError::into_io).and_then(|written| written.file.sync_all());
+    let written = write().map_err(RowFileError::into_io).and_then(|(file, _)| file.sync_all());
     written.map_err(|source| Error::File { what: "cannot write", path: path.clone(), source: Arc::new(source) })
 }

@@ -1,21 +1,21 @@
 //! `save_as_object_file`: serialised rows, a file a partition, the whole or nothing.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use emberflow_core::{
     batch::BoxStream,
     data::ExchangeData,
     error::{Result, TaskError},
-    ids::PartitionIndex,
     place::{OpInfo, Place},
+    storage::{PartFiles, PartId},
     task::TaskContext,
 };
 
-use super::text::{Output, PartError};
 use crate::{
     action::Action,
     rdd::Rdd,
     row_file::{Writer, Written},
+    storage::Output,
 };
 
 impl<T: ExchangeData> Rdd<T> {
@@ -24,8 +24,8 @@ impl<T: ExchangeData> Rdd<T> {
     ///
     /// Action. Rows are written as bincode writes them, in frames with checksums, under the name of their type without
     /// its modules. For results that the same program goes on with, not for archives: a type that has changed cannot be
-    /// read back. The directory appears when everything is written, or not at all; nothing is overwritten. After Spark's
-    /// `saveAsObjectFile`.
+    /// read back. The directory appears when everything is written, or not at all; nothing is overwritten; it may be on
+    /// S3, as that of [`save_as_text_file`](Self::save_as_text_file). After Spark's `saveAsObjectFile`.
     ///
     /// # Errors
     /// [`Error::OutputExists`](crate::Error::OutputExists) if there is something at `path`;
@@ -63,30 +63,33 @@ impl<T: ExchangeData> Rdd<T> {
     fn save_objects(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(&self.shared().engine, |driver| async move {
-            let output = Output::begin(&path, rdd.id().get())?;
-            let dir = Arc::clone(&output.unfinished);
+            let output = Output::begin(rdd.shared(), &path, rdd.id())?;
+            let files = output.files();
             let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, rows, cx| {
-                let path = dir.join(format!("part-{partition:05}.attempt-{}", cx.attempt()));
-                let Written { rows, file, .. } = write_part(&path, partition, rows, cx)?;
-                file.sync_all().map_err(|source| TaskError::io(PartError { path: path.clone(), source }))?;
-                Ok((path, rows))
+                let part = PartId { partition, attempt: cx.attempt() };
+                let Written { rows, .. } = write_part(&*files, part, rows, cx)?;
+                Ok((part, rows))
             });
-            output.commit(&parts.await?)
+            output.commit(&parts.await?).await
         })
     }
 }
 
 /// Writes the rows of one partition into a file of their own.
 pub(super) fn write_part<T: ExchangeData>(
-    path: &Path,
-    partition: PartitionIndex,
+    files: &dyn PartFiles,
+    part: PartId,
     mut rows: BoxStream<T>,
     cx: &TaskContext,
 ) -> Result<Written, TaskError> {
-    let mut file = Writer::create(path, partition).map_err(|error| error.unwritten())?;
+    let file = files.create(part, cx)?;
+    let path = file.path().to_owned();
+    let mut file = Writer::new(file, &path, part.partition).map_err(|error| error.unwritten())?;
     while let Some(batch) = rows.next()? {
         cx.check_cancelled()?;
         batch.as_slice().iter().try_for_each(|row| file.push(row)).map_err(|error| error.unwritten())?;
     }
-    file.finish().map_err(|error| error.unwritten())
+    let (file, written) = file.finish().map_err(|error| error.unwritten())?;
+    file.finish()?;
+    Ok(written)
 }

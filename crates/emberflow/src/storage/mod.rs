@@ -1,18 +1,33 @@
-//! Where files lie: finds what a path names, and gives the bytes of what was found, from wherever it is.
+//! Where files lie: finds what a path names, gives the bytes of what was found, from wherever it is, and takes the bytes
+//! of what is to be there.
 //!
-//! A file is an [`InputFile`]: local ones are here, those of S3 in a crate of their own. What sources do with the bytes
-//! (lines, blocks, rows, gzip) is the same for all of them.
+//! A file that is read is an [`InputFile`], and one that is written a [`PartFile`] of an [`Output`]: local ones are here,
+//! those of S3 in a crate of their own. What sources and sinks do with the bytes (lines, blocks, rows, gzip) is the same
+//! for all of them.
 
 mod blocks;
 mod local;
+mod output;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::{self, BufWriter},
+    path::Path,
+    sync::Arc,
+};
 
-use emberflow_core::{error::Result, storage::InputFile};
+use emberflow_core::{
+    error::{Result, TaskError},
+    ids::RddId,
+    storage::{InputFile, PartFile, PartFiles, PartId},
+};
 
 use crate::context::Shared;
 
-pub(crate) use self::blocks::{Ahead, BLOCK_BYTES, BlockReader, Gunzip, read_all, task_error_of};
+use self::output::PartError;
+pub(crate) use self::{
+    blocks::{Ahead, BLOCK_BYTES, BlockReader, Gunzip, read_all, task_error_of},
+    output::LocalOutput,
+};
 
 /// The files that a path or a glob names, in path order: at least one.
 pub(crate) fn look_up(shared: &Shared, path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
@@ -48,4 +63,57 @@ pub(crate) fn without_s3(path: &Path) -> emberflow_core::error::Error {
 /// Whether a file is to be decompressed: its name says so.
 pub(crate) fn is_gzip(file: &dyn InputFile) -> bool {
     file.path().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+}
+
+/// Files of an RDD that become visible together. Removed when it is dropped before it is committed.
+pub(crate) enum Output {
+    Local(LocalOutput),
+    #[cfg(feature = "s3")]
+    S3(emberflow_s3::Output),
+}
+
+impl Output {
+    /// Begins a directory at `path`, where there is nothing yet.
+    pub(crate) fn begin(shared: &Shared, path: &Path, rdd: RddId) -> Result<Self> {
+        if is_s3(path) { begin_s3(shared, path) } else { LocalOutput::begin(path, rdd.get()).map(Self::Local) }
+    }
+
+    /// What tasks write to.
+    pub(crate) fn files(&self) -> Arc<dyn PartFiles> {
+        match self {
+            Self::Local(output) => output.files(),
+            #[cfg(feature = "s3")]
+            Self::S3(output) => output.files(),
+        }
+    }
+
+    /// Makes the files of the attempts that won visible.
+    pub(crate) async fn commit(self, won: &[PartId]) -> Result<()> {
+        match self {
+            Self::Local(output) => output.commit(won),
+            #[cfg(feature = "s3")]
+            Self::S3(output) => output.commit(won).await,
+        }
+    }
+}
+
+#[cfg(feature = "s3")]
+fn begin_s3(shared: &Shared, path: &Path) -> Result<Output> {
+    shared.s3.begin_output(path).map(Output::S3)
+}
+
+#[cfg(not(feature = "s3"))]
+fn begin_s3(_: &Shared, path: &Path) -> Result<Output> {
+    Err(without_s3(path))
+}
+
+/// What it means for a task that a file could not be written.
+pub(crate) fn unwritten(path: &Path, error: io::Error) -> TaskError {
+    task_error_of(error).unwrap_or_else(|source| TaskError::io(PartError { path: path.to_owned(), source }))
+}
+
+/// Writes what is still buffered, and ends the file.
+pub(crate) fn finish(file: BufWriter<Box<dyn PartFile>>) -> Result<(), TaskError> {
+    let path = file.get_ref().path().to_owned();
+    file.into_inner().map_err(|error| unwritten(&path, error.into_error()))?.finish()
 }
