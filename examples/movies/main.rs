@@ -2,13 +2,18 @@
 //!
 //! ```text
 //! cargo run --release --example movies [PATH] [--plain]
+//! cargo run --release --features s3 --example movies [s3://BUCKET/KEY] [--plain]
 //! ```
 //!
-//! Without a path it reads the films that come with emberflow. A larger file of the same shape may be given: a header,
-//! then a film a line, with at least the columns `genre` and `revenue`. `--plain` prints the totals alone.
+//! Without a path it reads the films that come with emberflow: with the feature `s3` from a server that it starts for
+//! itself on the loopback interface, as `s3://jigsaw-labs/imdb_movies.csv`. Another file of the same shape may be given,
+//! or an object of yours: a header, then a film a line, with at least the columns `genre` and `revenue`. `--plain` prints
+//! the totals alone.
 
 mod row;
 mod schema;
+#[cfg(feature = "s3")]
+mod store;
 #[path = "../support/table.rs"]
 mod table;
 
@@ -21,7 +26,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use emberflow::{Event, prelude::*, system};
+use emberflow::{ContextBuilder, Event, prelude::*, system};
 
 use crate::{
     row::Row,
@@ -51,8 +56,11 @@ fn main() -> std::process::ExitCode {
             _ => path = Some(PathBuf::from(argument)),
         }
     }
-    let path = path.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/films.csv"));
-    match run(&path, plain) {
+    let ran = match path {
+        Some(path) => run(&path, Context::builder(), plain),
+        None => run_default(plain),
+    };
+    match ran {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("movies: {error}");
@@ -61,9 +69,23 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn run(path: &Path, plain: bool) -> Result<(), Failure> {
+/// The films that come with emberflow.
+const FILMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/films.csv");
+
+#[cfg(not(feature = "s3"))]
+fn run_default(plain: bool) -> Result<(), Failure> {
+    run(Path::new(FILMS), Context::builder(), plain)
+}
+
+#[cfg(feature = "s3")]
+fn run_default(plain: bool) -> Result<(), Failure> {
+    let store = store::Store::start(Path::new(FILMS))?;
+    run(Path::new(store::FILMS), Context::builder().s3(store.config()), plain)
+}
+
+fn run(path: &Path, builder: ContextBuilder, plain: bool) -> Result<(), Failure> {
     let began = Instant::now();
-    let ctx = Context::builder().app_name("movies").build()?;
+    let ctx = builder.app_name("movies").build()?;
     let events = ctx.events();
 
     // The lines with their numbers, in memory: the file is read once.
