@@ -13,12 +13,12 @@ use std::{
 };
 
 use emberflow::{
-    Context, Event, EventStream, ExchangeData, Rdd, StorageLevel,
+    Accumulate, Context, Event, EventStream, ExchangeData, Rdd, StorageLevel,
     testing::{assume_disk_cost, cache_store},
 };
 use proptest::{collection::vec, prelude::*};
 
-use self::support::{Computed, World, drain, eventually, sorted};
+use self::support::{Computed, Gate, World, drain, eventually, sorted, within_deadline};
 
 /// Rows of each partition, in their order.
 fn parts<T: ExchangeData + std::fmt::Debug>(rows: &Rdd<T>) -> String {
@@ -134,11 +134,8 @@ fn collecting_more_than_the_budget_is_an_error_that_says_what_to_do() {
     assert!(error.contains("failed after 1 attempt"), "to try again would be no use: {error}");
     let others = [
         rows.take(ROWS as usize).map(drop),
-        rows.top_by(ROWS as usize, |row| row.1.clone()).map(drop),
-        rows.take_sample(false, ROWS as usize, 1).map(drop),
         rows.take_sample(true, ROWS as usize, 1).map(drop),
-        rows.lookup(&0).and(rows.map(|(_, text)| (0, text)).lookup(&0)).map(drop),
-        rows.map(|(_, text)| (text.clone(), text)).reduce_by_key_locally(|a, _| a).map(drop),
+        rows.map(|(_, text)| (0, text)).lookup(&0).map(drop),
     ];
     for (at, other) in others.into_iter().enumerate() {
         let error = other.expect_err(&format!("{at}")).to_string();
@@ -188,6 +185,113 @@ fn groups_that_do_not_fit_together_wait_for_each_other() {
     // A group that is larger than all of it is an error still, however long others would be waited for.
     let error = rows.map(|(_, text)| ((), text)).group_by_key_into(2).count().unwrap_err().to_string();
     assert!(error.contains("the values of one group of keys") && error.contains("reduce_by_key"), "{error}");
+}
+
+/// Of each partition there are as many candidates as the result will have.
+#[test]
+fn a_small_result_of_many_partitions_is_within_any_budget() {
+    let world = World::with_budget(2, 20 << 20);
+    let rows = world.range_into(0..30_000_u64, 30).map(|n| format!("{n:01000}"));
+    assert_eq!(rows.top(1_000).unwrap().len(), 1_000);
+    assert_eq!(rows.take_sample(false, 1_000, 1).unwrap().len(), 1_000);
+    assert_eq!(rows.map(|row| (row.len(), row)).reduce_by_key_locally(|a, _| a).unwrap().len(), 1);
+    assert_eq!(eventually(|| world.memory().results, |bytes| *bytes == 0), 0);
+}
+
+#[test]
+fn groups_are_counted_as_long_as_they_are_there() {
+    let world = World::with_budget(1, 256 << 20);
+    let rows = world.range_into(0..24_000_u64, 4).map(|n| (1_u64, format!("{n:0960}")));
+    let few = world.parallelize_into(vec![(1_u64, 1_u64)], 1).partition_by(1);
+    let (here, there) = ((*world).clone(), (*world).clone());
+    let grouped = rows.group_by_key_into(1).map(move |(_, texts)| (texts.len() as u64, here.memory().working));
+    let rows = rows.partition_by(1);
+    let cogrouped = rows.cogroup(&few).map(move |(_, (texts, _))| (texts.len() as u64, there.memory().working));
+    for (texts, counted) in [grouped.collect().unwrap()[0], cogrouped.collect().unwrap()[0]] {
+        assert!(counted >= texts * 960, "{texts} texts in hand, and {counted} bytes counted");
+    }
+}
+
+#[test]
+fn what_is_kept_makes_room_for_what_cannot_go_to_disk() {
+    let world = World::with_budget(1, 100 << 20);
+    let kept = world.range_into(0..65_000_u64, 8).map(|n| format!("{n:01000}")).cache();
+    assert_eq!((kept.count().unwrap(), world.memory().spilled), (65_000, 0));
+    let rows = world.range_into(0..35_000_u64, 4).map(|n| ((), format!("{n:0960}")));
+    assert_eq!(rows.group_by_key_into(1).count().unwrap(), 1);
+    let memory = world.memory();
+    assert!(memory.waits > 0 && memory.spilled > 0 && memory.peak <= 101 << 20, "{memory:?}");
+    assert_eq!((kept.count().unwrap(), world.storage().unwrap()[0].computed), (65_000, 8), "nothing was lost");
+}
+
+/// The only worker is the one that waits.
+#[test]
+fn rows_that_were_released_are_room_for_who_waits() {
+    let world = World::with_budget(1, 64 << 20);
+    let kept = world.range_into(0..46_000_u64, 1).map(|n| format!("{n:0960}")).persist(StorageLevel::MemoryOnly);
+    assert_eq!(kept.count().unwrap(), 46_000);
+    let (gate, inside) = (Gate::new(), Gate::new());
+    let (pass, arrive) = (gate.clone(), inside.clone());
+    inside.open();
+    let rows = world.range_into(0..24_000_u64, 1).map(|n| (1_u64, n)).partition_by(1).map_values(move |n| {
+        if n == 0 {
+            arrive.pass();
+            pass.pass();
+        }
+        format!("{n:0960}")
+    });
+    let counting = rows.group_by_key_into(1).count_async();
+    inside.wait_for(1);
+    let mut events = world.events();
+    kept.unpersist();
+    eventually(|| drain(&mut events), |events| events.iter().any(|event| matches!(event, Event::StoreDropped { .. })));
+    gate.open();
+    assert_eq!(counting.wait().unwrap(), 1);
+}
+
+/// What an attempt that gives way has added is dropped by the user's code.
+#[test]
+fn who_gives_way_begins_again_though_dropping_what_it_has_panics() {
+    struct Counting;
+    #[derive(Clone)]
+    struct Count(u64);
+    impl Drop for Count {
+        fn drop(&mut self) {
+            assert!(self.0 == 0 || thread::panicking(), "on purpose");
+        }
+    }
+    impl Accumulate for Counting {
+        type Input = u64;
+        type Value = Count;
+        fn zero(&self) -> Count {
+            Count(0)
+        }
+        fn add(&self, value: &mut Count, input: u64) {
+            value.0 += input;
+        }
+        fn merge(&self, value: &mut Count, mut other: Count) {
+            value.0 += std::mem::take(&mut other.0);
+        }
+    }
+    within_deadline(|| {
+        let mut gave_way = 0;
+        for _ in 0..20 {
+            let world = World::with_budget(2, 56 << 20);
+            let seen = std::mem::ManuallyDrop::new(world.accumulator("seen", Counting));
+            let told = seen.clone();
+            let rows = world.range_into(0..48_000_u64, 2).map(|n| (n % 2, n)).partition_by(2).map_values(move |n| {
+                told.add(1);
+                format!("{n:0960}")
+            });
+            let found = rows.group_by_key_into(2).map(|(_, texts)| texts.len()).collect().unwrap();
+            assert_eq!(found, [24_000, 24_000]);
+            gave_way += world.memory().gave_way;
+            if gave_way > 0 {
+                break;
+            }
+        }
+        assert!(gave_way > 0, "nobody gave way");
+    });
 }
 
 #[test]
@@ -363,7 +467,8 @@ fn what_is_cheap_to_make_again_makes_room_for_what_is_not() {
 
 #[test]
 fn what_no_job_reads_any_more_goes_to_disk_for_what_comes() {
-    let world = World::with_budget(2, 120_000);
+    let world =
+        World::with(|builder| builder.workers(2).memory_budget(120_000).force_spill(false).spill_compression(true));
     let old = ten_thousand(&world, StorageLevel::MemoryAndDisk);
     assert_eq!((old.count().unwrap(), world.memory().persisted, world.memory().spilled), (10_000, 80_000, 0));
     let fresh = ten_thousand(&world, StorageLevel::MemoryAndDisk);
@@ -380,6 +485,7 @@ fn what_no_job_reads_any_more_goes_to_disk_for_what_comes() {
     let fresh = ten_thousand(&world, StorageLevel::MemorySerialized);
     assert_eq!(fresh.sum().unwrap(), 49_995_000);
     let of_old = eventually(|| world.storage().unwrap()[0].clone(), |of_old| of_old.spilled_bytes > 0);
+    assert!(of_old.spilled_bytes < 80_000 - of_old.bytes, "compressed as all that is spilled: {of_old:?}");
     assert_eq!((of_old.cached_partitions, of_old.dropped, of_old.computed), (8, 0, 8));
     let spilled = |events: &mut EventStream| {
         let store = cache_store(&old).unwrap();

@@ -69,6 +69,10 @@ pub enum TaskError {
         /// The budget.
         budget: u64,
     },
+    /// The task gave its memory to an older one, and begins again when that has ended. Nobody sees this as the end of an
+    /// attempt.
+    #[error("it gave its memory to an older task, and begins again")]
+    GaveWay,
     /// The actor that should own the rows died before it could take them. Not charged to the task.
     #[error("the partition's actor died before it could take the rows")]
     OutputLost,
@@ -104,7 +108,11 @@ impl TaskError {
     /// Whether another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Panicked { .. } | Self::InputLost { .. } | Self::SpillUnreadable { .. } | Self::OutputLost => true,
+            Self::Panicked { .. }
+            | Self::InputLost { .. }
+            | Self::SpillUnreadable { .. }
+            | Self::GaveWay
+            | Self::OutputLost => true,
             Self::Io { permanent, .. } => !permanent,
             Self::Rejected { .. } | Self::Cancelled | Self::PlanMismatch { .. } | Self::OverBudget { .. } => false,
         }

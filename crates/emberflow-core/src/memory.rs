@@ -20,16 +20,13 @@ pub trait Workspace: Send + Sync {
     fn overdraw(&self, bytes: u64);
 
     /// An operator of the task will have a batch of so many bytes in its hands until the attempt ends.
-    fn hold_batch(&self, bytes: u64) {
-        let _ = bytes;
-    }
+    fn hold_batch(&self, bytes: u64);
 
-    /// Waits for other tasks to give room back; whether so many bytes of it were taken. If not, the task had better end.
-    #[must_use]
-    fn wait(&self, bytes: u64) -> bool {
-        let _ = bytes;
-        false
-    }
+    /// Waits for others to give room back; whether so many bytes of it were taken. If not, there will be none.
+    ///
+    /// # Errors
+    /// [`TaskError::GaveWay`] and [`TaskError::Cancelled`]: the task has to end, for now or for good.
+    fn wait(&self, bytes: u64) -> Result<bool, TaskError>;
 
     /// Gives room back.
     fn release(&self, bytes: u64);
@@ -40,6 +37,9 @@ pub trait Workspace: Send + Sync {
     /// # Errors
     /// [`TaskError::OverBudget`].
     fn reserve_result(&self, bytes: u64) -> Result<(), TaskError>;
+
+    /// Takes room for rows of which few go to the caller, whether it is within the budget or not.
+    fn overdraw_result(&self, bytes: u64);
 
     /// Gives back what results have taken.
     fn release_result(&self, bytes: u64);
@@ -119,7 +119,7 @@ impl Claim {
             return Ok(());
         }
         // Others may wait for a right side that one task broadcasts to all, and he must not wait for them.
-        if what != over_budget::BROADCAST && self.workspace.wait(more) {
+        if what != over_budget::BROADCAST && self.workspace.wait(more)? {
             self.bytes += more;
             return Ok(());
         }
@@ -183,6 +183,12 @@ impl ResultClaim {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// Takes so many bytes more for rows that are candidates only: most of them will not be in the result.
+    pub fn force(&mut self, bytes: u64) {
+        self.workspace.overdraw_result(bytes);
+        self.bytes += bytes;
+    }
 }
 
 impl Drop for ResultClaim {
@@ -208,11 +214,19 @@ pub(crate) fn unlimited() -> Arc<dyn Workspace> {
 
         fn overdraw(&self, _: u64) {}
 
+        fn hold_batch(&self, _: u64) {}
+
+        fn wait(&self, _: u64) -> Result<bool, TaskError> {
+            Ok(true)
+        }
+
         fn release(&self, _: u64) {}
 
         fn reserve_result(&self, _: u64) -> Result<(), TaskError> {
             Ok(())
         }
+
+        fn overdraw_result(&self, _: u64) {}
 
         fn release_result(&self, _: u64) {}
 

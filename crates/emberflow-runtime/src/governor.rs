@@ -18,12 +18,7 @@ use std::{
 use actix::{Actor, Addr, Context, Handler, Message};
 use emberflow_core::plan::StageKind;
 
-use crate::{
-    mail::post,
-    pressure::Pressure,
-    system,
-    turns::{Turn, Turns, Waited},
-};
+use crate::{mail::post, pressure::Pressure, system, turns::Turns};
 
 /// Nanoseconds that writing or reading a byte takes, before it is known better: a disk of a gigabyte a second.
 const DISK_COST: f64 = 1.0;
@@ -76,6 +71,8 @@ pub(crate) struct Ledger {
     pressure: Pressure,
     waits: AtomicU64,
     gave_way: AtomicU64,
+    /// Of [`Hope`]s.
+    hopes: AtomicU64,
     peak: AtomicU64,
     /// Of the files, whatever of them is still needed.
     on_disk: AtomicU64,
@@ -106,6 +103,7 @@ impl Ledger {
             pressure: Pressure::new(system::memory_limit_bytes()),
             waits: zero(),
             gave_way: zero(),
+            hopes: zero(),
             peak: zero(),
             on_disk: zero(),
             spilled: zero(),
@@ -188,16 +186,34 @@ impl Ledger {
         self.turns.look_again();
     }
 
-    /// Waits for room to work in, of whatever share, until there is no task left to wait for.
-    pub(crate) fn wait_for_work(&self, turn: Turn, bytes: u64, is_cancelled: impl Fn() -> bool) -> Waited {
-        self.waits.fetch_add(1, Ordering::AcqRel);
-        let waited = self.turns.wait(turn, || self.take(bytes, false), is_cancelled);
-        match waited {
-            Waited::Granted => _ = self.working.fetch_add(bytes, Ordering::AcqRel),
-            Waited::GiveWay => _ = self.gave_way.fetch_add(1, Ordering::AcqRel),
-            Waited::InVain | Waited::Cancelled => {}
+    /// Takes room to work in of whatever share, for a task that waits for it.
+    pub(crate) fn take_in_turn(&self, bytes: u64) -> bool {
+        let taken = !self.pressure.is_high(bytes) && self.take(bytes, false);
+        if taken {
+            self.working.fetch_add(bytes, Ordering::AcqRel);
         }
-        waited
+        taken
+    }
+
+    /// A task waits, or gives way.
+    pub(crate) fn count_wait(&self) {
+        self.waits.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A task gives way to an older one.
+    pub(crate) fn count_gave_way(&self) {
+        self.gave_way.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Room is on its way, as long as what this gives lives.
+    pub(crate) fn hope(self: &Arc<Self>) -> Hope {
+        self.hopes.fetch_add(1, Ordering::SeqCst);
+        Hope(Arc::clone(self))
+    }
+
+    /// Whether room is on its way.
+    pub(crate) fn is_hoped_for(&self) -> bool {
+        self.hopes.load(Ordering::SeqCst) > 0
     }
 
     /// Takes room for results; whether all results together are within the limit.
@@ -212,6 +228,13 @@ impl Ledger {
     pub(crate) fn release_result(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.results.fetch_sub(bytes, Ordering::AcqRel);
+        self.turns.look_again();
+    }
+
+    /// Takes room for results, whether there is any or not.
+    pub(crate) fn overdraw_result(&self, bytes: u64) {
+        self.results.fetch_add(bytes, Ordering::AcqRel);
+        self.take(bytes, true);
     }
 
     /// Whether what tasks work on is counted at all.
@@ -236,6 +259,7 @@ impl Ledger {
     fn release(&self, kind: StageKind, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.of(kind).fetch_sub(bytes, Ordering::AcqRel);
+        self.turns.look_again();
     }
 
     pub(crate) fn spill_limit(&self) -> u64 {
@@ -310,22 +334,34 @@ impl Ledger {
     }
 }
 
+/// Room is on its way: who waits for some does not give up while this lives.
+pub(crate) struct Hope(Arc<Ledger>);
+
+impl Drop for Hope {
+    fn drop(&mut self) {
+        self.0.hopes.fetch_sub(1, Ordering::SeqCst);
+        self.0.turns.look_again();
+    }
+}
+
 /// Room that was taken; given back when it is dropped, wherever that is.
 pub(crate) struct Reservation {
     kind: StageKind,
     bytes: u64,
     governor: Addr<Governor>,
+    ledger: Arc<Ledger>,
 }
 
 impl Reservation {
     /// Room for so many bytes, if there is any, or if it is to be taken `anyhow`.
     pub(crate) fn take(
-        (governor, ledger): (&Addr<Governor>, &Ledger),
+        (governor, ledger): (&Addr<Governor>, &Arc<Ledger>),
         kind: StageKind,
         bytes: u64,
         anyhow: bool,
     ) -> Option<Self> {
-        ledger.reserve(kind, bytes, anyhow).then(|| Self { kind, bytes, governor: governor.clone() })
+        let taken = ledger.reserve(kind, bytes, anyhow);
+        taken.then(|| Self { kind, bytes, governor: governor.clone(), ledger: Arc::clone(ledger) })
     }
 
     /// What it is for.
@@ -337,7 +373,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         // A dead governor needs no account: the context is ending.
-        let _ = post(&self.governor, Release { kind: self.kind, bytes: self.bytes });
+        let _ = post(&self.governor, Release { kind: self.kind, bytes: self.bytes, _hope: self.ledger.hope() });
     }
 }
 
@@ -357,6 +393,7 @@ impl Actor for Governor {
 pub(crate) struct Release {
     kind: StageKind,
     bytes: u64,
+    _hope: Hope,
 }
 
 impl Message for Release {

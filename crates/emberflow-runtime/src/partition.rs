@@ -20,7 +20,7 @@ use emberflow_core::store::Stored;
 
 use crate::{
     coordinator::{Evicted, Links, PartitionGone, TaskReport, machine::Key},
-    governor::Reservation,
+    governor::{Hope, Reservation},
     mail::post,
     slot::Slot,
 };
@@ -42,7 +42,10 @@ impl PartitionActor {
     fn free(&self, data: Option<Stored>, room: Option<Reservation>) {
         let large = |stored: &Stored| stored.footprint.bytes + stored.footprint.file_bytes > FREE_ON_WORKER_BYTES;
         if data.as_ref().is_some_and(large) {
-            self.links.pool.submit_first(Box::new(move || drop((data, room))));
+            let hope = self.links.ledger.hope();
+            self.links.pool.submit_first(Box::new(move || drop((data, room, hope))));
+            // Whoever waits for room may be the only one who has time for it.
+            self.links.ledger.turns.look_again();
         }
     }
 }
@@ -87,7 +90,9 @@ impl Handler<Fill> for PartitionActor {
 }
 
 /// From the coordinator: what is in memory has to make room for others. A worker writes it.
-pub(crate) struct Spill;
+pub(crate) struct Spill {
+    pub(crate) hope: Hope,
+}
 
 impl Message for Spill {
     type Result = ();
@@ -96,7 +101,7 @@ impl Message for Spill {
 impl Handler<Spill> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, _: Spill, ctx: &mut Self::Context) {
+    fn handle(&mut self, Spill { hope }: Spill, ctx: &mut Self::Context) {
         let (Some(stored), Some(kind)) = (self.slot.look(), self.room.as_ref().map(Reservation::kind)) else { return };
         let (owner, links, key) = (ctx.address(), Arc::clone(&self.links), self.key);
         self.links.pool.submit_first(Box::new(move || {
@@ -117,8 +122,9 @@ impl Handler<Spill> for PartitionActor {
             let room = Reservation::take((&links.governor, &links.ledger), kind, footprint.bytes, true);
             let stored = Stored { data, footprint, keep: stored.keep };
             // Whoever owned the rows is gone, and they with him.
-            let _ = post(&owner, Spilled { stored, room });
+            let _ = post(&owner, Spilled { stored, room, _hope: hope });
         }));
+        self.links.ledger.turns.look_again();
     }
 }
 
@@ -126,6 +132,7 @@ impl Handler<Spill> for PartitionActor {
 pub(crate) struct Spilled {
     stored: Stored,
     room: Option<Reservation>,
+    _hope: Hope,
 }
 
 impl Message for Spilled {
@@ -135,7 +142,7 @@ impl Message for Spilled {
 impl Handler<Spilled> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Spilled { stored, room }: Spilled, _: &mut Self::Context) {
+    fn handle(&mut self, Spilled { stored, room, _hope }: Spilled, _: &mut Self::Context) {
         let (bytes, file_bytes) = (stored.footprint.spilled, stored.footprint.file_bytes);
         let (before, before_room) = (self.slot.look(), self.room.take());
         self.slot.fill(stored);

@@ -85,6 +85,18 @@ impl PoolHandle {
         self.shared.wake_one();
     }
 
+    /// Whether there is work that goes before all that waits.
+    pub(crate) fn is_urgent(&self) -> bool {
+        !self.shared.urgent.is_empty()
+    }
+
+    /// Does one piece of it, if there is any left, on this thread.
+    pub(crate) fn help(&self) {
+        if let Some(work) = self.shared.find_urgent() {
+            run(work);
+        }
+    }
+
     /// Shows that the current worker is at work on `task`, until what this gives is dropped.
     pub(crate) fn at_work(&self, task: TaskId) -> AtWork<'_> {
         let desk = self.shared.desks.0.get(worker());
@@ -179,13 +191,17 @@ impl Pool {
     }
 }
 
+fn run(work: Work) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!("dropping what a task had made panicked");
+    }
+}
+
 impl Shared {
     fn work(&self, index: usize, deque: &Worker<Work>, parker: &Parker) {
         while !self.stopping.load(Ordering::SeqCst) {
             if let Some(work) = self.find(index, deque) {
-                if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                    tracing::error!("dropping what a task had made panicked");
-                }
+                run(work);
                 continue;
             }
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(index);
@@ -200,10 +216,7 @@ impl Shared {
     }
 
     fn find(&self, index: usize, deque: &Worker<Work>) -> Option<Work> {
-        let urgent = (!self.urgent.is_empty())
-            .then(|| iter::repeat_with(|| self.urgent.steal()).find(|steal| !steal.is_retry())?.success())
-            .flatten();
-        urgent.or_else(|| deque.pop()).or_else(|| {
+        self.find_urgent().or_else(|| deque.pop()).or_else(|| {
             iter::repeat_with(|| {
                 let others = self.stealers.iter().enumerate().filter(|(other, _)| *other != index);
                 self.injector
@@ -219,6 +232,13 @@ impl Shared {
                 }
             })
         })
+    }
+
+    fn find_urgent(&self) -> Option<Work> {
+        if self.urgent.is_empty() {
+            return None;
+        }
+        iter::repeat_with(|| self.urgent.steal()).find(|steal| !steal.is_retry())?.success()
     }
 
     fn wake_one(&self) {

@@ -35,7 +35,7 @@ pub(crate) struct SpillFiles {
     dir: PathBuf,
     ledger: Arc<Ledger>,
     file_bytes: u64,
-    pub(crate) compress: bool,
+    compress: bool,
     /// The file that is being written, and how many of its bytes are taken.
     open: Mutex<Option<(Arc<SpillFile>, u64)>>,
 }
@@ -84,6 +84,10 @@ impl SpillSpace for SpillFiles {
             written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))?;
         self.ledger.spill(len, began.elapsed());
         Ok(Arc::new(Extent { file, at, len }))
+    }
+
+    fn compresses(&self) -> bool {
+        self.compress
     }
 }
 

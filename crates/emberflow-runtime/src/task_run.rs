@@ -36,6 +36,7 @@ use crate::{
     pool::worker,
     slot::TaskSlots,
     spans,
+    turns::Turn,
     workspace::TaskMemory,
 };
 
@@ -65,11 +66,18 @@ impl TaskRun {
         let began = Instant::now();
         let _at_work = self.links.pool.at_work(self.task);
         let _span = spans::task(&self.span, self.task, self.stage, self.partition, self.attempt).entered();
+        let mut again = None;
         let (cx, outcome) = loop {
-            let (memory, cx, outcome) = self.attempt();
-            if memory.end() || outcome.is_ok() {
+            let (memory, cx, outcome) = self.attempt(again);
+            memory.end();
+            if !matches!(outcome, Err(TaskError::GaveWay)) {
                 break (cx, outcome);
             }
+            // What it leaves may be the user's, and may panic when it is dropped.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop((cx, outcome)))) {
+                tracing::warn!(stage = %self.stage, partition = self.partition, error = %panicked(payload), "gave way");
+            }
+            again = memory.older_have_ended();
         };
         // Those of an attempt that failed are dropped here, where the user's own drop may panic.
         let updates = match outcome {
@@ -103,10 +111,9 @@ impl TaskRun {
             report(end, Made::default())
         };
         let report = match (outcome, &self.owner) {
-            (Ok(Output::Stored { stored, room, found }), Some(owner)) => {
+            (Ok(Output::Stored { stored, room, found, nanos }), Some(owner)) => {
                 let Footprint { rows, bytes, file_bytes, spilled } = stored.footprint;
                 let passing = found == Found::RoomToPass;
-                let nanos = began.elapsed().as_nanos() as u64;
                 let resident = |bytes| Resident { generation: self.task, bytes, nanos, keep: stored.keep };
                 let made = Made {
                     updates,
@@ -135,12 +142,11 @@ impl TaskRun {
     }
 
     /// Runs the plan, once.
-    fn attempt(&self) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
+    fn attempt(&self, again: Option<Turn>) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
         let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
-        let (ledger, files) = (Arc::clone(&self.links.ledger), Arc::clone(&self.links.files));
-        let memory = Arc::new(TaskMemory::new(ledger, files, Arc::clone(&cancelled)));
+        let memory = Arc::new(TaskMemory::new(&self.links, Arc::clone(&cancelled), again));
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
         let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, (Arc::clone(&self.io), workspace));
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
@@ -163,18 +169,19 @@ impl TaskRun {
             TaskOutput::Result(output) => return Ok(Output::Result(output)),
             TaskOutput::Stored(stored) => stored,
         };
+        let nanos = memory.elapsed().as_nanos() as u64;
         let room = |bytes, anyhow| {
             Reservation::take((&self.links.governor, &self.links.ledger), self.plan.kind, bytes, anyhow)
         };
         if stored.keep != Keep::OnDisk
             && let Some(room) = room(stored.footprint.bytes, stored.keep == Keep::InMemory)
         {
-            return Ok(Output::Stored { stored, room, found: Found::Room });
+            return Ok(Output::Stored { stored, room, found: Found::Room, nanos });
         }
         let all = stored.footprint.bytes + stored.footprint.spilled;
         if stored.keep == Keep::Auto && memory.is_quicker_than_disk(all) {
             let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
-            return Ok(Output::Stored { stored, room, found: Found::RoomToPass });
+            return Ok(Output::Stored { stored, room, found: Found::RoomToPass, nanos });
         }
         match stored.data.spill(&**memory) {
             Ok(Some((data, footprint))) => (stored.data, stored.footprint) = (data, footprint),
@@ -185,7 +192,7 @@ impl TaskRun {
             }
         }
         let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
-        Ok(Output::Stored { stored, room, found: Found::None })
+        Ok(Output::Stored { stored, room, found: Found::None, nanos })
     }
 }
 
@@ -199,7 +206,13 @@ impl Ran {
 /// What a task has made, and where it is.
 enum Output {
     Result(ActionOutput),
-    Stored { stored: Stored, room: Reservation, found: Found },
+    Stored {
+        stored: Stored,
+        room: Reservation,
+        found: Found,
+        /// What it took to compute it.
+        nanos: u64,
+    },
 }
 
 /// Whether rows found room in memory.

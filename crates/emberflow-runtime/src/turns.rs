@@ -1,9 +1,10 @@
 //! Who waits for memory that other tasks hold, and who gives way.
 //!
 //! Most of what a task holds can go to disk, so that it never waits. What cannot, such as the values of one key, waits
-//! here until other tasks have ended, if the budget would hold it. The oldest of those that wait is served first. If all
-//! that hold memory wait, the youngest gives way: it gives everything back, and begins again when those before it have
-//! ended. So the oldest always gets on, and nobody waits for somebody who waits for him.
+//! here until there is room, if the budget would hold it. The oldest of those that wait is served first. If all that hold
+//! memory wait, the youngest gives way: it gives everything back, and begins again, in its turn, when those before it
+//! have ended. So the oldest always gets on, and nobody waits for somebody who waits for him. Who is left alone asks for
+//! rows that are kept to be written to disk, and waits for that, and only then gives up.
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,26 @@ pub(crate) enum Waited {
     GiveWay,
     /// The task is not wanted any more.
     Cancelled,
+}
+
+/// What somebody waits for.
+pub(crate) trait Wish {
+    /// Takes the room, if there is any.
+    fn take(&self) -> bool;
+
+    fn is_cancelled(&self) -> bool;
+
+    /// Whether room is on its way that no task holds.
+    fn is_hoped_for(&self) -> bool;
+
+    /// Whether there is something to be done that gives room back, and this thread may be the only one that can.
+    fn can_help(&self) -> bool;
+
+    /// Does some of it.
+    fn help(&self);
+
+    /// Asks for rows that are kept to make room, as the last resort. Until they have, there is hope.
+    fn plead(&self);
 }
 
 #[derive(Default)]
@@ -57,9 +78,18 @@ impl Turns {
         let mut tasks = self.tasks();
         let turn = tasks.next;
         tasks.next += 1;
+        self.enter(&mut tasks, turn);
+        turn
+    }
+
+    /// A task that gave way begins again, in its turn.
+    pub(crate) fn begin_again(&self, turn: Turn) {
+        self.enter(&mut self.tasks(), turn);
+    }
+
+    fn enter(&self, tasks: &mut Tasks, turn: Turn) {
         tasks.working.insert(turn, false);
         self.working.fetch_add(1, Ordering::AcqRel);
-        turn
     }
 
     /// A task has ended.
@@ -85,26 +115,41 @@ impl Turns {
         }
     }
 
-    /// Waits until `take` finds room. It is asked for the oldest of those that wait only.
-    pub(crate) fn wait(&self, turn: Turn, take: impl Fn() -> bool, is_cancelled: impl Fn() -> bool) -> Waited {
+    /// Waits until a wish comes true, the oldest first.
+    pub(crate) fn wait(&self, turn: Turn, wish: &impl Wish) -> Waited {
         let mut tasks = self.begin_to_wait();
         tasks.working.insert(turn, true);
         // If all wait now, somebody has to give way.
         self.changed.notify_all();
+        let mut pleaded = false;
         let waited = loop {
+            // Looked at under the lock: what comes later wakes this thread.
+            if wish.can_help() {
+                drop(tasks);
+                wish.help();
+                tasks = self.tasks();
+                continue;
+            }
             let first = tasks.working.iter().find(|(_, waits)| **waits).map(|(first, _)| *first);
-            if is_cancelled() {
+            if wish.is_cancelled() {
                 break Waited::Cancelled;
             }
-            if first == Some(turn) && take() {
+            if first == Some(turn) && wish.take() {
                 break Waited::Granted;
             }
-            if tasks.working.len() == 1 {
-                break Waited::InVain;
-            }
-            let last = tasks.working.last_key_value().map(|(last, _)| *last);
-            if last == Some(turn) && tasks.working.values().all(|waits| *waits) {
-                break Waited::GiveWay;
+            if !wish.is_hoped_for() {
+                let last = tasks.working.last_key_value().map(|(last, _)| *last);
+                if tasks.working.len() == 1 {
+                    if pleaded {
+                        break Waited::InVain;
+                    }
+                    pleaded = true;
+                    wish.plead();
+                    continue;
+                }
+                if last == Some(turn) && tasks.working.values().all(|waits| *waits) {
+                    break Waited::GiveWay;
+                }
             }
             tasks = self.changed.wait(tasks).unwrap_or_else(PoisonError::into_inner);
         };
@@ -144,26 +189,71 @@ mod tests {
 
     use super::*;
 
-    /// What is free.
+    /// What is free, and who wants some of it.
     struct Room(AtomicU64);
 
-    impl Room {
-        fn take(&self, bytes: u64) -> bool {
-            self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(bytes)).is_ok()
+    struct Wants<'a> {
+        room: &'a Room,
+        bytes: u64,
+        cancelled: &'a AtomicBool,
+        hope: &'a AtomicU64,
+        /// What pleading brings.
+        kept: u64,
+    }
+
+    impl Wish for Wants<'_> {
+        fn take(&self) -> bool {
+            self.room.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(self.bytes)).is_ok()
+        }
+
+        fn is_cancelled(&self) -> bool {
+            self.cancelled.load(Ordering::SeqCst)
+        }
+
+        fn is_hoped_for(&self) -> bool {
+            self.hope.load(Ordering::SeqCst) > 0
+        }
+
+        fn can_help(&self) -> bool {
+            false
+        }
+
+        fn help(&self) {}
+
+        fn plead(&self) {
+            self.room.0.fetch_add(self.kept, Ordering::SeqCst);
         }
     }
 
-    fn never() -> bool {
-        false
+    static NEVER: AtomicBool = AtomicBool::new(false);
+    static NO_HOPE: AtomicU64 = AtomicU64::new(0);
+
+    fn wants(room: &Room, bytes: u64) -> Wants<'_> {
+        Wants { room, bytes, cancelled: &NEVER, hope: &NO_HOPE, kept: 0 }
     }
 
     #[test]
-    fn who_is_alone_waits_for_nobody() {
-        let turns = Turns::default();
+    fn who_is_alone_waits_for_nobody_but_may_plead() {
+        let (turns, room) = (Turns::default(), Room(AtomicU64::new(5)));
         let turn = turns.begin();
-        assert_eq!(turns.wait(turn, || false, never), Waited::InVain);
-        assert_eq!(turns.wait(turn, || true, never), Waited::Granted);
-        assert_eq!(turns.wait(turn, || false, || true), Waited::Cancelled);
+        assert_eq!(turns.wait(turn, &wants(&room, 10)), Waited::InVain);
+        assert_eq!(turns.wait(turn, &Wants { kept: 5, ..wants(&room, 10) }), Waited::Granted);
+        assert_eq!(turns.wait(turn, &wants(&room, 0)), Waited::Granted);
+        let cancelled = AtomicBool::new(true);
+        assert_eq!(turns.wait(turn, &Wants { cancelled: &cancelled, ..wants(&room, 1) }), Waited::Cancelled);
+    }
+
+    #[test]
+    fn who_is_alone_waits_for_room_that_is_on_its_way() {
+        let (turns, room, hope) = (Turns::default(), Room(AtomicU64::new(0)), AtomicU64::new(1));
+        let turn = turns.begin();
+        thread::scope(|threads| {
+            let waiting = threads.spawn(|| turns.wait(turn, &Wants { hope: &hope, ..wants(&room, 10) }));
+            room.0.fetch_add(10, Ordering::SeqCst);
+            hope.fetch_sub(1, Ordering::SeqCst);
+            turns.look_again();
+            assert_eq!(waiting.join().unwrap(), Waited::Granted);
+        });
     }
 
     #[test]
@@ -171,25 +261,29 @@ mod tests {
         let (turns, room) = (Turns::default(), Room(AtomicU64::new(0)));
         let [old, young] = [turns.begin(), turns.begin()];
         thread::scope(|threads| {
-            let waiting = threads.spawn(|| turns.wait(old, || room.take(10), never));
-            assert_eq!(turns.wait(young, || room.take(10), never), Waited::GiveWay);
+            let waiting = threads.spawn(|| turns.wait(old, &wants(&room, 10)));
+            assert_eq!(turns.wait(young, &wants(&room, 10)), Waited::GiveWay);
             // What it gives back is the other's.
             room.0.fetch_add(10, Ordering::SeqCst);
             turns.end(young);
             assert_eq!(waiting.join().unwrap(), Waited::Granted);
-            let again = threads.spawn(|| turns.older_have_ended(young, never));
+            let younger = turns.begin();
+            let again = threads.spawn(|| turns.older_have_ended(young, || false));
             turns.end(old);
             again.join().unwrap();
+            turns.begin_again(young);
+            assert!(young < younger, "it keeps its turn");
+            [young, younger].into_iter().for_each(|turn| turns.end(turn));
         });
         assert_eq!((turns.working(), turns.waiting.load(Ordering::SeqCst)), (0, 0));
     }
 
     #[test]
     fn who_is_not_wanted_any_more_stops_waiting() {
-        let (turns, cancelled) = (Turns::default(), AtomicBool::new(false));
+        let (turns, cancelled, room) = (Turns::default(), AtomicBool::new(false), Room(AtomicU64::new(0)));
         let [first, second] = [turns.begin(), turns.begin()];
         thread::scope(|threads| {
-            let waiting = threads.spawn(|| turns.wait(first, || false, || cancelled.load(Ordering::SeqCst)));
+            let waiting = threads.spawn(|| turns.wait(first, &Wants { cancelled: &cancelled, ..wants(&room, 1) }));
             let for_older = threads.spawn(|| turns.older_have_ended(second, || cancelled.load(Ordering::SeqCst)));
             cancelled.store(true, Ordering::SeqCst);
             turns.look_again();
@@ -203,31 +297,27 @@ mod tests {
     fn tasks_that_do_not_fit_together_all_end_whoever_comes_first() {
         const ROOM: u64 = 90;
         let (turns, room) = (Arc::new(Turns::default()), Arc::new(Room(AtomicU64::new(ROOM))));
-        let gave_way = Arc::new(AtomicU64::new(0));
         let work = |_: usize| {
-            let (turns, room, gave_way) = (Arc::clone(&turns), Arc::clone(&room), Arc::clone(&gave_way));
+            let (turns, room) = (Arc::clone(&turns), Arc::clone(&room));
             thread::spawn(move || {
                 for _ in 0..500 {
+                    let turn = turns.begin();
                     loop {
-                        let (turn, mut held) = (turns.begin(), 0);
-                        let mut give = false;
-                        for _ in 0..2 {
-                            match turns.wait(turn, || room.take(30), never) {
+                        let (mut held, mut gives_way) = (0, false);
+                        while held < 60 && !gives_way {
+                            match turns.wait(turn, &wants(&room, 30)) {
                                 Waited::Granted => held += 30,
-                                Waited::GiveWay => give = true,
+                                Waited::GiveWay => gives_way = true,
                                 other => panic!("{other:?}: the room holds each of them"),
-                            }
-                            if give {
-                                break;
                             }
                         }
                         room.0.fetch_add(held, Ordering::SeqCst);
                         turns.end(turn);
-                        if !give {
+                        if !gives_way {
                             break;
                         }
-                        gave_way.fetch_add(1, Ordering::SeqCst);
-                        turns.older_have_ended(turn, never);
+                        turns.older_have_ended(turn, || false);
+                        turns.begin_again(turn);
                     }
                 }
             })
@@ -235,6 +325,5 @@ mod tests {
         let threads: Vec<_> = (0..4).map(work).collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!((turns.working(), room.0.load(Ordering::SeqCst)), (0, ROOM));
-        println!("{gave_way:?} gave way");
     }
 }

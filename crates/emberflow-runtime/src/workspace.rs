@@ -8,7 +8,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use emberflow_core::{
@@ -18,9 +18,10 @@ use emberflow_core::{
 };
 
 use crate::{
+    coordinator::{Links, MakeRoom},
     governor::Ledger,
-    spill::SpillFiles,
-    turns::{Turn, Waited},
+    mail::post,
+    turns::{Turn, Waited, Wish},
 };
 
 /// What is held without room before it is written: a sixty-fourth of the budget, but within these bounds.
@@ -31,8 +32,7 @@ const FORCED_UNIT_BYTES: u64 = 2 << 10;
 const ALLOWANCE_BYTES: u64 = 16 << 20;
 
 pub(crate) struct TaskMemory {
-    pub(crate) ledger: Arc<Ledger>,
-    pub(crate) files: Arc<SpillFiles>,
+    links: Arc<Links>,
     pub(crate) cancelled: Arc<AtomicBool>,
     began: Instant,
     held: AtomicU64,
@@ -40,41 +40,57 @@ pub(crate) struct TaskMemory {
     batches: AtomicU64,
     /// Since it first asked.
     turn: OnceLock<Turn>,
-    gave_way: AtomicBool,
 }
 
 impl TaskMemory {
-    pub(crate) fn new(ledger: Arc<Ledger>, files: Arc<SpillFiles>, cancelled: Arc<AtomicBool>) -> Self {
-        let (held, batches, gave_way) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Self { ledger, files, cancelled, began: Instant::now(), held, batches, turn: OnceLock::new(), gave_way }
+    /// That of an attempt; of one that gave way and begins again, with its turn.
+    pub(crate) fn new(links: &Arc<Links>, cancelled: Arc<AtomicBool>, again: Option<Turn>) -> Self {
+        let (links, held, batches) = (Arc::clone(links), AtomicU64::new(0), AtomicU64::new(0));
+        let turn = OnceLock::new();
+        if let Some(again) = again {
+            links.ledger.turns.begin_again(again);
+            turn.get_or_init(|| again);
+        }
+        Self { links, cancelled, began: Instant::now(), held, batches, turn }
     }
 
-    /// The attempt has ended; some of its memory may still be held by its results. `false` if it has to begin again,
-    /// since it gave way to older tasks. By then, they have ended.
-    pub(crate) fn end(&self) -> bool {
+    fn ledger(&self) -> &Arc<Ledger> {
+        &self.links.ledger
+    }
+
+    /// How long ago the attempt began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The attempt has ended, and dropped what it held; its results may be held for longer.
+    pub(crate) fn end(&self) {
         let batches = self.batches.swap(0, Ordering::Relaxed);
         if batches > 0 {
-            self.ledger.release_work(batches);
+            self.ledger().release_work(batches);
         }
-        let Some(turn) = self.turn.get() else { return true };
-        self.ledger.turns.end(*turn);
-        let gave_way = self.gave_way.load(Ordering::Relaxed);
-        if gave_way {
-            self.ledger.turns.older_have_ended(*turn, || self.is_cancelled());
+        if let Some(turn) = self.turn.get() {
+            self.ledger().turns.end(*turn);
         }
-        !gave_way
+    }
+
+    /// Waits until the tasks have ended to which this one gave way; says which turn it has when it begins again.
+    pub(crate) fn older_have_ended(&self) -> Option<Turn> {
+        let turn = *self.turn.get()?;
+        self.ledger().turns.older_have_ended(turn, || self.is_cancelled());
+        Some(turn)
     }
 
     fn turn(&self) -> Turn {
-        *self.turn.get_or_init(|| self.ledger.turns.begin())
+        *self.turn.get_or_init(|| self.ledger().turns.begin())
     }
 
     fn take(&self, bytes: u64, anyhow: bool) -> bool {
-        if !self.ledger.accounts() {
+        if !self.ledger().accounts() {
             return true;
         }
         self.turn();
-        let taken = self.ledger.reserve_work(self.held.load(Ordering::Relaxed), bytes, anyhow);
+        let taken = self.ledger().reserve_work(self.held.load(Ordering::Relaxed), bytes, anyhow);
         if taken {
             self.held.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -87,11 +103,11 @@ impl SpillSpace for TaskMemory {
         if self.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        self.files.write(bytes)
+        self.links.files.write(bytes)
     }
 
     fn compresses(&self) -> bool {
-        self.files.compress
+        self.links.files.compresses()
     }
 }
 
@@ -105,42 +121,52 @@ impl Workspace for TaskMemory {
     }
 
     fn hold_batch(&self, bytes: u64) {
-        if self.ledger.accounts() {
-            let bytes = bytes.min(self.ledger.batches_limit() - self.batches.load(Ordering::Relaxed));
+        if self.ledger().accounts() {
+            let bytes = bytes.min(self.ledger().batches_limit() - self.batches.load(Ordering::Relaxed));
             self.batches.fetch_add(bytes, Ordering::Relaxed);
-            self.ledger.reserve_work(0, bytes, true);
+            self.ledger().reserve_work(0, bytes, true);
         }
     }
 
-    fn wait(&self, bytes: u64) -> bool {
-        let waited = self.ledger.wait_for_work(self.turn(), bytes, || self.is_cancelled());
-        match waited {
-            Waited::Granted => _ = self.held.fetch_add(bytes, Ordering::Relaxed),
-            Waited::GiveWay => self.gave_way.store(true, Ordering::Relaxed),
-            Waited::InVain | Waited::Cancelled => {}
+    fn wait(&self, bytes: u64) -> Result<bool, TaskError> {
+        self.ledger().count_wait();
+        match self.ledger().turns.wait(self.turn(), &Room { memory: self, bytes }) {
+            Waited::Granted => {
+                self.held.fetch_add(bytes, Ordering::Relaxed);
+                Ok(true)
+            }
+            Waited::InVain => Ok(false),
+            Waited::Cancelled => Err(TaskError::Cancelled),
+            Waited::GiveWay => {
+                self.ledger().count_gave_way();
+                Err(TaskError::GaveWay)
+            }
         }
-        waited == Waited::Granted
     }
 
     fn release(&self, bytes: u64) {
-        if !self.ledger.accounts() {
+        if !self.ledger().accounts() {
             return;
         }
         self.held.fetch_sub(bytes, Ordering::Relaxed);
-        self.ledger.release_work(bytes);
+        self.ledger().release_work(bytes);
     }
 
     fn reserve_result(&self, bytes: u64) -> Result<(), TaskError> {
         let budget = self.budget();
-        if self.ledger.reserve_result(bytes, budget.max(ALLOWANCE_BYTES)) {
+        if self.ledger().reserve_result(bytes, budget.max(ALLOWANCE_BYTES)) {
             return Ok(());
         }
-        let bytes = self.ledger.read().results + bytes;
+        let bytes = self.ledger().read().results + bytes;
         Err(TaskError::OverBudget { what: over_budget::RESULT, bytes, budget })
     }
 
+    fn overdraw_result(&self, bytes: u64) {
+        self.ledger().overdraw_result(bytes);
+    }
+
     fn release_result(&self, bytes: u64) {
-        self.ledger.release_result(bytes);
+        self.ledger().release_result(bytes);
     }
 
     fn space(&self) -> &dyn SpillSpace {
@@ -148,25 +174,59 @@ impl Workspace for TaskMemory {
     }
 
     fn unit(&self) -> u64 {
-        if self.ledger.forces_spill() {
+        if self.ledger().forces_spill() {
             return FORCED_UNIT_BYTES;
         }
         (self.budget() / 64).clamp(UNIT_BYTES.0, UNIT_BYTES.1)
     }
 
     fn allowance(&self) -> u64 {
-        if self.ledger.forces_spill() { self.budget() } else { ALLOWANCE_BYTES }
+        if self.ledger().forces_spill() { self.budget() } else { ALLOWANCE_BYTES }
     }
 
     fn budget(&self) -> u64 {
-        self.ledger.budget()
+        self.ledger().budget()
     }
 
     fn is_quicker_than_disk(&self, bytes: u64) -> bool {
-        (self.began.elapsed().as_nanos() as f64) < self.ledger.disk_cost() * bytes as f64
+        (self.began.elapsed().as_nanos() as f64) < self.ledger().disk_cost() * bytes as f64
     }
 
     fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// The room that a task waits for.
+struct Room<'a> {
+    memory: &'a TaskMemory,
+    bytes: u64,
+}
+
+impl Wish for Room<'_> {
+    fn take(&self) -> bool {
+        self.memory.ledger().take_in_turn(self.bytes)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.memory.is_cancelled()
+    }
+
+    fn is_hoped_for(&self) -> bool {
+        self.memory.ledger().is_hoped_for()
+    }
+
+    fn can_help(&self) -> bool {
+        self.memory.links.pool.is_urgent()
+    }
+
+    fn help(&self) {
+        self.memory.links.pool.help();
+    }
+
+    fn plead(&self) {
+        let make_room = MakeRoom { bytes: self.bytes, _hope: self.memory.ledger().hope() };
+        // A dead coordinator means that the context is ending.
+        let _ = post(&self.memory.links.coordinator, make_room);
     }
 }

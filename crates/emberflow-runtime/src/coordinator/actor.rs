@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     bus::Bus,
-    governor::{Governor, Ledger},
+    governor::{Governor, Hope, Ledger},
     job::JobOutput,
     mail::post,
     partition::{Dismiss, Kill, PartitionActor, Spill},
@@ -221,6 +221,7 @@ impl Coordinator {
                     self.drop_on_worker(shell);
                 }
                 Command::FinishJob { job, outcome } => {
+                    self.residents.job_ended();
                     if let Some(JobShell { outcome: send, results, stores, .. }) = self.jobs.remove(&job) {
                         let outcome = match outcome {
                             Ok(()) => Ok(results.finish(self.give_updates(&stores))),
@@ -269,19 +270,20 @@ impl Coordinator {
     /// A partition of a store found no room: partitions that are worth less make room for those of it that are still
     /// to come.
     fn make_room(&mut self, store: StoreId, refused: Resident) {
-        let bytes = refused.bytes.saturating_mul(self.machine.pending(store) as u64);
-        let disk = self.with.ledger.disk_cost();
-        let evicted = self.residents.evict(refused, bytes, disk, |store| self.machine.is_used(store));
+        let (pending, disk) = (self.machine.pending(store), self.with.ledger.disk_cost());
+        let evicted = self.residents.evict(store, refused, pending, disk, |store| self.machine.is_used(store));
         for (key, generation, how) in evicted {
             match how {
                 Eviction::Drop => self.step(Input::Evict { key, generation }, Made::default()),
-                Eviction::Spill => {
-                    if let Some((_, actor)) = self.actors.get(&generation) {
-                        // A dead one holds nothing.
-                        let _ = post(actor, Spill);
-                    }
-                }
+                Eviction::Spill => self.spill(generation),
             }
+        }
+    }
+
+    fn spill(&self, generation: TaskId) {
+        if let Some((_, actor)) = self.actors.get(&generation) {
+            // A dead one holds nothing.
+            let _ = post(actor, Spill { hope: self.with.ledger.hope() });
         }
     }
 
@@ -439,6 +441,27 @@ impl Handler<TaskReport> for Coordinator {
         self.step(Input::TaskEnded { task, end, ran }, made);
         if let Some((store, refused)) = refused {
             self.make_room(store, refused);
+        }
+    }
+}
+
+/// From a task that waits for room to work in, and is alone: rows that are kept are to be written.
+pub(crate) struct MakeRoom {
+    pub(crate) bytes: u64,
+    /// Until that was ordered.
+    pub(crate) _hope: Hope,
+}
+
+impl Message for MakeRoom {
+    type Result = ();
+}
+
+impl Handler<MakeRoom> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, MakeRoom { bytes, _hope }: MakeRoom, _: &mut Self::Context) {
+        for (_, generation) in self.residents.spill(bytes, self.with.ledger.disk_cost()) {
+            self.spill(generation);
         }
     }
 }

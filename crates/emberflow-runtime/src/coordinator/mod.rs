@@ -7,5 +7,5 @@ pub(crate) mod residents;
 pub use actor::{CachedPartition, StoreState};
 pub(crate) use actor::{
     CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Evicted, Forget, KillPartition, Links, Made,
-    PartitionGone, Start, Stop, Submit, TaskReport,
+    MakeRoom, PartitionGone, Start, Stop, Submit, TaskReport,
 };

@@ -64,15 +64,23 @@ struct Held {
 pub(crate) struct Residents {
     stores: BTreeMap<StoreId, Held>,
     jobs: u64,
+    /// What was evicted for each store since a job began or ended; `None` if there is nothing left to be evicted for it.
+    ordered: BTreeMap<StoreId, Option<u64>>,
 }
 
 impl Residents {
     /// A job begins that may read these stores.
     pub(crate) fn job(&mut self, stores: impl IntoIterator<Item = StoreId>) {
         self.jobs += 1;
+        self.ordered.clear();
         for store in stores {
             self.stores.entry(store).or_default().read = self.jobs;
         }
+    }
+
+    /// A job ends: what it used may go.
+    pub(crate) fn job_ended(&mut self) {
+        self.ordered.clear();
     }
 
     /// A partition was stored.
@@ -96,38 +104,61 @@ impl Residents {
         self.stores.remove(&store);
     }
 
-    /// Those that make room for so many bytes of what is like `coming`, the cheapest first, as long as they are cheap
-    /// enough. None of a store that is `used`. They count as gone from now on.
+    /// Those that make room for `coming`, a partition of `store` that found none, and for as many as are still `pending`
+    /// there: the cheapest first, as long as they are cheap enough, and none of a store that is `used`.
     pub(crate) fn evict(
         &mut self,
+        store: StoreId,
         coming: Resident,
-        bytes: u64,
+        pending: usize,
         disk: f64,
         used: impl Fn(StoreId) -> bool,
     ) -> Vec<(Key, TaskId, Eviction)> {
+        let ordered = self.ordered.get(&store).copied().unwrap_or(Some(0));
+        // Looked for in vain in this job: nothing has become cheaper since.
+        let Some(ordered) = ordered else { return Vec::new() };
+        let wanted = coming.bytes.saturating_mul(pending as u64).saturating_sub(ordered);
+        let (evicted, freed) = self.cheapest(wanted, coming.cost(disk) / DEARER, disk, used);
+        self.ordered.insert(store, (freed >= wanted).then_some(ordered + freed));
+        evicted
+    }
+
+    /// Those that make room for so many bytes, whatever they are worth and whoever uses them: they are written.
+    pub(crate) fn spill(&mut self, bytes: u64, disk: f64) -> Vec<(Key, TaskId)> {
+        let (evicted, _) = self.cheapest(bytes, f64::INFINITY, disk, |_| false);
+        evicted.into_iter().map(|(key, generation, _)| (key, generation)).collect()
+    }
+
+    /// The cheapest that are worth no more than `most`, until they have so many bytes together; and how many they have.
+    /// They count as gone from now on, also those that will turn out to have to stay, since their rows cannot be written.
+    fn cheapest(
+        &mut self,
+        bytes: u64,
+        most: f64,
+        disk: f64,
+        used: impl Fn(StoreId) -> bool,
+    ) -> (Vec<(Key, TaskId, Eviction)>, u64) {
+        if bytes == 0 {
+            return (Vec::new(), 0);
+        }
         let mut known: Vec<(f64, Key, Resident)> = Vec::new();
         for (store, held) in self.stores.iter().filter(|(store, _)| !used(**store)) {
             let age = (self.jobs - held.read + 1) as f64;
             known.extend(held.partitions.iter().map(|(at, one)| (one.cost(disk) / age, (*store, *at), *one)));
         }
-        known.retain(|(worth, ..)| worth * DEARER <= coming.cost(disk));
+        known.retain(|(worth, ..)| *worth <= most);
         known.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let mut freed = 0;
-        let enough = known.iter().take_while(|(.., one)| {
-            let more = freed < bytes;
+        let (mut freed, mut evicted) = (0, Vec::new());
+        for (_, key, one) in known {
+            if freed >= bytes {
+                break;
+            }
             freed += one.bytes;
-            more
-        });
-        let evicted: Vec<_> = enough
-            .map(|(_, key, one)| {
-                let how = if one.is_dropped(disk) { Eviction::Drop } else { Eviction::Spill };
-                (*key, one.generation, how)
-            })
-            .collect();
-        for (key, generation, _) in &evicted {
-            self.gone(*key, *generation);
+            let how = if one.is_dropped(disk) { Eviction::Drop } else { Eviction::Spill };
+            self.gone(key, one.generation);
+            evicted.push((key, one.generation, how));
         }
-        evicted
+        (evicted, freed)
     }
 }
 
@@ -160,7 +191,9 @@ mod tests {
 
     /// Which go for what is to be written in any case, while a job uses store 9.
     fn evicted(residents: &mut Residents, bytes: u64) -> Vec<(u64, usize, Eviction)> {
-        let evicted = residents.evict(resident(Keep::IfRoom, 1), bytes, DISK, |used| used == store(9));
+        // Of a partition of one byte that found no room, so many are still to come.
+        let coming = Resident { bytes: 1, ..resident(Keep::IfRoom, 1) };
+        let evicted = residents.evict(store(8), coming, bytes as usize, DISK, |used| used == store(9));
         evicted.into_iter().map(|((store, at), _, how)| (store.get(), at, how)).collect()
     }
 
@@ -168,8 +201,14 @@ mod tests {
     fn what_is_cheapest_to_get_back_goes_first_and_no_more_than_is_needed() {
         let mut residents = residents();
         assert_eq!(evicted(&mut residents, 101), [(1, 0, Eviction::Drop), (1, 1, Eviction::Drop)]);
+        assert_eq!(evicted(&mut residents, 100), [], "that was ordered already");
         assert_eq!(evicted(&mut residents, 1_000), [(1, 2, Eviction::Drop)], "the others are worth too much");
         assert_eq!(evicted(&mut residents, 1_000), []);
+        residents.stored((store(1), 0), resident(Keep::Auto, 100));
+        assert_eq!(evicted(&mut residents, 1_000), [], "not looked for again in this job");
+        residents.job_ended();
+        assert_eq!(evicted(&mut residents, 1_000), [(1, 0, Eviction::Drop)]);
+        assert_eq!(residents.spill(101, DISK).len(), 2, "whatever they are worth");
     }
 
     #[test]

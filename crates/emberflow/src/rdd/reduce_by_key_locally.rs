@@ -76,7 +76,7 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
                     let (before, a_row) =
                         (sums.values.len(), size::estimate(batch.as_slice()) / batch.len().max(1) as u64);
                     batch.for_each(|(key, value)| sums.add(key, value, &*each));
-                    room.grow((sums.values.len() - before) as u64 * a_row)?;
+                    room.force((sums.values.len() - before) as u64 * a_row);
                 }
                 Ok(((sums, room), count))
             });

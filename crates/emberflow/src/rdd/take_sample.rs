@@ -89,7 +89,7 @@ impl<T: ExchangeData> Rdd<T> {
             }
             keep_smallest(&mut best, n);
             let mut room = ResultClaim::new(cx.workspace());
-            room.grow(size::estimate_of(&best, |(_, row)| row))?;
+            room.force(size::estimate_of(&best, |(_, row)| row));
             Ok(((best, room), count))
         });
         let mut best: Vec<(u64, T)> = parts.await?.into_iter().flat_map(|(best, _room)| best).collect();

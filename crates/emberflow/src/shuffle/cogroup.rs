@@ -80,6 +80,9 @@ impl<K: Key, G: Default + Data> Operator for Cogroup<K, G> {
             pieces: None,
             table: Table::new(),
             out: None,
+            claim: Claim::new(inputs.task().workspace()),
+            row_bytes: 0,
+            lent: 0,
             batch_rows: inputs.task().batch_rows_of::<(K, G)>(),
             marker: inputs.marker(),
             task: inputs.task().clone(),
@@ -94,6 +97,10 @@ struct Groups<K, G> {
     pieces: Option<Range<usize>>,
     table: Table<K, G>,
     out: Option<IterStream<std::vec::IntoIter<(K, G)>>>,
+    /// The room of the groups, until they are used; what each takes, and all of the batch that was given last.
+    claim: Claim,
+    row_bytes: u64,
+    lent: u64,
     batch_rows: usize,
     marker: Marker,
     task: TaskContext,
@@ -117,10 +124,13 @@ impl<K: Key, G: Default + Data> Groups<K, G> {
 
 impl<K: Key, G: Default + Data> Stream<(K, G)> for Groups<K, G> {
     fn next(&mut self) -> Result<Option<Batch<(K, G)>>, TaskError> {
+        self.claim.shrink(mem::take(&mut self.lent));
         loop {
             if let Some(batch) = self.out.as_mut().map(Stream::next).transpose()?.flatten() {
+                self.lent = batch.len() as u64 * self.row_bytes;
                 return Ok(Some(batch));
             }
+            self.claim.set(0);
             self.task.check_cancelled()?;
             let mut pieces = match self.pieces.take() {
                 Some(pieces) => pieces,
@@ -130,11 +140,11 @@ impl<K: Key, G: Default + Data> Stream<(K, G)> for Groups<K, G> {
             self.pieces = Some(pieces);
             let Some(piece) = piece else { return Ok(None) };
             self.marker.enter();
-            let mut claim = Claim::new(self.task.workspace());
             for side in &mut self.sides {
-                side.group(piece, &mut self.table, &self.hasher, &mut claim)?;
+                side.group(piece, &mut self.table, &self.hasher, &mut self.claim)?;
             }
             let groups: Vec<_> = self.table.drain().collect();
+            self.row_bytes = self.claim.bytes() / groups.len().max(1) as u64;
             self.out = Some(IterStream::new(groups.into_iter(), self.batch_rows));
         }
     }

@@ -285,9 +285,12 @@ struct ReduceStream<K, V, C, A, S> {
     input: Option<Input<K, V, C>>,
     next: usize,
     table: Table<K, S>,
-    /// The table's room.
+    /// The table's room, and that of the rows that came out of it, until they are used.
     claim: Claim,
     out: Option<IterStream<std::vec::IntoIter<(K, C)>>>,
+    /// What each of those takes, and all of the batch that was given last.
+    row_bytes: u64,
+    lent: u64,
 }
 
 /// The rows of a reducer, split by hash.
@@ -306,7 +309,7 @@ where
 {
     fn new(reduce: Reduce<K, V, C, A>) -> Self {
         let claim = Claim::new(reduce.task.workspace());
-        Self { reduce, input: None, next: 0, table: Table::new(), claim, out: None }
+        Self { reduce, input: None, next: 0, table: Table::new(), claim, out: None, row_bytes: 0, lent: 0 }
     }
 
     /// Gathers the rows and splits them; done when the first batch is asked for.
@@ -365,8 +368,8 @@ where
             run.for_each(|row| merge(table, &**aggregator, hasher, row));
             settle(table, if *groups { run.bytes() } else { 0 })?;
         }
-        let rows = table.drain().filter_map(|(key, cell)| Some((key, cell.into_inner()?))).collect();
-        claim.set(table.slot_bytes());
+        let rows: Vec<(K, C)> = table.drain().filter_map(|(key, cell)| Some((key, cell.into_inner()?))).collect();
+        self.row_bytes = claim.bytes().saturating_sub(table.slot_bytes()) / rows.len().max(1) as u64;
         self.input = Some(input);
         Ok(Some(rows))
     }
@@ -381,13 +384,16 @@ where
     S: Cell<C>,
 {
     fn next(&mut self) -> Result<Option<Batch<(K, C)>>, TaskError> {
+        self.claim.shrink(mem::take(&mut self.lent));
         loop {
             if let Some(out) = &mut self.out {
                 if let Some(batch) = out.next()? {
+                    self.lent = batch.len() as u64 * self.row_bytes;
                     return Ok(Some(batch));
                 }
                 self.out = None;
             }
+            self.claim.set(self.table.slot_bytes());
             self.reduce.task.check_cancelled()?;
             let Some(rows) = self.merge()? else { return Ok(None) };
             self.out = Some(IterStream::new(rows.into_iter(), self.reduce.batch_rows));
