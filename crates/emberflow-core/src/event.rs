@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::StageOutline,
+    task::Reads,
 };
 
 /// By what people find a job, besides its id.
@@ -118,6 +119,9 @@ pub enum Event {
         duration: Duration,
         /// Which worker it ran on, from zero.
         worker: usize,
+        /// What it read.
+        #[serde(default)]
+        reads: Reads,
     },
     /// A task ended without its rows.
     TaskFailed {
@@ -133,6 +137,12 @@ pub enum Event {
         error: String,
         /// Whether it will be tried again.
         retried: bool,
+        /// How long it ran on its worker.
+        #[serde(default)]
+        duration: Duration,
+        /// Which worker it ran on, from zero; unknown if whoever was to take its rows was gone before it could tell.
+        #[serde(default)]
+        worker: Option<usize>,
     },
     /// A partition is in the hands of its actor.
     PartitionStored {

@@ -19,6 +19,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
     plan::{StageOutline, StagePlan},
+    task::{AtWork, Desk},
 };
 use tokio::sync::oneshot;
 
@@ -33,7 +34,7 @@ use crate::{
     io::TokioIo,
     job::JobHandle,
     mail::post,
-    pool::{Desks, Pool, in_task, is_ours, mark_thread},
+    pool::{Pool, in_task, is_ours, mark_thread},
     progress,
     spill::SpillFiles,
 };
@@ -47,7 +48,7 @@ pub struct Engine {
     config: Config,
     coordinator: Addr<Coordinator>,
     ledger: Arc<Ledger>,
-    desks: Arc<Desks>,
+    desks: Vec<Arc<Desk>>,
     bus: Arc<Bus>,
     threads: Mutex<Option<Threads>>,
     closed: AtomicBool,
@@ -283,9 +284,9 @@ impl Engine {
         self.ledger.read()
     }
 
-    /// Which task each worker is at work on now.
-    pub fn workers_now(&self) -> Vec<Option<TaskId>> {
-        self.desks.look()
+    /// What each worker is at now.
+    pub fn workers_now(&self) -> Vec<Option<AtWork>> {
+        self.desks.iter().map(|desk| desk.look()).collect()
     }
 
     /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. For tests of what is decided by it.

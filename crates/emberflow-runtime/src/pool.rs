@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -19,7 +19,7 @@ use crossbeam::{
     deque::{Injector, Stealer, Worker},
     sync::{Parker, Unparker},
 };
-use emberflow_core::ids::TaskId;
+use emberflow_core::{ids::TaskId, task::Desk};
 
 /// Something to run on a worker. What it throws ends with it, and is logged.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
@@ -61,7 +61,7 @@ struct Shared {
     stealers: Vec<Stealer<Work>>,
     unparkers: Vec<Unparker>,
     idle: Mutex<Vec<usize>>,
-    desks: Arc<Desks>,
+    desks: Vec<Arc<Desk>>,
     stopping: AtomicBool,
 }
 
@@ -78,38 +78,29 @@ impl PoolHandle {
     }
 
     /// Shows that the current worker is at work on `task`, until what this gives is dropped.
-    pub(crate) fn at_work(&self, task: TaskId) -> AtWork<'_> {
-        let desk = self.shared.desks.0.get(worker());
-        if let Some(desk) = desk {
-            desk.store(task.get() + 1, Ordering::Relaxed);
-        }
-        AtWork(desk)
+    pub(crate) fn at_work(&self, task: TaskId) -> Busy<'_> {
+        let desk = &self.shared.desks[worker()];
+        desk.begin(task);
+        Busy(desk)
     }
 
-    /// Where to see what the workers do.
-    pub(crate) fn desks(&self) -> Arc<Desks> {
-        Arc::clone(&self.shared.desks)
+    /// That of the current worker.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.shared.desks[worker()])
     }
-}
 
-/// What each worker does now: the number of a task and one, or zero.
-pub(crate) struct Desks(Vec<AtomicU64>);
-
-impl Desks {
-    pub(crate) fn look(&self) -> Vec<Option<TaskId>> {
-        let tasks = self.0.iter().map(|desk| desk.load(Ordering::Relaxed));
-        tasks.map(|task| task.checked_sub(1).map(TaskId::new)).collect()
+    /// Where to see what the workers do, each its own.
+    pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
+        self.shared.desks.clone()
     }
 }
 
-/// Shows what a worker does while it lives.
-pub(crate) struct AtWork<'a>(Option<&'a AtomicU64>);
+/// A worker is at work while this lives.
+pub(crate) struct Busy<'a>(&'a Desk);
 
-impl Drop for AtWork<'_> {
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        if let Some(desk) = self.0 {
-            desk.store(0, Ordering::Relaxed);
-        }
+        self.0.clear();
     }
 }
 
@@ -128,7 +119,7 @@ impl Pool {
             stealers: deques.iter().map(Worker::stealer).collect(),
             unparkers: parkers.iter().map(|parker| parker.unparker().clone()).collect(),
             idle: Mutex::new(Vec::with_capacity(workers)),
-            desks: Arc::new(Desks((0..workers).map(|_| AtomicU64::new(0)).collect())),
+            desks: (0..workers).map(|_| Arc::default()).collect(),
             stopping: AtomicBool::new(false),
         });
         let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::with_capacity(workers) };

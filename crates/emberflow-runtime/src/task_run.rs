@@ -20,7 +20,7 @@ use emberflow_core::{
     segments::Footprint,
     spill::SpillError,
     store::{Keep, Stored},
-    task::{Identity, Io, TaskContext},
+    task::{Identity, Io, Reads, TaskContext},
     update::Updates,
 };
 
@@ -70,7 +70,9 @@ impl TaskRun {
         let (ledger, files) = (Arc::clone(&self.links.ledger), Arc::clone(&self.links.files));
         let memory = Arc::new(TaskMemory::new(ledger, files, Arc::clone(&cancelled)));
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
-        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, (Arc::clone(&self.io), workspace));
+        let outside = (Arc::clone(&self.io), workspace);
+        let desk = self.links.pool.desk();
+        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, outside, desk);
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
             true => Err(TaskError::Cancelled),
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
@@ -87,7 +89,7 @@ impl TaskRun {
             Ok(_) => cx.take_updates(),
             Err(_) => Updates::default(),
         };
-        let report = |end, made| TaskReport { task: self.task, end, made, ran: Ran::since(began) };
+        let report = |end, made| TaskReport { task: self.task, end, made, ran: Ran::since(began, cx.reads()) };
         let failed = |error: TaskError| {
             let (rdd, operator) = match cx.running() {
                 Some(rdd) => (rdd, self.plan.operator(rdd)),
@@ -171,8 +173,8 @@ impl TaskRun {
 
 impl Ran {
     /// On this worker, from then to now.
-    fn since(began: Instant) -> Self {
-        Self { duration: began.elapsed(), worker: worker() }
+    fn since(began: Instant, reads: Reads) -> Self {
+        Self { duration: began.elapsed(), worker: worker(), reads }
     }
 }
 

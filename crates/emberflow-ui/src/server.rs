@@ -21,7 +21,7 @@ use axum::{
     },
     routing::get,
 };
-use emberflow_core::ids::{JobId, TaskId};
+use emberflow_core::{ids::JobId, task::AtWork};
 use emberflow_runtime::{Engine, EventStream, MemoryUse};
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
@@ -96,7 +96,7 @@ impl App {
         }
     }
 
-    pub(crate) fn workers_now(&self) -> Vec<Option<TaskId>> {
+    pub(crate) fn workers_now(&self) -> Vec<Option<AtWork>> {
         self.engine.upgrade().map(|engine| engine.workers_now()).unwrap_or_default()
     }
 

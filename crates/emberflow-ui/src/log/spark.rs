@@ -15,6 +15,7 @@ use emberflow_core::{
     event::{Event, JobLabels},
     ids::{JobId, RddId, StageId, StoreId, TaskId},
     plan::{InputDescription, StageKind, StageOutline},
+    task::Reads,
 };
 use emberflow_runtime::EventRecord;
 use serde::Serialize;
@@ -71,6 +72,15 @@ struct Task {
     partition: usize,
     attempt: u32,
     launched: SystemTime,
+}
+
+/// What is known of a task that has ended.
+#[derive(Default)]
+struct Measured {
+    rows: u64,
+    bytes: u64,
+    duration: Duration,
+    reads: Reads,
 }
 
 impl Translator {
@@ -170,14 +180,14 @@ impl Translator {
                 }
                 self.tasks.insert(*task, started);
             }
-            Event::TaskFinished { task, stage, rows, bytes, duration, .. } => {
+            Event::TaskFinished { task, stage, rows, bytes, duration, reads, .. } => {
                 if let Some(run) = self.runs.get_mut(stage) {
                     run.succeeded += 1;
                 }
-                let metrics = (*rows, *bytes, *duration);
-                self.task_ended(out, *task, at, json!({ "Reason": "Success" }), metrics)?;
+                let measured = Measured { rows: *rows, bytes: *bytes, duration: *duration, reads: *reads };
+                self.task_ended(out, *task, at, json!({ "Reason": "Success" }), measured)?;
             }
-            Event::TaskFailed { task, stage, error, retried, .. } => {
+            Event::TaskFailed { task, stage, error, retried, duration, .. } => {
                 if let Some(run) = self.runs.get_mut(stage).filter(|_| !retried) {
                     run.failed = Some(error.clone());
                 }
@@ -185,7 +195,7 @@ impl Translator {
                     "Reason": "ExceptionFailure", "Class Name": "TaskError", "Description": error, "Stack Trace": [],
                     "Full Stack Trace": error, "Accumulator Updates": [],
                 });
-                self.task_ended(out, *task, at, reason, (0, 0, Duration::ZERO))?;
+                self.task_ended(out, *task, at, reason, Measured { duration: *duration, ..Measured::default() })?;
             }
             Event::PartitionSpilled { task, bytes, file_bytes, .. } => {
                 self.spilled.insert(*task, (*bytes, *file_bytes));
@@ -273,7 +283,7 @@ impl Translator {
         for task in open {
             let reason =
                 json!({ "Reason": "TaskKilled", "Kill Reason": "not wanted any more", "Accumulator Updates": [] });
-            self.task_ended(out, task, at, reason, (0, 0, Duration::ZERO))?;
+            self.task_ended(out, task, at, reason, Measured::default())?;
         }
         let Some(mut run) = self.runs.remove(&stage) else { return Ok(()) };
         run.info["Completion Time"] = json!(millis(at));
@@ -290,7 +300,7 @@ impl Translator {
         id: TaskId,
         at: SystemTime,
         reason: Value,
-        (rows, bytes, duration): (u64, u64, Duration),
+        Measured { rows, bytes, duration, reads }: Measured,
     ) -> io::Result<()> {
         let Some(task) = self.tasks.remove(&id) else { return Ok(()) };
         let Some(run) = self.runs.get(&task.stage) else { return Ok(()) };
@@ -312,13 +322,14 @@ impl Translator {
                     "Memory Bytes Spilled": memory, "Disk Bytes Spilled": disk,
                     "Shuffle Read Metrics": {
                         "Remote Blocks Fetched": 0, "Local Blocks Fetched": 0, "Fetch Wait Time": 0, "Remote Bytes Read": 0,
-                        "Remote Bytes Read To Disk": 0, "Local Bytes Read": 0, "Total Records Read": 0,
+                        "Remote Bytes Read To Disk": 0, "Local Bytes Read": reads.shuffle_bytes,
+                        "Total Records Read": reads.shuffle_rows,
                     },
                     "Shuffle Write Metrics": {
                         "Shuffle Bytes Written": of(true, written), "Shuffle Write Time": 0,
                         "Shuffle Records Written": of(true, rows),
                     },
-                    "Input Metrics": { "Bytes Read": 0, "Records Read": 0 },
+                    "Input Metrics": { "Bytes Read": reads.bytes, "Records Read": reads.rows },
                     "Output Metrics": { "Bytes Written": of(false, written), "Records Written": of(false, rows) },
                     "Updated Blocks": [],
                 },

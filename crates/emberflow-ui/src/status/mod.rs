@@ -274,20 +274,20 @@ impl Status {
                 }
                 self.forget_tasks();
             }
-            Event::TaskFinished { task, stage, rows, bytes, duration, worker, .. } => {
+            Event::TaskFinished { task, stage, rows, bytes, duration, worker, reads, .. } => {
                 self.totals.tasks_succeeded += 1;
                 self.totals.rows += rows;
                 self.totals.task_time += *duration;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
                 if let Some(stage) = self.stages.get_mut(stage) {
-                    stage.task_finished(at_task, (*rows, *bytes), *duration, *worker, at);
+                    stage.task_finished(at_task, (*rows, *bytes, *reads), (*duration, Some(*worker)), at);
                 }
             }
-            Event::TaskFailed { task, stage, partition, error, retried, .. } => {
+            Event::TaskFailed { task, stage, partition, error, retried, duration, worker, .. } => {
                 self.totals.tasks_failed += 1;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
                 if let Some(stage) = self.stages.get_mut(stage) {
-                    stage.task_failed(at_task, shortened(error), *retried, at);
+                    stage.task_failed(at_task, (shortened(error), *retried), (*duration, *worker), at);
                     if let Some(store) = self.stores.get_mut(&stage.store) {
                         store.not_computed(*partition, *task);
                     }

@@ -8,6 +8,7 @@ use std::{
 use emberflow_core::{
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::StageKind,
+    task::Reads,
 };
 
 use super::quantiles::Quantiles;
@@ -56,10 +57,12 @@ pub struct Task {
     pub launched: SystemTime,
     /// When its end was told.
     pub ended: Option<SystemTime>,
-    /// How long it ran on its worker, if it gave its rows.
+    /// How long it ran on its worker, if it gave its rows or failed.
     pub duration: Duration,
-    /// Which worker that was.
-    pub worker: usize,
+    /// Which worker that was, if it told.
+    pub worker: Option<usize>,
+    /// What it read, if it gave its rows.
+    pub reads: Reads,
     /// Rows that it wrote, or read for a result.
     pub rows: u64,
     /// Bytes that it keeps in memory.
@@ -82,7 +85,8 @@ impl Task {
             launched,
             ended: None,
             duration: Duration::ZERO,
-            worker: 0,
+            worker: None,
+            reads: Reads::default(),
             rows: 0,
             bytes: 0,
             spilled_bytes: 0,
@@ -91,18 +95,18 @@ impl Task {
         }
     }
 
-    /// How long it ran; for one that did not give its rows, since it was handed to the workers.
+    /// How long it ran on its worker; if it has not told, since it was handed to the workers.
     pub fn time(&self, now: SystemTime) -> Duration {
-        match self.state {
-            TaskState::Succeeded => self.duration,
-            _ => self.ended.unwrap_or(now).duration_since(self.launched).unwrap_or_default(),
+        match self.worker {
+            Some(_) => self.duration,
+            None => self.ended.unwrap_or(now).duration_since(self.launched).unwrap_or_default(),
         }
     }
 
     /// When it began on its worker, as far as that is known.
     pub fn began(&self) -> SystemTime {
         let began = self.ended.and_then(|ended| ended.checked_sub(self.duration));
-        began.filter(|_| self.state == TaskState::Succeeded).unwrap_or(self.launched)
+        began.filter(|_| self.worker.is_some()).unwrap_or(self.launched)
     }
 }
 
@@ -156,6 +160,8 @@ pub struct Stage {
     pub spilled_bytes: u64,
     /// Bytes that they take there.
     pub file_bytes: u64,
+    /// What they read.
+    pub reads: Reads,
     /// Time that they took on their workers.
     pub task_time: Duration,
     /// Why it failed.
@@ -192,6 +198,7 @@ impl Stage {
             bytes: 0,
             spilled_bytes: 0,
             file_bytes: 0,
+            reads: Reads::default(),
             task_time: Duration::ZERO,
             error: None,
             tasks: Vec::new(),
@@ -237,13 +244,14 @@ impl Stage {
         let mut found: Vec<Span> = Vec::new();
         for task in tasks {
             let (began, ended) = (task.began(), task.ended.unwrap_or(last));
+            let worker = task.worker.unwrap_or_default();
             let joins = |span: &Span| {
                 let short = |a: SystemTime, b: SystemTime| b.duration_since(a).unwrap_or_default() <= small;
-                span.worker == task.worker && short(span.began, ended) && short(span.ended, began)
+                span.worker == worker && short(span.began, ended) && short(span.ended, began)
             };
             match found.last_mut().filter(|span| joins(span)) {
                 Some(span) => (span.ended, span.tasks) = (span.ended.max(ended), span.tasks + 1),
-                None => found.push(Span { worker: task.worker, began, ended, tasks: 1 }),
+                None => found.push(Span { worker, began, ended, tasks: 1 }),
             }
         }
         found
@@ -252,22 +260,28 @@ impl Stage {
     pub(super) fn task_finished(
         &mut self,
         task: Option<usize>,
-        (rows, bytes): (u64, u64),
-        duration: Duration,
-        worker: usize,
+        (rows, bytes, reads): (u64, u64, Reads),
+        (duration, worker): (Duration, Option<usize>),
         at: SystemTime,
     ) {
         self.succeeded += 1;
         self.rows += rows;
         self.bytes += bytes;
+        self.reads += reads;
         self.task_time += duration;
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) {
             (task.state, task.ended, task.duration, task.worker) = (TaskState::Succeeded, Some(at), duration, worker);
-            (task.rows, task.bytes) = (rows, bytes);
+            (task.rows, task.bytes, task.reads) = (rows, bytes, reads);
         }
     }
 
-    pub(super) fn task_failed(&mut self, task: Option<usize>, error: String, retried: bool, at: SystemTime) {
+    pub(super) fn task_failed(
+        &mut self,
+        task: Option<usize>,
+        (error, retried): (String, bool),
+        (duration, worker): (Duration, Option<usize>),
+        at: SystemTime,
+    ) {
         self.failed += 1;
         if !retried {
             self.state = StageState::Failed;
@@ -275,7 +289,7 @@ impl Stage {
         }
         self.errors += 1;
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) {
-            (task.state, task.ended) = (TaskState::Failed, Some(at));
+            (task.state, task.ended, task.duration, task.worker) = (TaskState::Failed, Some(at), duration, worker);
             let kept = self.errors <= ERRORS;
             task.error = Some(if kept { error.into() } else { "(see the first failures of this stage)".into() });
         }

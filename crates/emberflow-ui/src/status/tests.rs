@@ -1,6 +1,7 @@
 use emberflow_core::{
     event::JobLabels,
     plan::{OperatorOutline, StageOutline},
+    task::Reads,
 };
 
 use emberflow_core::ids::RddId;
@@ -56,12 +57,22 @@ impl Story {
     fn task_ends(&mut self, task: u64, stage: u64, partition: usize) -> &mut Self {
         let (task, stage) = (TaskId::new(task), StageId::new(stage));
         let duration = Duration::from_micros(100 + task.get());
-        self.tell(Event::TaskFinished { task, stage, partition, rows: 10, bytes: 80, duration, worker: 1 })
+        self.tell(Event::TaskFinished {
+            task,
+            stage,
+            partition,
+            rows: 10,
+            bytes: 80,
+            duration,
+            worker: 1,
+            reads: Reads::default(),
+        })
     }
 
     fn task_fails(&mut self, task: u64, stage: u64, partition: usize, error: &str, retried: bool) -> &mut Self {
         let (task, stage, error) = (TaskId::new(task), StageId::new(stage), error.to_owned());
-        self.tell(Event::TaskFailed { task, stage, partition, attempt: 1, error, retried })
+        let duration = Duration::from_micros(70);
+        self.tell(Event::TaskFailed { task, stage, partition, attempt: 1, error, retried, duration, worker: Some(0) })
     }
 
     fn stored(&mut self, task: u64, store: u64, partition: usize) -> &mut Self {

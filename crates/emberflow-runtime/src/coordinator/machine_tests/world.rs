@@ -200,7 +200,7 @@ impl World {
     }
 
     pub(super) fn end(&mut self, task: TaskId, end: TaskEnd) {
-        self.step(Input::TaskEnded { task, end, ran: Ran { duration: TASK, worker: 0 } });
+        self.step(Input::TaskEnded { task, end, ran: Ran { duration: TASK, ..Ran::default() } });
     }
 
     /// The running task of a partition ends.
