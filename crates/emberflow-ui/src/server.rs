@@ -265,15 +265,19 @@ async fn answer(listener: TcpListener, routes: Router, app: &App) {
 fn routes(app: Arc<App>, token: Token) -> Router {
     Router::new()
         .route("/", get(page::document))
-        .route("/page.js", get(page::script))
+        .route("/page/{script}", get(page::script))
         .route("/style.css", get(page::style))
         .route("/icon.svg", get(page::icon))
         .route("/metrics", get(metrics_text))
         .route("/news", get(news))
         .nest("/api/v1", rest::routes(&app))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page; begin at /\n") })
+        .fallback(no_such_page)
         .with_state(app)
         .layer(middleware::from_fn_with_state(token, security::guard))
+}
+
+pub(crate) async fn no_such_page() -> Response {
+    (StatusCode::NOT_FOUND, "there is no such page; begin at /\n").into_response()
 }
 
 async fn metrics_text(State(app): State<Arc<App>>) -> Response {
