@@ -345,6 +345,33 @@ fn a_request_for_a_foreign_host_is_refused_whatever_it_asks_for() {
 }
 
 #[test]
+fn where_others_may_come_whoever_looks_needs_the_token() {
+    let (world, page) = world(|builder| builder.ui_address([0, 0, 0, 0]).ui_host("jobs.example:8443"));
+    world.range(0..9_u64).count().unwrap();
+    let get = |path: &str, host: &str, more: &str| page.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}{more}"));
+    let token = format!("\r\nX-Emberflow-Token: {}", page.token);
+    let bearer = format!("\r\nAuthorization: Bearer {}", page.token);
+    for path in ["/api/v1/applications", "/metrics", "/news", "/api/v1/applications/-/environment"] {
+        for more in ["", "\r\nX-Emberflow-Token: 0123456789abcdef", "\r\nAuthorization: Bearer "] {
+            let answer = get(path, &page.address, more);
+            assert_eq!(answer.status, 403, "{path} with {more:?}");
+            assert!(answer.body.contains("needs the token"), "{}", answer.body);
+        }
+        assert_eq!(get(path, "evil.example", &token).status, 403);
+    }
+    for (host, more) in [("jobs.example:8443", &token), ("192.0.2.7", &bearer), ("localhost", &token)] {
+        assert_eq!(get("/metrics", host, more).status, 200, "{host}");
+    }
+    assert_eq!(get("/metrics", "jobs.example:8444", &token).status, 403);
+    assert_eq!((get("/", "jobs.example:8443", "").status, get("/page/main.js", "localhost", "").status), (200, 200));
+    let environment = get("/api/v1/applications/-/environment", "localhost", &token).json();
+    for setting in [["ui_address", "0.0.0.0"], ["ui_hosts", "jobs.example:8443"]] {
+        assert!(list(&environment["sparkProperties"]).contains(&json!(setting)), "{environment}");
+    }
+    assert!(!environment.to_string().contains(&page.token));
+}
+
+#[test]
 fn every_answer_forbids_foreign_scripts_frames_and_caches() {
     let (_world, page) = roomy();
     for path in ["/", "/page/main.js", "/api/v1/version", "/nothing"] {

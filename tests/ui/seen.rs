@@ -132,6 +132,21 @@ fn a_job_is_cancelled_by_two_clicks_and_only_with_the_token() {
 }
 
 #[test]
+fn where_others_may_come_the_page_shows_its_token_and_nothing_without_it() {
+    let (world, page) = world(|builder| builder.ui_address([0, 0, 0, 0]).ui_token("chosen-by-the-owner"));
+    world.range(0..9_u64).count().unwrap();
+    let Some(browser) = open(&world) else { return };
+    browser.soon(&browser.texts("main tbody .badge"), |states| *states == json!(["succeeded"]));
+    assert_eq!(page.token, "chosen-by-the-owner");
+    // In a window of its own, without what the first one was given.
+    let other = Browser::start().unwrap();
+    other.open(&format!("http://{}/", page.address));
+    other.soon("document.getElementById('live').textContent", |text| text == "refused");
+    other.soon("document.querySelector('main').innerText", |text| text.as_str().unwrap().contains("needs the token"));
+    assert_eq!(other.run("return document.querySelectorAll('main table').length"), 0);
+}
+
+#[test]
 fn markup_in_names_errors_and_descriptions_is_seen_as_text() {
     let (world, _page) = roomy();
     let evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";

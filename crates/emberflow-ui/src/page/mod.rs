@@ -7,6 +7,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+/// Whether a path is one of these files, which tell nothing of the application.
+pub(crate) fn is_own_file(path: &str) -> bool {
+    matches!(path, "/" | "/style.css" | "/icon.svg") || path.starts_with("/page/")
+}
+
 fn file(content_type: &'static str, content: &'static str) -> Response {
     ([(header::CONTENT_TYPE, content_type)], content).into_response()
 }
