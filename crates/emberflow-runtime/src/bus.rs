@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crossbeam::channel::{self, Receiver, Sender, TrySendError};
+use crossbeam::channel::{self, Receiver, Select, Sender, TryRecvError, TrySendError};
 use emberflow_core::event::Event;
 
 /// An event with the time at which it was published.
@@ -23,12 +23,41 @@ pub struct EventRecord {
 #[derive(Debug)]
 pub struct EventStream {
     records: Receiver<EventRecord>,
+    over: bool,
+}
+
+/// Rings when there is an event to take, or there will be none any more.
+pub(crate) struct Bell(Receiver<EventRecord>);
+
+impl Bell {
+    /// Waits for that, so long at most.
+    pub(crate) fn wait(&self, most: Option<Duration>) {
+        let mut select = Select::new();
+        select.recv(&self.0);
+        match most {
+            // Whether in time or not: whoever waits looks.
+            Some(most) => _ = select.ready_timeout(most),
+            None => _ = select.ready(),
+        }
+    }
 }
 
 impl EventStream {
     /// The next event, if one has come.
     pub fn try_next(&mut self) -> Option<EventRecord> {
-        self.records.try_recv().ok()
+        let next = self.records.try_recv();
+        self.over |= next == Err(TryRecvError::Disconnected);
+        next.ok()
+    }
+
+    /// Whether there are no more, and will be none.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// To wait for an event without taking it.
+    pub(crate) fn bell(&self) -> Bell {
+        Bell(self.records.clone())
     }
 
     /// The next event, if one comes in time and the context lives.
@@ -67,7 +96,7 @@ impl Bus {
         if let Some(subscribers) = subscribers.as_mut() {
             subscribers.push(Subscriber { records: send, missed: 0 });
         }
-        EventStream { records }
+        EventStream { records, over: false }
     }
 
     pub(crate) fn publish(&self, event: &Event) {

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use crate::{
     bus::{Bus, EventStream},
     config::Config,
+    console::Console,
     coordinator::{
         CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Start, Stop,
         StoreState, Submit, machine::Limits,
@@ -35,12 +36,14 @@ use crate::{
     job::JobHandle,
     mail::post,
     pool::{Pool, in_task, is_ours, mark_thread},
-    progress,
     spill::SpillFiles,
 };
 
 /// Losses in a row of what one task reads, after which its job fails.
 const LOSS_LIMIT: u32 = 4;
+
+/// Events that wait for the console.
+const CONSOLE_EVENTS: usize = 1 << 16;
 
 /// Everything that runs on behalf of one context.
 pub struct Engine {
@@ -50,6 +53,7 @@ pub struct Engine {
     ledger: Arc<Ledger>,
     desks: Vec<Arc<Desk>>,
     bus: Arc<Bus>,
+    console: Option<Arc<Console>>,
     threads: Mutex<Option<Threads>>,
     closed: AtomicBool,
     next_job: AtomicU64,
@@ -130,6 +134,7 @@ impl Engine {
                 return Err(threads_refused(error.to_string()));
             }
         };
+        let console = Console::new(&config, || bus.subscribe(CONSOLE_EVENTS)).map(Arc::new);
         let engine = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             config,
@@ -137,16 +142,17 @@ impl Engine {
             ledger,
             desks: pool.handle().desks(),
             bus,
+            console,
             threads: Mutex::new(Some(Threads { pool, io, system, system_thread, listeners: Vec::new() })),
             closed: AtomicBool::new(false),
             next_job: AtomicU64::new(0),
             next_rdd: AtomicU64::new(0),
             next_store: AtomicU64::new(0),
         };
-        if progress::is_wanted(engine.config.progress)
-            && let Err(error) = engine.listen("progress", 1 << 12, progress::draw)
+        if let Some(console) = engine.console.clone()
+            && let Err(error) = engine.start_listener("console", move || console.run())
         {
-            tracing::warn!(%error, "cannot start the progress bar");
+            tracing::warn!(%error, "cannot start the thread of the progress bars: they move only when a job ends");
         }
         Ok(engine)
     }
@@ -163,9 +169,14 @@ impl Engine {
         listener: impl FnOnce(EventStream) + Send + 'static,
     ) -> std::io::Result<()> {
         let events = self.bus.subscribe(capacity);
+        self.start_listener(name, move || listener(events))
+    }
+
+    /// Starts a thread that ends when the events do.
+    fn start_listener(&self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
         let thread = thread::Builder::new().name(format!("{}-{name}", self.config.app_name)).spawn(move || {
             mark_thread();
-            listener(events);
+            run();
         })?;
         // After the end there is nobody to wait for it; its events have ended already.
         if let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -216,7 +227,7 @@ impl Engine {
         }
         let job = JobId::new(self.next_job.fetch_add(1, Ordering::Relaxed));
         let (send, receive) = oneshot::channel();
-        let handle = JobHandle::new(job, receive, self.coordinator.clone());
+        let handle = JobHandle::new(job, receive, self.coordinator.clone(), self.console.clone());
         let outline = self.bus.is_heard().then(|| stages.iter().map(|stage| StageOutline::of(stage)).collect());
         post(
             &self.coordinator,
@@ -292,6 +303,14 @@ impl Engine {
     /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. For tests of what is decided by it.
     pub fn assume_disk_cost(&self, nanos_a_kilobyte: u64) {
         self.ledger.assume_disk_cost(nanos_a_kilobyte);
+    }
+
+    /// Runs `f` while no progress bar is on the screen.
+    pub fn suspend_progress<R>(&self, f: impl FnOnce() -> R) -> R {
+        match &self.console {
+            Some(console) => console.suspend(f),
+            None => f(),
+        }
     }
 
     /// Subscribes to events; up to `capacity` of them wait for a slow reader.

@@ -15,6 +15,7 @@
 
 mod bus;
 mod config;
+mod console;
 mod coordinator;
 mod engine;
 mod governor;
@@ -23,10 +24,10 @@ mod job;
 mod mail;
 mod partition;
 mod pool;
-mod progress;
 mod slot;
 mod spans;
 mod spill;
+mod summary;
 mod task_run;
 mod workspace;
 

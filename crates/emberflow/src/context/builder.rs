@@ -56,6 +56,7 @@ pub struct ContextBuilder {
     batch_rows: Option<usize>,
     hash_seed: Option<u64>,
     progress: Option<Progress>,
+    job_summary: Option<bool>,
     #[cfg(feature = "ui")]
     ui: Option<u16>,
     #[cfg(feature = "ui")]
@@ -250,8 +251,9 @@ impl ContextBuilder {
         self
     }
 
-    /// The progress bar on standard error. `EMBERFLOW_PROGRESS`, which is `auto`, `on` or `off`; by default on if it is
-    /// a terminal.
+    /// Progress bars on standard error, one line a stage that has run for half a second. `EMBERFLOW_PROGRESS`, which is
+    /// `auto`, `on` or `off`; by default on if it is a terminal. They are gone before an action returns; what is to be
+    /// written meanwhile goes through [`Context::suspend_progress`].
     ///
     /// ```
     /// # use emberflow::{Progress, prelude::*};
@@ -260,6 +262,21 @@ impl ContextBuilder {
     /// ```
     pub fn progress(mut self, progress: Progress) -> Self {
         self.progress = Some(progress);
+        self
+    }
+
+    /// Whether a table on standard error tells of each job when it has ended: its stages with their tasks, rows, bytes,
+    /// what they spilled, and times. `EMBERFLOW_JOB_SUMMARY`, which is `on` or `off`; off by default. It is written
+    /// before the action returns.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().job_summary(true).build()?;
+    /// assert_eq!(ctx.range(0..99_u64).map(|n| (n % 9, n)).reduce_by_key(|a, b| a + b).count()?, 9);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn job_summary(mut self, wanted: bool) -> Self {
+        self.job_summary = Some(wanted);
         self
     }
 
@@ -409,6 +426,7 @@ impl ContextBuilder {
         };
         let spill_compression = switch("EMBERFLOW_SPILL_COMPRESSION", self.spill_compression, env)?;
         let force_spill = switch("EMBERFLOW_FORCE_SPILL", self.force_spill, env)?;
+        let job_summary = switch("EMBERFLOW_JOB_SUMMARY", self.job_summary, env)?;
         let progress = match (self.progress, env("EMBERFLOW_PROGRESS").as_deref()) {
             (Some(progress), _) => progress,
             (None, None | Some("auto")) => Progress::Auto,
@@ -429,6 +447,7 @@ impl ContextBuilder {
             task_failure_limit: limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT),
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
+            job_summary,
         })?;
         let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS);
         let ctx = Context::start(engine, hash_seed, partitions, checkpoint_dir);

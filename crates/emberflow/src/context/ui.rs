@@ -91,6 +91,8 @@ impl Context {
             ("task_failure_limit", config.task_failure_limit.to_string()),
             ("default_partitions", self.default_partitions().to_string()),
             ("batch_rows", config.batch_rows.to_string()),
+            ("progress", format!("{:?}", config.progress).to_ascii_lowercase()),
+            ("job_summary", config.job_summary.to_string()),
             ("checkpoint_dir", checkpoint_dir.unwrap_or_else(|| "none".to_owned())),
             ("ui_address", page.map_or_else(|| "none".to_owned(), |listen| listen.address.to_string())),
             ("ui_hosts", hosts.collect::<Vec<_>>().join(",")),
