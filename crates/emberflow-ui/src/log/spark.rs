@@ -39,6 +39,8 @@ pub(super) struct Translator {
     tasks: HashMap<TaskId, Task>,
     persisted: HashMap<StoreId, RddId>,
     spilled: HashMap<TaskId, (u64, u64)>,
+    /// Bytes in memory and on disk of the partitions that are kept.
+    kept: HashMap<(StoreId, usize), (u64, u64)>,
 }
 
 struct Starting {
@@ -94,6 +96,7 @@ impl Translator {
             tasks: HashMap::new(),
             persisted: HashMap::new(),
             spilled: HashMap::new(),
+            kept: HashMap::new(),
         }
     }
 
@@ -203,23 +206,33 @@ impl Translator {
             Event::PartitionStored { store, rdd, partition, task, bytes, .. } => {
                 let (_, file_bytes) = self.spilled.remove(task).unwrap_or_default();
                 if self.persisted.contains_key(store) {
-                    write_line(out, &block(*rdd, *partition, *bytes, file_bytes))?;
+                    self.take_away(out, *store, *rdd, *partition)?;
+                    self.kept.insert((*store, *partition), (*bytes, file_bytes));
+                    write_line(out, &block(*rdd, *partition, (*bytes, file_bytes), true))?;
                 }
             }
             Event::PartitionLost { store, rdd, partition, .. }
-            | Event::PartitionDropped { store, rdd, partition, .. }
-                if self.persisted.contains_key(store) =>
-            {
-                write_line(out, &block(*rdd, *partition, 0, 0))?;
+            | Event::PartitionDropped { store, rdd, partition, .. } => {
+                self.take_away(out, *store, *rdd, *partition)?;
             }
             Event::StoreDropped { store, .. } => {
                 if let Some(rdd) = self.persisted.remove(store) {
+                    self.kept.retain(|(of, _), _| of != store);
                     write_line(out, &json!({ "Event": "SparkListenerUnpersistRDD", "RDD ID": rdd.get() }))?;
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Writes that a partition is not kept any more, if it was. Spark adds up what blocks bring and take: so what goes has
+    /// the size with which it came.
+    fn take_away(&mut self, out: &mut impl Write, store: StoreId, rdd: RddId, partition: usize) -> io::Result<()> {
+        match self.kept.remove(&(store, partition)) {
+            Some(sizes) => write_line(out, &block(rdd, partition, sizes, false)),
+            None => Ok(()),
+        }
     }
 
     /// Writes the start of the job whose plan and labels are known by now.
@@ -362,9 +375,10 @@ fn block_manager() -> Value {
     json!({ "Executor ID": "driver", "Host": "localhost", "Port": 1 })
 }
 
-/// Where a partition of a persisted RDD is; nowhere, if it takes no room.
-fn block(rdd: RddId, partition: usize, memory: u64, disk: u64) -> Value {
-    let level = json!({ "Use Disk": disk > 0, "Use Memory": memory > 0, "Deserialized": memory > 0, "Replication": 1 });
+/// A partition of a persisted RDD, so many bytes in memory and on disk, is there from now on, or no more.
+fn block(rdd: RddId, partition: usize, (memory, disk): (u64, u64), there: bool) -> Value {
+    let (in_memory, on_disk) = (there && memory > 0, there && disk > 0);
+    let level = json!({ "Use Disk": on_disk, "Use Memory": in_memory, "Deserialized": in_memory, "Replication": 1 });
     json!({
         "Event": "SparkListenerBlockUpdated",
         "Block Updated Info": {
