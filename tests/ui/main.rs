@@ -156,6 +156,22 @@ fn a_partition_is_a_cell_that_is_resident_then_lost_then_rebuilt() {
 }
 
 #[test]
+fn memory_is_shown_by_kind_now_and_over_time() {
+    let (world, page) = roomy();
+    let rows = world.range_into(0..1000_u64, 4).cache();
+    rows.count().unwrap();
+    let shuffled = rows.map(|n| (n, n)).reduce_by_key_into(|a, b| a + b, 3);
+    shuffled.count().unwrap();
+    let memory = page.api("/memory");
+    assert_eq!((&memory["now"]["persisted"], &memory["now"]["budget"]), (&json!(8000), &json!(8_u64 << 30)));
+    assert!(memory["now"]["map_outputs"].as_u64().unwrap() >= 16_000, "{memory}");
+    let kinds = |memory: &Value| memory.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let samples = list(&memory["samples"]);
+    assert!(!samples.is_empty() && samples.iter().all(|sample| kinds(&sample["memory"]) == kinds(&memory["now"])));
+    assert!(samples.is_sorted_by_key(|sample| sample["atMs"].as_u64().unwrap()));
+}
+
+#[test]
 fn what_finds_no_room_is_shown_as_spilled() {
     let (world, page) = world(|builder| builder.memory_budget(1));
     let rows = world.range_into(0..1000_u64, 4).cache();
@@ -320,9 +336,8 @@ fn a_job_of_ten_thousand_tasks_is_answered_in_a_moment() {
             began.elapsed()
         });
         let best = best.min().unwrap();
-        // Ten times as much without the optimiser; the promise is held against what programs run.
-        let most = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
-        assert!(best < most, "{path} took {best:?}");
+        println!("{path}: {best:?}");
+        assert!(best < Duration::from_millis(100), "{path} took {best:?}");
     }
     let stores = page.get("/api/v1/applications/-/storage/stores");
     assert!(stores.body.len() < 200_000, "{} bytes for one picture", stores.body.len());
