@@ -308,6 +308,8 @@ fn metrics_are_in_the_format_of_prometheus() {
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     let tasks = answer.body.lines().find(|found| found.starts_with(line)).unwrap();
     assert!(tasks.contains("app=\"w") && tasks.ends_with(" 5"), "{tasks}");
+    let read = answer.body.lines().find(|found| found.starts_with("emberflow_task_rows_read_total{")).unwrap();
+    assert!(read.ends_with(" 100"), "{read}");
     assert!(answer.body.contains("# TYPE emberflow_memory_budget_bytes gauge") && answer.body.ends_with("# EOF\n"));
 }
 

@@ -1,5 +1,10 @@
 //! The page as a person sees it, in a real browser.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use emberflow::{Error, testing};
 use serde_json::json;
 
@@ -69,12 +74,20 @@ fn a_job_is_seen_as_a_row_a_picture_and_a_table_of_tasks() {
 }
 
 #[test]
-fn a_cell_is_seen_to_be_resident_then_lost_then_rebuilt_on_disk() {
+fn a_cell_is_seen_to_be_resident_then_lost_then_rebuilding_then_on_disk() {
     // Eight kilobytes a partition; half of the budget stays free.
     let (world, _page) = world(|builder| builder.memory_budget(64_000));
     let Some(browser) = open(&world) else { return };
     browser.go("#/storage");
-    let rows = world.range_into(0..4000_u64, 4).set_name("wanted").cache();
+    let (gate, held) = (Gate::new(), Arc::new(AtomicBool::new(false)));
+    let (inner, is_held) = (gate.clone(), Arc::clone(&held));
+    let slow = move |n| {
+        if is_held.swap(false, Ordering::SeqCst) {
+            inner.pass();
+        }
+        n
+    };
+    let rows = world.range_into(0..4000_u64, 4).map(slow).set_name("wanted").cache();
     rows.count().unwrap();
     let cells = "[...document.querySelectorAll('main .card')].find((card) => card.textContent.includes('wanted'))\
                  ?.querySelectorAll('.cells i') ?? []";
@@ -87,7 +100,13 @@ fn a_cell_is_seen_to_be_resident_then_lost_then_rebuilt_on_disk() {
     // Others take the room that is left, so that what is rebuilt has to go to disk.
     let others = world.range_into(0..100_000_u64, 100).set_name("others").cache();
     others.count().unwrap();
-    rows.count().unwrap();
+    held.store(true, Ordering::SeqCst);
+    let again = rows.count_async();
+    gate.wait_for(1);
+    browser.soon(&states, |states| *states == json!(["resident", "resident", "rebuilding", "resident"]));
+    browser.shoot("storage-rebuilding");
+    gate.open();
+    assert_eq!(again.wait().unwrap(), 4000);
     browser.soon(&states, |states| *states == json!(["resident", "resident", "spilled", "resident"]));
     let rebuilt = format!("[...({cells})].map((cell) => cell.classList.contains('rebuilt'))");
     browser.soon(&rebuilt, |rebuilt| *rebuilt == json!([false, false, true, false]));

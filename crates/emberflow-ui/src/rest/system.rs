@@ -75,6 +75,8 @@ pub(super) async fn executors(State(app): State<Arc<App>>) -> Json<Value> {
         "completedTasks": totals.tasks_succeeded,
         "totalTasks": totals.tasks_succeeded + totals.tasks_failed + status.running_tasks() as u64,
         "totalDuration": millis(totals.task_time),
+        "totalInputBytes": totals.reads.bytes,
+        "totalShuffleRead": totals.reads.shuffle_bytes,
         "maxMemory": memory.budget,
         "addTime": time(app.about.started()),
     }]))

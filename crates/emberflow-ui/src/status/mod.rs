@@ -19,6 +19,7 @@ use emberflow_core::{
     event::Event,
     ids::{JobId, StageId, StoreId, TaskId},
     plan::StageKind,
+    task::Reads,
 };
 use emberflow_runtime::{EventRecord, MemoryUse};
 
@@ -81,6 +82,8 @@ pub struct Totals {
     pub task_time: Duration,
     /// Rows that tasks wrote, or read for a result.
     pub rows: u64,
+    /// What tasks read that gave their rows.
+    pub reads: Reads,
     /// Partitions that were stored.
     pub partitions_stored: u64,
     /// Partitions that were written to disk.
@@ -277,6 +280,7 @@ impl Status {
             Event::TaskFinished { task, stage, rows, bytes, duration, worker, reads, .. } => {
                 self.totals.tasks_succeeded += 1;
                 self.totals.rows += rows;
+                self.totals.reads += *reads;
                 self.totals.task_time += *duration;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
                 if let Some(stage) = self.stages.get_mut(stage) {

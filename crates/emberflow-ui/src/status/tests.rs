@@ -1,7 +1,6 @@
 use emberflow_core::{
     event::JobLabels,
     plan::{OperatorOutline, StageOutline},
-    task::Reads,
 };
 
 use emberflow_core::ids::RddId;
