@@ -126,7 +126,8 @@ def check(base, name, told, server):
     theirs = {rdd["id"]: (rdd["numCachedPartitions"], rdd["memoryUsed"], rdd["diskUsed"]) for rdd in storage}
     same("storage", theirs, ours)
     read = sum(stage["inputRecords"] + stage["shuffleReadRecords"] for stage in stages)
-    reads = [task["reads"] for task in events("TaskFinished")]
+    finished = {task["task"] for task in events("TaskFinished")}
+    reads = [task["ran"]["reads"] for task in events("TaskRan") if task["task"] in finished]
     same("rows read", read, sum(task["rows"] + task["shuffle_rows"] for task in reads))
 
     def known(stage):

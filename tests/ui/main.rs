@@ -95,6 +95,9 @@ fn a_job_is_shown_with_its_stages_and_tasks_in_sparks_words() {
     assert_eq!(list(&summary["runTimeUs"])[2], runtimes[0]);
     let spans = &page.api(&format!("{path}/timeline"))["spans"];
     assert_eq!(list(spans).iter().map(|span| span[3].as_u64().unwrap()).sum::<u64>(), 4);
+    // A worker does one thing at a time.
+    let at = |span: &Value| [0, 1, 2].map(|at| span[at].as_u64().unwrap());
+    assert!(list(spans).is_sorted_by(|a, b| at(a)[0] != at(b)[0] || at(a)[2] <= at(b)[1]), "{spans}");
 }
 
 #[test]

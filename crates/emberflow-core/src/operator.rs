@@ -129,7 +129,7 @@ impl Inputs<'_> {
         self.maps(input).filter_map(move |(store, map)| {
             self.fetch.fetch_block(store, map, reducer).transpose().map(|data| {
                 let data = data?;
-                self.cx.count_read(|reads| reads.add_shuffled(data.holds(reducer)));
+                self.cx.count_stored(|reads| reads.add_shuffled(data.holds(reducer)));
                 downcast(data)
             })
         })

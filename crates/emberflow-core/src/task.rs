@@ -59,13 +59,15 @@ pub struct AtWork {
 }
 
 impl Desk {
-    /// The worker begins with `task`.
-    pub fn begin(&self, task: TaskId) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// The worker begins with `task`; says when.
+    pub fn begin(&self, task: TaskId) -> SystemTime {
+        let began = SystemTime::now();
+        let now = began.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.running.store(0, Ordering::Relaxed);
         // Enough until the year 2554.
         self.began.store(now.as_nanos() as u64, Ordering::Relaxed);
         self.task.store(task.get() + 1, Ordering::Release);
+        began
     }
 
     /// The worker is idle.
@@ -148,7 +150,8 @@ struct Inner {
     workspace: Arc<dyn Workspace>,
     identity: Identity,
     desk: Arc<Desk>,
-    reads: Cell<Reads>,
+    rows_read: Cell<u64>,
+    stored_reads: Cell<Reads>,
     updates: RefCell<Updates>,
     at_end: RefCell<Vec<AtEnd>>,
 }
@@ -177,7 +180,8 @@ impl TaskContext {
         (io, workspace): (Arc<dyn Io>, Arc<dyn Workspace>),
         desk: Arc<Desk>,
     ) -> Self {
-        let (reads, updates, at_end) = (Cell::default(), RefCell::default(), RefCell::default());
+        let (rows_read, stored_reads) = (Cell::default(), Cell::default());
+        let (updates, at_end) = (RefCell::default(), RefCell::default());
         Self {
             inner: Rc::new(Inner {
                 stage,
@@ -189,7 +193,8 @@ impl TaskContext {
                 workspace,
                 identity,
                 desk,
-                reads,
+                rows_read,
+                stored_reads,
                 updates,
                 at_end,
             }),
@@ -259,17 +264,24 @@ impl TaskContext {
         add(update.downcast_mut().expect("an accumulator's id names updates of one type"));
     }
 
-    /// Counts something that the attempt has read.
+    /// Counts rows that have come from a source.
     #[inline]
-    pub fn count_read(&self, count: impl FnOnce(&mut Reads)) {
-        let mut reads = self.inner.reads.get();
+    pub fn count_rows(&self, rows: usize) {
+        let counted = &self.inner.rows_read;
+        counted.set(counted.get() + rows as u64);
+    }
+
+    /// Counts something stored that the attempt has opened.
+    pub fn count_stored(&self, count: impl FnOnce(&mut Reads)) {
+        let mut reads = self.inner.stored_reads.get();
         count(&mut reads);
-        self.inner.reads.set(reads);
+        self.inner.stored_reads.set(reads);
     }
 
     /// What the attempt has read so far.
     pub fn reads(&self) -> Reads {
-        self.inner.reads.get()
+        let stored = self.inner.stored_reads.get();
+        Reads { rows: stored.rows + self.inner.rows_read.get(), ..stored }
     }
 
     /// What the attempt has added to accumulators so far.
@@ -409,11 +421,8 @@ mod tests {
     fn a_desk_shows_the_task_its_beginning_and_the_operator_that_runs() {
         let desk = Arc::new(Desk::default());
         assert_eq!(desk.look(), None);
-        let before = SystemTime::now();
-        desk.begin(TaskId::new(0));
-        let seen = desk.look().unwrap();
-        assert_eq!((seen.task, seen.rdd), (TaskId::new(0), None));
-        assert!(seen.since >= before && seen.since <= SystemTime::now());
+        let began = desk.begin(TaskId::new(0));
+        assert_eq!(desk.look(), Some(AtWork { task: TaskId::new(0), since: began, rdd: None }));
         let identity = Identity { task: TaskId::new(0), job: JobId::new(0), partitions: 1 };
         let outside: (Arc<dyn Io>, Arc<dyn Workspace>) = (Arc::new(NoIo), crate::memory::unlimited());
         let cx = TaskContext::new((StageId::new(0), 0, 1), identity, 8, Arc::default(), outside, Arc::clone(&desk));

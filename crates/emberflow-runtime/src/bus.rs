@@ -3,7 +3,10 @@
 //! A subscriber that does not keep up misses events and is told so by [`Event::Gap`]; no job is slowed down by it.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -83,11 +86,12 @@ struct Subscriber {
 #[derive(Default)]
 pub(crate) struct Bus {
     subscribers: Mutex<Option<Vec<Subscriber>>>,
+    heard: AtomicBool,
 }
 
 impl Bus {
     pub(crate) fn new() -> Self {
-        Self { subscribers: Mutex::new(Some(Vec::new())) }
+        Self { subscribers: Mutex::new(Some(Vec::new())), heard: AtomicBool::new(false) }
     }
 
     pub(crate) fn subscribe(&self, capacity: usize) -> EventStream {
@@ -95,6 +99,7 @@ impl Bus {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(subscribers) = subscribers.as_mut() {
             subscribers.push(Subscriber { records: send, missed: 0 });
+            self.heard.store(true, Ordering::Release);
         }
         EventStream { records, over: false }
     }
@@ -104,12 +109,12 @@ impl Bus {
         let Some(subscribers) = subscribers.as_mut().filter(|subscribers| !subscribers.is_empty()) else { return };
         let at = SystemTime::now();
         subscribers.retain_mut(|subscriber| subscriber.offer(at, event));
+        self.heard.store(!subscribers.is_empty(), Ordering::Release);
     }
 
     /// Whether anybody listens, so that what is only worth telling need not be made for nobody.
     pub(crate) fn is_heard(&self) -> bool {
-        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.as_ref().is_some_and(|subscribers| !subscribers.is_empty())
+        self.heard.load(Ordering::Acquire)
     }
 
     /// Ends all subscriptions: nothing happens after this.

@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::SystemTime,
 };
 
 use crossbeam::{
@@ -80,13 +81,7 @@ impl PoolHandle {
     /// Shows that the current worker is at work on `task`, until what this gives is dropped.
     pub(crate) fn at_work(&self, task: TaskId) -> Busy<'_> {
         let desk = &self.shared.desks[worker()];
-        desk.begin(task);
-        Busy(desk)
-    }
-
-    /// That of the current worker.
-    pub(crate) fn desk(&self) -> Arc<Desk> {
-        Arc::clone(&self.shared.desks[worker()])
+        Busy { since: desk.begin(task), desk }
     }
 
     /// Where to see what the workers do, each its own.
@@ -96,11 +91,26 @@ impl PoolHandle {
 }
 
 /// A worker is at work while this lives.
-pub(crate) struct Busy<'a>(&'a Desk);
+pub(crate) struct Busy<'a> {
+    since: SystemTime,
+    desk: &'a Arc<Desk>,
+}
+
+impl Busy<'_> {
+    /// When it began.
+    pub(crate) fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// Where it shows what it does.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(self.desk)
+    }
+}
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.clear();
+        self.desk.clear();
     }
 }
 

@@ -29,8 +29,8 @@ const MOST_JOBS: usize = 1000;
 pub(crate) struct Summaries {
     jobs: BTreeMap<JobId, Job>,
     stages: HashMap<StageId, JobId>,
-    /// Bytes that a task has spilled that has not ended.
-    spilled: HashMap<TaskId, u64>,
+    /// What is known of attempts before it is known what they came to.
+    ended: HashMap<TaskId, Work>,
 }
 
 struct Job {
@@ -117,15 +117,19 @@ impl Summaries {
                     job.skipped.push(name.clone());
                 }
             }
-            Event::PartitionSpilled { task, bytes, .. } => _ = self.spilled.insert(*task, *bytes),
-            Event::TaskFinished { task, stage, rows, bytes, duration, reads, .. } => {
-                let spilled = self.spilled.remove(task).unwrap_or(0);
-                let (rows, bytes, reads, time) = (*rows, *bytes, *reads, *duration);
-                self.add(*stage, Work { tasks: 1, failed: 0, reads, rows, bytes, spilled, time });
+            Event::PartitionSpilled { task, bytes, .. } => self.ended.entry(*task).or_default().spilled = *bytes,
+            Event::TaskRan { task, ran } => {
+                let work = self.ended.entry(*task).or_default();
+                (work.reads, work.time) = (ran.reads, ran.duration);
             }
-            Event::TaskFailed { task, stage, duration, .. } => {
-                self.spilled.remove(task);
-                self.add(*stage, Work { failed: 1, time: *duration, ..Work::default() });
+            Event::TaskFinished { task, stage, rows, bytes, duration, .. } => {
+                let (rows, bytes, time) = (*rows, *bytes, *duration);
+                let known = self.ended.remove(task).unwrap_or_default();
+                self.add(*stage, Work { tasks: 1, rows, bytes, time, ..known });
+            }
+            Event::TaskFailed { task, stage, .. } => {
+                let Work { time, .. } = self.ended.remove(task).unwrap_or_default();
+                self.add(*stage, Work { failed: 1, time, ..Work::default() });
             }
             Event::StageFinished { stage } => {
                 if let Some(stage) = self.stage(*stage) {
@@ -138,7 +142,7 @@ impl Summaries {
                 let job = self.jobs.remove(id)?;
                 self.stages.retain(|_, of| of != id);
                 if self.jobs.is_empty() {
-                    self.spilled.clear();
+                    self.ended.clear();
                 }
                 return Some(job.describe(*id, error.as_deref(), record.at));
             }
@@ -198,7 +202,10 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use emberflow_core::ids::{RddId, StoreId};
+    use emberflow_core::{
+        event::Ran,
+        ids::{RddId, StoreId},
+    };
 
     use super::*;
 
@@ -209,7 +216,7 @@ mod tests {
             summaries.apply(&EventRecord { at: SystemTime::UNIX_EPOCH + Duration::from_secs(second), event })
         });
         let text = texts.collect();
-        assert!(summaries.jobs.is_empty() && summaries.stages.is_empty() && summaries.spilled.is_empty());
+        assert!(summaries.jobs.is_empty() && summaries.stages.is_empty() && summaries.ended.is_empty());
         text
     }
 
@@ -220,6 +227,10 @@ mod tests {
         let mut reads = Reads::default();
         (reads.rows, reads.bytes) = (1000, 8000);
         let duration = Duration::from_millis(250);
+        let ran = |number| Event::TaskRan {
+            task: task(number),
+            ran: Box::new(Ran::new(0, SystemTime::UNIX_EPOCH, duration, reads)),
+        };
         let finished = |number, rows, bytes| Event::TaskFinished {
             task: task(number),
             stage,
@@ -228,38 +239,31 @@ mod tests {
             bytes,
             duration,
             worker: 0,
-            reads,
         };
         let text = told(vec![
             Event::JobStarted { job, action: "count at main.rs:7:3".to_owned(), partitions: 2 },
             Event::StageSkipped { job, store, name: "map at main.rs:5:1".to_owned() },
             Event::StageStarted { stage, job, store, rdd, name: "count at main.rs:7:3".to_owned(), tasks: 2 },
+            ran(0),
             finished(0, 10, 80),
-            Event::TaskFailed {
-                task: task(1),
-                stage,
-                partition: 1,
-                attempt: 1,
-                error: "no".to_owned(),
-                retried: true,
-                duration,
-                worker: None,
-            },
+            ran(1),
+            Event::TaskFailed { task: task(1), stage, partition: 1, attempt: 1, error: "no".to_owned(), retried: true },
             Event::PartitionSpilled { store, partition: 1, task: task(2), bytes: 2048, file_bytes: 2000 },
+            ran(2),
             finished(2, 1234, 0),
             Event::Gap { missed: 5 },
             Event::StageFinished { stage },
             Event::JobFinished { job, error: None },
         ]);
         let table = "\
-job 3: count at main.rs:7:3 succeeded after 9.0s
-+-------+----------------------+---------------+-----------+------------+-------+----------+----------+-----------+------+
-| stage |                      |         tasks | rows read | bytes read |  rows |    bytes |  spilled | task time | time |
-+-------+----------------------+---------------+-----------+------------+-------+----------+----------+-----------+------+
-|       | map at main.rs:5:1   |       skipped |           |            |       |          |          |           |      |
-| 7     | count at main.rs:7:3 | 2 (+1 failed) |     2,000 |  15.62 KiB | 1,244 | 2.08 KiB | 2.00 KiB |   750.0ms | 6.0s |
-|       | all                  | 2 (+1 failed) |     2,000 |  15.62 KiB | 1,244 | 2.08 KiB | 2.00 KiB |   750.0ms | 9.0s |
-+-------+----------------------+---------------+-----------+------------+-------+----------+----------+-----------+------+
+job 3: count at main.rs:7:3 succeeded after 12.0s
++-------+----------------------+---------------+-----------+------------+-------+----------+----------+-----------+-------+
+| stage |                      |         tasks | rows read | bytes read |  rows |    bytes |  spilled | task time |  time |
++-------+----------------------+---------------+-----------+------------+-------+----------+----------+-----------+-------+
+|       | map at main.rs:5:1   |       skipped |           |            |       |          |          |           |       |
+| 7     | count at main.rs:7:3 | 2 (+1 failed) |     2,000 |  15.62 KiB | 1,244 | 2.08 KiB | 2.00 KiB |   750.0ms |  9.0s |
+|       | all                  | 2 (+1 failed) |     2,000 |  15.62 KiB | 1,244 | 2.08 KiB | 2.00 KiB |   750.0ms | 12.0s |
++-------+----------------------+---------------+-----------+------------+-------+----------+----------+-----------+-------+
 5 events came too fast to be counted: there was more than this
 ";
         assert_eq!(text, table);

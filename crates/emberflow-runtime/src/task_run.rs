@@ -13,6 +13,7 @@ use std::{
 use actix::Addr;
 use emberflow_core::{
     error::{TaskError, Unwound},
+    event::{self, Event},
     ids::{JobId, PartitionIndex, StageId, TaskId},
     memory::Workspace,
     operator::ActionOutput,
@@ -20,7 +21,7 @@ use emberflow_core::{
     segments::Footprint,
     spill::SpillError,
     store::{Keep, Stored},
-    task::{Identity, Io, Reads, TaskContext},
+    task::{Identity, Io, TaskContext},
     update::Updates,
 };
 
@@ -62,7 +63,7 @@ pub(crate) struct TaskRun {
 impl TaskRun {
     pub(crate) fn run(self) {
         let began = Instant::now();
-        let _at_work = self.links.pool.at_work(self.task);
+        let busy = self.links.pool.at_work(self.task);
         let _span = spans::task(&self.span, self.task, self.stage, self.partition, self.attempt).entered();
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
@@ -71,8 +72,7 @@ impl TaskRun {
         let memory = Arc::new(TaskMemory::new(ledger, files, Arc::clone(&cancelled)));
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
         let outside = (Arc::clone(&self.io), workspace);
-        let desk = self.links.pool.desk();
-        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, outside, desk);
+        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, outside, busy.desk());
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
             true => Err(TaskError::Cancelled),
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
@@ -89,7 +89,11 @@ impl TaskRun {
             Ok(_) => cx.take_updates(),
             Err(_) => Updates::default(),
         };
-        let report = |end, made| TaskReport { task: self.task, end, made, ran: Ran::since(began, cx.reads()) };
+        if self.links.bus.is_heard() {
+            let ran = Box::new(event::Ran::new(worker(), busy.since(), began.elapsed(), cx.reads()));
+            self.links.bus.publish(&Event::TaskRan { task: self.task, ran });
+        }
+        let report = |end, made| TaskReport { task: self.task, end, made, ran: Ran::since(began) };
         let failed = |error: TaskError| {
             let (rdd, operator) = match cx.running() {
                 Some(rdd) => (rdd, self.plan.operator(rdd)),
@@ -173,8 +177,8 @@ impl TaskRun {
 
 impl Ran {
     /// On this worker, from then to now.
-    fn since(began: Instant, reads: Reads) -> Self {
-        Self { duration: began.elapsed(), worker: worker(), reads }
+    fn since(began: Instant) -> Self {
+        Self { duration: began.elapsed(), worker: worker() }
     }
 }
 

@@ -32,7 +32,6 @@ use emberflow_core::{
     event::Event,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
-    task::Reads,
 };
 
 /// A partition of a store: the unit of all bookkeeping.
@@ -92,12 +91,11 @@ pub(crate) enum Input {
     Forget { store: StoreId },
 }
 
-/// Where a task ran, how long, and what it read.
+/// Where a task ran, and how long.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ran {
     pub(crate) duration: Duration,
     pub(crate) worker: usize,
-    pub(crate) reads: Reads,
 }
 
 /// How a task ended.
@@ -507,7 +505,7 @@ impl Machine {
             && inputs.persisted.iter().all(|key| self.is_done(*key))
     }
 
-    fn task_ended(&mut self, task: TaskId, end: TaskEnd, ran: Ran) {
+    fn task_ended(&mut self, task: TaskId, end: TaskEnd, Ran { duration, worker }: Ran) {
         let Some(Running { key, stage, attempt }) = self.running.remove(&task) else {
             // Late: cancelled, or answered before. Whatever it made is not wanted.
             if self.state_of_generation(task).is_none() {
@@ -515,12 +513,10 @@ impl Machine {
             }
             return;
         };
-        let Ran { duration, worker, reads } = ran;
         self.mean_task = (self.mean_task * 7 + duration) / 8;
         match end {
             TaskEnd::Done { rows, bytes, passing } => {
-                let partition = key.1;
-                self.emit(Event::TaskFinished { task, stage, partition, rows, bytes, duration, worker, reads });
+                self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration, worker });
                 self.done(key, task, (rows, bytes), passing);
             }
             TaskEnd::InputsLost { lost } => {
@@ -532,21 +528,20 @@ impl Machine {
                 for (input, generation) in lost {
                     self.lost(input, generation);
                 }
-                self.lost_again(key, (task, stage, attempt), error, Some(ran));
+                self.lost_again(key, (task, stage, attempt), error);
             }
             TaskEnd::Failed { error: error @ (TaskError::OutputLost | TaskError::InputLost { .. }), .. } => {
                 self.out.push(Command::Discard { task });
                 self.set_idle(key);
-                self.lost_again(key, (task, stage, attempt), error, Some(ran));
+                self.lost_again(key, (task, stage, attempt), error);
             }
             TaskEnd::Failed { error, rdd, operator } => {
                 self.out.push(Command::Discard { task });
                 let causes = self.causes.entry(key).or_default();
                 let retried = error.is_retryable() && causes.len() + 1 < self.limits.task_failures;
-                let (partition, text) = (key.1, error.to_string());
+                let text = error.to_string();
                 causes.push(FailedAttempt { attempt, rdd, operator, error });
-                let (error, worker) = (text, Some(worker));
-                self.emit(Event::TaskFailed { task, stage, partition, attempt, error, retried, duration, worker });
+                self.emit(Event::TaskFailed { task, stage, partition: key.1, attempt, error: text, retried });
                 if retried {
                     self.make_ready(key, false);
                 } else {
@@ -571,24 +566,16 @@ impl Machine {
         }
     }
 
-    /// A task could not run, or its rows could not be kept, for no fault of its own. If it was lost before it could
-    /// report, nobody knows where it ran.
-    fn lost_again(
-        &mut self,
-        key: Key,
-        (task, stage, attempt): (TaskId, StageId, u32),
-        error: TaskError,
-        ran: Option<Ran>,
-    ) {
+    /// A task could not run, or its rows could not be kept, for no fault of its own.
+    fn lost_again(&mut self, key: Key, (task, stage, attempt): (TaskId, StageId, u32), error: TaskError) {
         self.lossy = true;
         let limit = self.limits.losses;
         let Some(node) = self.node(key) else { return };
         node.losses += 1;
         let losses = node.losses;
         let retried = losses < limit;
-        let (partition, text) = (key.1, error.to_string());
-        let (duration, worker) = ran.map_or((Duration::ZERO, None), |ran| (ran.duration, Some(ran.worker)));
-        self.emit(Event::TaskFailed { task, stage, partition, attempt, error: text, retried, duration, worker });
+        let text = error.to_string();
+        self.emit(Event::TaskFailed { task, stage, partition: key.1, attempt, error: text, retried });
         if retried {
             let Some(job) = self.stores[&key.0].run.as_ref().map(|run| run.job) else { return };
             self.demand(job, key);
@@ -724,7 +711,7 @@ impl Machine {
             self.out.push(Command::Cancel { task: generation });
             self.out.push(Command::Discard { task: generation });
             self.set_idle(key);
-            self.lost_again(key, (generation, stage, attempt), TaskError::OutputLost, None);
+            self.lost_again(key, (generation, stage, attempt), TaskError::OutputLost);
         }
     }
 

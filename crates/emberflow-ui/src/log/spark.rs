@@ -74,13 +74,6 @@ struct Task {
     partition: usize,
     attempt: u32,
     launched: SystemTime,
-}
-
-/// What is known of a task that has ended.
-#[derive(Default)]
-struct Measured {
-    rows: u64,
-    bytes: u64,
     duration: Duration,
     reads: Reads,
 }
@@ -173,8 +166,10 @@ impl Translator {
             }
             Event::StageFinished { stage } => self.stage_finished(out, *stage, at)?,
             Event::TaskStarted { task, stage, partition, attempt } => {
-                let started = Task { stage: *stage, partition: *partition, attempt: *attempt, launched: at };
-                if let Some(run) = self.runs.get(stage) {
+                let (stage, partition, attempt) = (*stage, *partition, *attempt);
+                let (duration, reads) = (Duration::ZERO, Reads::default());
+                let started = Task { stage, partition, attempt, launched: at, duration, reads };
+                if let Some(run) = self.runs.get(&stage) {
                     let line = json!({
                         "Event": "SparkListenerTaskStart", "Stage ID": run.number, "Stage Attempt ID": run.attempt,
                         "Task Info": task_info(*task, &started, None),
@@ -183,14 +178,18 @@ impl Translator {
                 }
                 self.tasks.insert(*task, started);
             }
-            Event::TaskFinished { task, stage, rows, bytes, duration, reads, .. } => {
+            Event::TaskRan { task, ran } => {
+                if let Some(task) = self.tasks.get_mut(task) {
+                    (task.duration, task.reads) = (ran.duration, ran.reads);
+                }
+            }
+            Event::TaskFinished { task, stage, rows, bytes, .. } => {
                 if let Some(run) = self.runs.get_mut(stage) {
                     run.succeeded += 1;
                 }
-                let measured = Measured { rows: *rows, bytes: *bytes, duration: *duration, reads: *reads };
-                self.task_ended(out, *task, at, json!({ "Reason": "Success" }), measured)?;
+                self.task_ended(out, *task, at, json!({ "Reason": "Success" }), (*rows, *bytes))?;
             }
-            Event::TaskFailed { task, stage, error, retried, duration, .. } => {
+            Event::TaskFailed { task, stage, error, retried, .. } => {
                 if let Some(run) = self.runs.get_mut(stage).filter(|_| !retried) {
                     run.failed = Some(error.clone());
                 }
@@ -198,7 +197,7 @@ impl Translator {
                     "Reason": "ExceptionFailure", "Class Name": "TaskError", "Description": error, "Stack Trace": [],
                     "Full Stack Trace": error, "Accumulator Updates": [],
                 });
-                self.task_ended(out, *task, at, reason, Measured { duration: *duration, ..Measured::default() })?;
+                self.task_ended(out, *task, at, reason, (0, 0))?;
             }
             Event::PartitionSpilled { task, bytes, file_bytes, .. } => {
                 self.spilled.insert(*task, (*bytes, *file_bytes));
@@ -296,7 +295,7 @@ impl Translator {
         for task in open {
             let reason =
                 json!({ "Reason": "TaskKilled", "Kill Reason": "not wanted any more", "Accumulator Updates": [] });
-            self.task_ended(out, task, at, reason, Measured::default())?;
+            self.task_ended(out, task, at, reason, (0, 0))?;
         }
         let Some(mut run) = self.runs.remove(&stage) else { return Ok(()) };
         run.info["Completion Time"] = json!(millis(at));
@@ -313,10 +312,11 @@ impl Translator {
         id: TaskId,
         at: SystemTime,
         reason: Value,
-        Measured { rows, bytes, duration, reads }: Measured,
+        (rows, bytes): (u64, u64),
     ) -> io::Result<()> {
         let Some(task) = self.tasks.remove(&id) else { return Ok(()) };
         let Some(run) = self.runs.get(&task.stage) else { return Ok(()) };
+        let Task { duration, reads, .. } = task;
         let (memory, disk) = self.spilled.get(&id).copied().unwrap_or_default();
         let shuffles = run.kind == StageKind::ShuffleMap;
         let written = bytes + memory;

@@ -277,21 +277,27 @@ impl Status {
                 }
                 self.forget_tasks();
             }
-            Event::TaskFinished { task, stage, rows, bytes, duration, worker, reads, .. } => {
+            Event::TaskRan { task, ran } => {
+                if let Some((stage, at)) = self.running.get(task)
+                    && let Some(stage) = self.stages.get_mut(stage)
+                {
+                    stage.task_ran(*at, ran);
+                }
+            }
+            Event::TaskFinished { task, stage, rows, bytes, duration, worker, .. } => {
                 self.totals.tasks_succeeded += 1;
                 self.totals.rows += rows;
-                self.totals.reads += *reads;
                 self.totals.task_time += *duration;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
                 if let Some(stage) = self.stages.get_mut(stage) {
-                    stage.task_finished(at_task, (*rows, *bytes, *reads), (*duration, Some(*worker)), at);
+                    self.totals.reads += stage.task_finished(at_task, (*rows, *bytes), (*duration, *worker), at);
                 }
             }
-            Event::TaskFailed { task, stage, partition, error, retried, duration, worker, .. } => {
+            Event::TaskFailed { task, stage, partition, error, retried, .. } => {
                 self.totals.tasks_failed += 1;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
                 if let Some(stage) = self.stages.get_mut(stage) {
-                    stage.task_failed(at_task, (shortened(error), *retried), (*duration, *worker), at);
+                    stage.task_failed(at_task, (shortened(error), *retried), at);
                     if let Some(store) = self.stores.get_mut(&stage.store) {
                         store.not_computed(*partition, *task);
                     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use emberflow_core::{
+    event::Ran,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::StageKind,
     task::Reads,
@@ -55,13 +56,15 @@ pub struct Task {
     pub state: TaskState,
     /// When it was handed to the workers.
     pub launched: SystemTime,
+    /// When it began on its worker, if that told.
+    pub on_worker: Option<SystemTime>,
     /// When its end was told.
     pub ended: Option<SystemTime>,
-    /// How long it ran on its worker, if it gave its rows or failed.
+    /// How long it ran on its worker, if that told.
     pub duration: Duration,
     /// Which worker that was, if it told.
     pub worker: Option<usize>,
-    /// What it read, if it gave its rows.
+    /// What it read.
     pub reads: Reads,
     /// Rows that it wrote, or read for a result.
     pub rows: u64,
@@ -83,6 +86,7 @@ impl Task {
             attempt,
             state: TaskState::Running,
             launched,
+            on_worker: None,
             ended: None,
             duration: Duration::ZERO,
             worker: None,
@@ -105,8 +109,7 @@ impl Task {
 
     /// When it began on its worker, as far as that is known.
     pub fn began(&self) -> SystemTime {
-        let began = self.ended.and_then(|ended| ended.checked_sub(self.duration));
-        began.filter(|_| self.worker.is_some()).unwrap_or(self.launched)
+        self.on_worker.unwrap_or(self.launched)
     }
 }
 
@@ -236,14 +239,14 @@ impl Stage {
     /// What each worker did for this stage over time, in about as many spans a worker as a picture has room for.
     pub fn timeline(&self, spans: u32) -> Vec<Span> {
         let done = || self.tasks.iter().filter(|task| task.state == TaskState::Succeeded);
-        let bounds = done().filter_map(|task| Some((task.began(), task.ended?)));
+        let bounds = done().map(|task| (task.began(), task.began() + task.duration));
         let Some((first, last)) = bounds.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Vec::new() };
         let small = last.duration_since(first).unwrap_or_default() / spans.max(1);
         let mut tasks: Vec<&Task> = done().collect();
         tasks.sort_unstable_by_key(|task| (task.worker, task.began()));
         let mut found: Vec<Span> = Vec::new();
         for task in tasks {
-            let (began, ended) = (task.began(), task.ended.unwrap_or(last));
+            let (began, ended) = (task.began(), task.began() + task.duration);
             let worker = task.worker.unwrap_or_default();
             let joins = |span: &Span| {
                 let short = |a: SystemTime, b: SystemTime| b.duration_since(a).unwrap_or_default() <= small;
@@ -260,28 +263,31 @@ impl Stage {
     pub(super) fn task_finished(
         &mut self,
         task: Option<usize>,
-        (rows, bytes, reads): (u64, u64, Reads),
-        (duration, worker): (Duration, Option<usize>),
+        (rows, bytes): (u64, u64),
+        (duration, worker): (Duration, usize),
         at: SystemTime,
-    ) {
+    ) -> Reads {
         self.succeeded += 1;
         self.rows += rows;
         self.bytes += bytes;
-        self.reads += reads;
         self.task_time += duration;
-        if let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) {
-            (task.state, task.ended, task.duration, task.worker) = (TaskState::Succeeded, Some(at), duration, worker);
-            (task.rows, task.bytes, task.reads) = (rows, bytes, reads);
+        let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) else { return Reads::default() };
+        (task.state, task.ended, task.duration, task.worker) = (TaskState::Succeeded, Some(at), duration, Some(worker));
+        (task.rows, task.bytes) = (rows, bytes);
+        // Nobody may have told.
+        task.on_worker = task.on_worker.or(at.checked_sub(duration));
+        self.reads += task.reads;
+        task.reads
+    }
+
+    pub(super) fn task_ran(&mut self, task: usize, ran: &Ran) {
+        if let Some(task) = self.tasks.get_mut(task) {
+            (task.on_worker, task.worker) = (Some(ran.began), Some(ran.worker));
+            (task.duration, task.reads) = (ran.duration, ran.reads);
         }
     }
 
-    pub(super) fn task_failed(
-        &mut self,
-        task: Option<usize>,
-        (error, retried): (String, bool),
-        (duration, worker): (Duration, Option<usize>),
-        at: SystemTime,
-    ) {
+    pub(super) fn task_failed(&mut self, task: Option<usize>, (error, retried): (String, bool), at: SystemTime) {
         self.failed += 1;
         if !retried {
             self.state = StageState::Failed;
@@ -289,7 +295,7 @@ impl Stage {
         }
         self.errors += 1;
         if let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) {
-            (task.state, task.ended, task.duration, task.worker) = (TaskState::Failed, Some(at), duration, worker);
+            (task.state, task.ended) = (TaskState::Failed, Some(at));
             let kept = self.errors <= ERRORS;
             task.error = Some(if kept { error.into() } else { "(see the first failures of this stage)".into() });
         }

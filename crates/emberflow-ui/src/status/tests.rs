@@ -1,5 +1,5 @@
 use emberflow_core::{
-    event::JobLabels,
+    event::{JobLabels, Ran},
     plan::{OperatorOutline, StageOutline},
 };
 
@@ -56,22 +56,15 @@ impl Story {
     fn task_ends(&mut self, task: u64, stage: u64, partition: usize) -> &mut Self {
         let (task, stage) = (TaskId::new(task), StageId::new(stage));
         let duration = Duration::from_micros(100 + task.get());
-        self.tell(Event::TaskFinished {
-            task,
-            stage,
-            partition,
-            rows: 10,
-            bytes: 80,
-            duration,
-            worker: 1,
-            reads: Reads::default(),
-        })
+        let (began, mut reads) = (self.now - duration, Reads::default());
+        reads.rows = 30;
+        self.tell(Event::TaskRan { task, ran: Box::new(Ran::new(1, began, duration, reads)) });
+        self.tell(Event::TaskFinished { task, stage, partition, rows: 10, bytes: 80, duration, worker: 1 })
     }
 
     fn task_fails(&mut self, task: u64, stage: u64, partition: usize, error: &str, retried: bool) -> &mut Self {
         let (task, stage, error) = (TaskId::new(task), StageId::new(stage), error.to_owned());
-        let duration = Duration::from_micros(70);
-        self.tell(Event::TaskFailed { task, stage, partition, attempt: 1, error, retried, duration, worker: Some(0) })
+        self.tell(Event::TaskFailed { task, stage, partition, attempt: 1, error, retried })
     }
 
     fn stored(&mut self, task: u64, store: u64, partition: usize) -> &mut Self {

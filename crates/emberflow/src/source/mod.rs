@@ -69,7 +69,7 @@ impl<T: Data> Stream<T> for CountedStream<T> {
     fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
         let batch = self.rows.next()?;
         if let Some(batch) = &batch {
-            self.task.count_read(|reads| reads.rows += batch.len() as u64);
+            self.task.count_rows(batch.len());
         }
         Ok(batch)
     }

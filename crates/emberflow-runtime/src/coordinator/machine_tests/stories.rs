@@ -381,7 +381,7 @@ fn short_tasks_are_handed_out_in_larger_numbers_than_long_ones() {
         machine.step(Input::Submit { job, action, stages, wanted: (0..1_000).collect() });
         for _ in 0..100 {
             let task = *machine.running.keys().min().expect("a thousand are wanted");
-            machine.step(Input::TaskEnded { task, end: done(), ran: Ran { duration, ..Ran::default() } });
+            machine.step(Input::TaskEnded { task, end: done(), ran: Ran { duration, worker: 0 } });
         }
         machine.running.len()
     };

@@ -200,7 +200,7 @@ impl World {
     }
 
     pub(super) fn end(&mut self, task: TaskId, end: TaskEnd) {
-        self.step(Input::TaskEnded { task, end, ran: Ran { duration: TASK, ..Ran::default() } });
+        self.step(Input::TaskEnded { task, end, ran: Ran { duration: TASK, worker: 0 } });
     }
 
     /// The running task of a partition ends.
