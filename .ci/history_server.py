@@ -126,8 +126,9 @@ def check(base, name, told, server):
     theirs = {rdd["id"]: (rdd["numCachedPartitions"], rdd["memoryUsed"], rdd["diskUsed"]) for rdd in storage}
     same("storage", theirs, ours)
     read = sum(stage["inputRecords"] + stage["shuffleReadRecords"] for stage in stages)
-    finished = {task["task"] for task in events("TaskFinished")}
-    reads = [task["ran"]["reads"] for task in events("TaskRan") if task["task"] in finished]
+    # Of tasks that failed, too: so Spark adds it up.
+    ended = {task["task"] for task in events("TaskFinished") + events("TaskFailed")}
+    reads = [task["ran"]["reads"] for task in events("TaskRan") if task["task"] in ended]
     same("rows read", read, sum(task["rows"] + task["shuffle_rows"] for task in reads))
 
     def known(stage):
