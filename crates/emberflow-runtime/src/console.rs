@@ -2,6 +2,9 @@
 //!
 //! Reads the event stream like anybody else, on a thread of its own. But when a job ends, its caller takes in what is
 //! left first: so the summary is there and the bars are gone before the program says anything itself.
+//!
+//! It writes past the lock of `std::io::stderr`: who holds that while an action runs would wait for this thread, which
+//! would wait for the lock.
 
 use std::{
     collections::HashMap,
@@ -10,8 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use emberflow_core::{event::Event, ids::StageId};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use emberflow_core::{
+    event::Event,
+    ids::{JobId, StageId},
+};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     bus::{Bell, EventStream},
@@ -95,6 +101,33 @@ impl Console {
     }
 }
 
+/// Standard error without its lock.
+#[cfg(unix)]
+fn stderr() -> std::io::Result<std::fs::File> {
+    std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().map(Into::into)
+}
+
+#[cfg(not(unix))]
+fn stderr() -> std::io::Result<std::io::Stderr> {
+    Ok(std::io::stderr())
+}
+
+/// Where bars are drawn.
+#[cfg(unix)]
+fn draw_target() -> ProgressDrawTarget {
+    const FRAMES_A_SECOND: u8 = 20;
+    match stderr().and_then(|read| Ok((read, stderr()?))) {
+        Ok((read, write)) => ProgressDrawTarget::term(console::Term::read_write_pair(read, write), FRAMES_A_SECOND),
+        // It is closed.
+        Err(_) => ProgressDrawTarget::hidden(),
+    }
+}
+
+#[cfg(not(unix))]
+fn draw_target() -> ProgressDrawTarget {
+    ProgressDrawTarget::stderr()
+}
+
 struct Screen {
     events: EventStream,
     bars: Option<Bars>,
@@ -112,7 +145,7 @@ impl Screen {
             }
             if let Some(text) = self.summaries.as_mut().and_then(|summaries| summaries.apply(&record)) {
                 // Where standard error is closed there is nobody to tell.
-                let write = || _ = std::io::stderr().lock().write_all(text.as_bytes());
+                let write = || _ = stderr().and_then(|mut out| out.write_all(text.as_bytes()));
                 match &self.bars {
                     Some(bars) => bars.all.suspend(write),
                     None => write(),
@@ -133,7 +166,7 @@ struct Bars {
 }
 
 struct Stage {
-    job: emberflow_core::ids::JobId,
+    job: JobId,
     name: String,
     began: Instant,
     tasks: u64,
@@ -153,7 +186,8 @@ impl Bars {
     fn new() -> Self {
         let style = ProgressStyle::with_template("[{prefix}] {wide_bar} ({pos} / {len}) {elapsed}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        Self { all: MultiProgress::new(), stages: HashMap::new(), style: style.progress_chars("=> ") }
+        let all = MultiProgress::with_draw_target(draw_target());
+        Self { all, stages: HashMap::new(), style: style.progress_chars("=> ") }
     }
 
     fn apply(&mut self, event: &Event) {
