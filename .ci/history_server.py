@@ -97,13 +97,50 @@ def check(base, name, told, server):
     spilled = sum(stage["memoryBytesSpilled"] for stage in stages)
     same("bytes spilled", spilled, sum(partition["bytes"] for partition in events("PartitionSpilled")))
 
+    # What is kept at the end, of which the example's budget lets half be in memory.
+    persisted = {
+        stage["store"]: stage["rdd"]
+        for job in events("JobPlanned")
+        for stage in job["stages"]
+        if stage["kind"] == "Persist"
+    }
+    kept, spilled = {}, {}
+    for kind, event in ((kind, event) for line in told for kind, event in line.items()):
+        if kind == "StoreDropped":
+            kept = {key: value for key, value in kept.items() if key[0] != event["store"]}
+        if event.get("store") not in persisted or "partition" not in event:
+            continue
+        key = (event["store"], event["partition"])
+        if kind == "PartitionSpilled":
+            spilled[event["task"]] = event["file_bytes"]
+        elif kind == "PartitionStored":
+            kept[key] = (event["bytes"], spilled.get(event["task"], 0))
+        elif kind in ("PartitionLost", "PartitionDropped"):
+            kept.pop(key, None)
+    ours = {}
+    for (store, _), (memory, disk) in kept.items():
+        partitions, in_memory, on_disk = ours.get(persisted[store], (0, 0, 0))
+        ours[persisted[store]] = (partitions + 1, in_memory + memory, on_disk + disk)
+    assert any(memory and disk for _, memory, disk in ours.values()), f"nothing is kept both in memory and on disk: {ours}"
+    storage = ask(f"{base}/storage/rdd")
+    theirs = {rdd["id"]: (rdd["numCachedPartitions"], rdd["memoryUsed"], rdd["diskUsed"]) for rdd in storage}
+    same("storage", theirs, ours)
+    read = sum(stage["inputRecords"] + stage["shuffleReadRecords"] for stage in stages)
+    # Of tasks that failed, too: so Spark adds it up.
+    ended = {task["task"] for task in events("TaskFinished") + events("TaskFailed")}
+    reads = [task["ran"]["reads"] for task in events("TaskRan") if task["task"] in ended]
+    same("rows read", read, sum(task["rows"] + task["shuffle_rows"] for task in reads))
+
     def known(stage):
         return f"{base}/stages/{stage['stageId']}/{stage['attemptId']}"
 
     for stage in stages:
         tasks = ask(f"{known(stage)}/taskList?length=100000")
         same(f"tasks of stage {stage['stageId']}", len(tasks), stage["numCompleteTasks"] + stage["numFailedTasks"])
-    print(f"the History Server shows {len(jobs)} jobs, {len(stages)} runs of stages and {records} rows as we do")
+    print(
+        f"the History Server shows {len(jobs)} jobs, {len(stages)} runs of stages, {read} rows read, {records} written "
+        f"and {sum(partitions for partitions, _, _ in ours.values())} partitions kept as we do"
+    )
 
 
 def same(what, theirs, ours):

@@ -500,7 +500,7 @@ fn events_come_in_pairs_and_in_order() {
     let mut stages: HashMap<StageId, (usize, usize)> = HashMap::new();
     let mut ended_stages: HashSet<StageId> = HashSet::new();
     let mut tasks: HashMap<TaskId, (StageId, usize)> = HashMap::new();
-    let (mut done_tasks, mut rows_out) = (HashSet::new(), 0);
+    let (mut ran_tasks, mut done_tasks, mut rows_out) = (HashSet::new(), HashSet::new(), 0);
     for (at, event) in events.iter().enumerate() {
         match event {
             Event::JobStarted { job, action, partitions } => {
@@ -517,8 +517,12 @@ fn events_come_in_pairs_and_in_order() {
                 assert!(stages.contains_key(stage) && !ended_stages.contains(stage));
                 assert!(tasks.insert(*task, (*stage, *partition)).is_none() && *attempt == 1);
             }
+            Event::TaskRan { task, ran } => {
+                assert!(tasks.contains_key(task) && ran_tasks.insert(*task) && ran.worker < 2);
+            }
             Event::TaskFinished { task, stage, partition, rows, .. } => {
                 assert_eq!(tasks[task], (*stage, *partition));
+                assert!(ran_tasks.contains(task), "its worker tells first");
                 assert!(done_tasks.insert(*task) && !ended_stages.contains(stage));
                 stages.get_mut(stage).unwrap().1 += 1;
                 rows_out += rows;

@@ -1,7 +1,7 @@
 //! How fast is emberflow against the two programs that one would write by hand, on the same data, in the same run?
 //!
 //! ```text
-//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [W4] [W5] [W6] [W7] [tasks] [start] [skew] [scaling] [--rounds N] [--scale F] [--workers N]
+//! cargo bench --bench workloads -- [W1] [W2] [W2s] [W3a] [W3b] [W4] [W5] [W6] [W7] [tasks] [start] [skew] [scaling] [watched] [--rounds N] [--scale F] [--workers N]
 //! ```
 //!
 //! Programs take turns, twice each, of which the second time counts, so that a noisy machine is unkind to all of them
@@ -33,8 +33,8 @@ use crate::baselines::{data, idiom, kmeans, limit, pagerank};
 /// The workloads; W2s is W2 with every word a `String`.
 const WORKLOADS: [&str; 9] = ["W1", "W2", "W2s", "W3a", "W3b", "W4", "W5", "W6", "W7"];
 
-/// What is measured against another run of ours.
-const EXTRAS: [&str; 4] = ["tasks", "start", "skew", "scaling"];
+/// What is measured against another run of ours; `watched` needs the feature `ui`.
+const EXTRAS: [&str; 5] = ["tasks", "start", "skew", "scaling", "watched"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
@@ -109,6 +109,9 @@ fn main() -> ExitCode {
     }
     if chosen("scaling") {
         scaling(&options);
+    }
+    if chosen("watched") {
+        watched(&options);
     }
     ExitCode::SUCCESS
 }
@@ -453,6 +456,65 @@ fn scaling(options: &Options) {
         print_against_first(workload, &runs, &seconds);
         println!("{workload}, ten times the rows: {:.1} times the time", seconds[0] / seconds[2]);
     }
+}
+
+/// What it costs to be looked at: W3b with the page and the event log, over W3b without them. The page is open all the
+/// time, as in a browser: somebody takes its news.
+#[cfg(feature = "ui")]
+fn watched(options: &Options) {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpStream,
+    };
+
+    const PARTITIONS: usize = 32;
+    let scaled = |rows: f64| (rows * options.scale) as u64;
+    let (rows, keys) = (scaled(50e6), scaled(10e6).max(1));
+    let logs = tempfile::tempdir().expect("there is a directory for temporary files");
+    let builder = || Context::builder().workers(options.workers);
+    let unseen = builder().build().expect("a context starts");
+    let seen = builder().ui(0).event_log(logs.path()).build().expect("a context starts");
+    let url = seen.ui_url().expect("the context has a page");
+    let address = url.trim_start_matches("http://").split('/').next().expect("the page has an address").to_owned();
+    let mut browser = TcpStream::connect(&address).expect("the page can be reached");
+    write!(browser, "GET /news HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("the page can be asked");
+    let news = thread::spawn(move || {
+        BufReader::new(browser).lines().map_while(Result::ok).filter(|line| line.starts_with("data: ")).count()
+    });
+    // The rows are made anew each time: where data lies in memory makes a greater difference than what is measured.
+    let inputs = [&unseen, &seen].map(|ctx| {
+        let mixed = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        ctx.range_into(0..rows, PARTITIONS).map(move |n| (mixed(n) % keys, n))
+    });
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..2 * options.rounds + 1 {
+        // Each goes first as often as the other, and the first round only warms up.
+        for at in [round % 2, (round + 1) % 2] {
+            let began = Instant::now();
+            black_box(engine::w3(&inputs[at]).expect("W3 runs"));
+            if round > 0 {
+                times[at].push(began.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let ratio = median(times[1].iter().zip(&times[0]).map(|(seen, unseen)| seen / unseen).collect());
+    let rounds = times[0].len();
+    let [unseen_s, seen_s] = times.map(median);
+    drop((inputs, seen, unseen));
+    let news = news.join().expect("the reader of news does not panic");
+    println!(
+        "W3b, watched: {seen_s:.4} s with page and event log, {unseen_s:.4} s without; {ratio:.3} of it in the median \
+         of {rounds} rounds; {news} news were taken"
+    );
+}
+
+#[cfg(not(feature = "ui"))]
+fn watched(_: &Options) {
+    println!("W3b, watched: not measured; give --features ui");
 }
 
 /// A workload of this scale over two workers' partitions, as a run without an answer.

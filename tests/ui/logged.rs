@@ -113,7 +113,15 @@ fn a_log_tells_spark_of_every_job_stage_and_task_from_beginning_to_end() {
     ]));
     let blocks = of("BlockUpdated");
     assert_eq!(blocks.len(), 4 + 1 + 1, "four are stored, one is lost, one is stored again");
-    assert_eq!(blocks[4]["Block Updated Info"]["Memory Size"], 0);
+    // What goes takes away what it has brought.
+    let told = |at: usize| {
+        let block = &blocks[at]["Block Updated Info"];
+        (&block["Block ID"], &block["Memory Size"], block["Storage Level"]["Use Memory"] == true)
+    };
+    let (id, size, _) = told(4);
+    let of_it: Vec<_> = (0..6).map(told).filter(|(other, ..)| *other == id).collect();
+    assert_eq!(of_it, [(id, size, true), (id, size, false), (id, size, true)]);
+    assert_eq!(*size, 250 * 16);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod seen;
 mod support;
 
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
     time::{Duration, Instant},
 };
@@ -74,10 +75,29 @@ fn a_job_is_shown_with_its_stages_and_tasks_in_sparks_words() {
     assert!(runtimes.len() == 4 && runtimes.is_sorted_by(|a, b| a >= b), "{runtimes:?}");
     assert!(list(&tasks).iter().all(|task| task["status"] == "SUCCESS" && task["worker"].as_u64().unwrap() < 2));
     let summary = page.api(&format!("{path}/taskSummary?quantiles=0,0.5,1"));
-    assert_eq!(summary["rows"], json!([10, 10, 10]));
+    assert_eq!((&summary["rowsRead"], &summary["rows"]), (&json!([250, 250, 250]), &json!([10, 10, 10])));
+    // What is kept reads its source, the shuffle what is kept, and the result, which was wanted first, the shuffle.
+    let reads = |stage: u64| {
+        let task = &page.api(&format!("/stages/{stage}/0/taskList?sortBy=index"))[0];
+        let of = |metrics: &str, bytes: &str| {
+            let metrics = &task["taskMetrics"][metrics];
+            (metrics["recordsRead"].as_u64().unwrap(), metrics[bytes].as_u64().unwrap() > 0)
+        };
+        (of("inputMetrics", "bytesRead"), of("shuffleReadMetrics", "localBytesRead"), task["taskLocality"].clone())
+    };
+    assert_eq!(reads(2), ((250, false), (0, false), json!("NO_PREF")));
+    assert_eq!(reads(1), ((250, true), (0, false), json!("PROCESS_LOCAL")));
+    let ((0, false), (shuffled, true), locality) = reads(0) else {
+        panic!("a reducer reads a shuffle and nothing else")
+    };
+    assert!(shuffled % 4 == 0 && shuffled <= 40 && locality == "PROCESS_LOCAL", "{shuffled} rows, {locality}");
+    assert_eq!(page.api("/stages/0/0")["shuffleReadRecords"], 40);
     assert_eq!(list(&summary["runTimeUs"])[2], runtimes[0]);
     let spans = &page.api(&format!("{path}/timeline"))["spans"];
     assert_eq!(list(spans).iter().map(|span| span[3].as_u64().unwrap()).sum::<u64>(), 4);
+    // A worker does one thing at a time.
+    let at = |span: &Value| [0, 1, 2].map(|at| span[at].as_u64().unwrap());
+    assert!(list(spans).is_sorted_by(|a, b| at(a)[0] != at(b)[0] || at(a)[2] <= at(b)[1]), "{spans}");
 }
 
 #[test]
@@ -139,6 +159,22 @@ fn a_partition_is_a_cell_that_is_resident_then_lost_then_rebuilt() {
 }
 
 #[test]
+fn memory_is_shown_by_kind_now_and_over_time() {
+    let (world, page) = roomy();
+    let rows = world.range_into(0..1000_u64, 4).cache();
+    rows.count().unwrap();
+    let shuffled = rows.map(|n| (n, n)).reduce_by_key_into(|a, b| a + b, 3);
+    shuffled.count().unwrap();
+    let memory = page.api("/memory");
+    assert_eq!((&memory["now"]["persisted"], &memory["now"]["budget"]), (&json!(8000), &json!(8_u64 << 30)));
+    assert!(memory["now"]["map_outputs"].as_u64().unwrap() >= 16_000, "{memory}");
+    let kinds = |memory: &Value| memory.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let samples = list(&memory["samples"]);
+    assert!(!samples.is_empty() && samples.iter().all(|sample| kinds(&sample["memory"]) == kinds(&memory["now"])));
+    assert!(samples.is_sorted_by_key(|sample| sample["atMs"].as_u64().unwrap()));
+}
+
+#[test]
 fn what_finds_no_room_is_shown_as_spilled() {
     let (world, page) = world(|builder| builder.memory_budget(1));
     let rows = world.range_into(0..1000_u64, 4).cache();
@@ -148,6 +184,10 @@ fn what_finds_no_room_is_shown_as_spilled() {
     let stages = page.api("/stages");
     let stage = list(&stages).iter().find(|stage| stage["kind"] == "Persist").unwrap();
     assert_eq!(stage["memoryBytesSpilled"], 8000);
+    rows.count().unwrap();
+    let tasks = soon(&page, "/stages/2/0/taskList", |tasks| tasks[3]["status"] == "SUCCESS");
+    assert_eq!((&tasks[0]["taskLocality"], &tasks[0]["bytesRead"]), (&json!("NODE_LOCAL"), &json!(2000)), "{tasks:#}");
+    assert!(tasks[0]["taskMetrics"]["diskBytesRead"].as_u64().unwrap() >= 2000);
 }
 
 #[test]
@@ -161,6 +201,9 @@ fn a_failed_task_is_shown_with_its_error_and_a_failed_job_with_its_cause() {
     let attempts: Vec<Value> = list(&tasks).iter().map(|task| json!([task["attempt"], task["index"]])).collect();
     assert_eq!(attempts, [json!([0, 1]), json!([1, 1]), json!([2, 1]), json!([3, 1])]);
     assert!(list(&tasks).iter().all(|task| task["errorMessage"].as_str().unwrap().contains("on purpose: 70")));
+    // It is known where it failed, and after how long.
+    let told = |task: &Value| task["worker"].as_u64().unwrap() < 2 && task["durationUs"].as_u64().unwrap() > 0;
+    assert!(list(&tasks).iter().all(told), "{tasks:#}");
     assert_eq!(page.api("/stages/0/0")["status"], "FAILED");
 }
 
@@ -182,6 +225,12 @@ fn a_running_job_shows_what_each_worker_does_and_is_cancelled_with_the_token_onl
         threads[1]["stackTrace"]["elems"][0].as_str().unwrap().starts_with("map at tests/ui/main.rs:"),
         "{threads}"
     );
+    // The gate is in the closure of the map, which has been entered since.
+    assert!(list(&threads).iter().all(|one| {
+        let operator = one["operator"].as_str().unwrap();
+        operator.starts_with("map at tests/ui/main.rs:") && one["rdd"] == 1 && one["sinceMs"].as_f64().unwrap() > 0.0
+    }));
+    assert_eq!((&threads[0]["jobId"], &threads[0]["partition"].is_u64()), (&json!(0), &true), "{threads:#}");
     assert_eq!(page.api("/jobs?status=running")[0]["numActiveTasks"], 2);
 
     let token = format!("\r\nX-Emberflow-Token: {}", page.token);
@@ -262,6 +311,8 @@ fn metrics_are_in_the_format_of_prometheus() {
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     let tasks = answer.body.lines().find(|found| found.starts_with(line)).unwrap();
     assert!(tasks.contains("app=\"w") && tasks.ends_with(" 5"), "{tasks}");
+    let read = answer.body.lines().find(|found| found.starts_with("emberflow_task_rows_read_total{")).unwrap();
+    assert!(read.ends_with(" 100"), "{read}");
     assert!(answer.body.contains("# TYPE emberflow_memory_budget_bytes gauge") && answer.body.ends_with("# EOF\n"));
 }
 
@@ -290,9 +341,8 @@ fn a_job_of_ten_thousand_tasks_is_answered_in_a_moment() {
             began.elapsed()
         });
         let best = best.min().unwrap();
-        // Ten times as much without the optimiser; the promise is held against what programs run.
-        let most = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
-        assert!(best < most, "{path} took {best:?}");
+        println!("{path}: {best:?}");
+        assert!(best < Duration::from_millis(100), "{path} took {best:?}");
     }
     let stores = page.get("/api/v1/applications/-/storage/stores");
     assert!(stores.body.len() < 200_000, "{} bytes for one picture", stores.body.len());
@@ -315,9 +365,36 @@ fn a_request_for_a_foreign_host_is_refused_whatever_it_asks_for() {
 }
 
 #[test]
+fn where_others_may_come_whoever_looks_needs_the_token() {
+    let (world, page) = world(|builder| builder.ui_address([0, 0, 0, 0]).ui_host("jobs.example:8443"));
+    world.range(0..9_u64).count().unwrap();
+    let get = |path: &str, host: &str, more: &str| page.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}{more}"));
+    let token = format!("\r\nX-Emberflow-Token: {}", page.token);
+    let bearer = format!("\r\nAuthorization: Bearer {}", page.token);
+    for path in ["/api/v1/applications", "/metrics", "/news", "/api/v1/applications/-/environment"] {
+        for more in ["", "\r\nX-Emberflow-Token: 0123456789abcdef", "\r\nAuthorization: Bearer "] {
+            let answer = get(path, &page.address, more);
+            assert_eq!(answer.status, 403, "{path} with {more:?}");
+            assert!(answer.body.contains("needs the token"), "{}", answer.body);
+        }
+        assert_eq!(get(path, "evil.example", &token).status, 403);
+    }
+    for (host, more) in [("jobs.example:8443", &token), ("192.0.2.7", &bearer), ("localhost", &token)] {
+        assert_eq!(get("/metrics", host, more).status, 200, "{host}");
+    }
+    assert_eq!(get("/metrics", "jobs.example:8444", &token).status, 403);
+    assert_eq!((get("/", "jobs.example:8443", "").status, get("/page/main.js", "localhost", "").status), (200, 200));
+    let environment = get("/api/v1/applications/-/environment", "localhost", &token).json();
+    for setting in [["ui_address", "0.0.0.0"], ["ui_hosts", "jobs.example:8443"]] {
+        assert!(list(&environment["sparkProperties"]).contains(&json!(setting)), "{environment}");
+    }
+    assert!(!environment.to_string().contains(&page.token));
+}
+
+#[test]
 fn every_answer_forbids_foreign_scripts_frames_and_caches() {
     let (_world, page) = roomy();
-    for path in ["/", "/page.js", "/api/v1/version", "/nothing"] {
+    for path in ["/", "/page/main.js", "/api/v1/version", "/nothing"] {
         let answer = page.get(path);
         assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"), "{path}");
         assert_eq!(answer.header("x-frame-options"), Some("DENY"));
@@ -329,11 +406,27 @@ fn every_answer_forbids_foreign_scripts_frames_and_caches() {
     // The page's own files keep to it: nothing inline, nothing from elsewhere, and no way from text to markup.
     let document = page.get("/").body;
     assert!(!document.contains("<style") && !document.contains(" on") && !document.contains("//"), "{document}");
-    let script = page.get("/page.js").body;
+    let names = |source: &str| -> Vec<String> {
+        let imports = source.lines().filter_map(|line| line.split_once(" from \"./")?.1.strip_suffix("\";"));
+        imports.map(str::to_owned).collect()
+    };
+    let (mut modules, mut open) = (BTreeMap::new(), vec!["main.js".to_owned()]);
+    while let Some(name) = open.pop() {
+        let answer = page.get(&format!("/page/{name}"));
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("text/javascript; charset=utf-8")),
+            "{name}"
+        );
+        open.extend(names(&answer.body).into_iter().filter(|name| !modules.contains_key(name)));
+        modules.insert(name, answer.body);
+    }
+    assert_eq!(modules.len(), 11, "{:?}", modules.keys());
     for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "DOMParser"]
     {
-        assert!(!script.contains(word), "{word}");
+        assert!(modules.values().all(|script| !script.contains(word)), "{word}");
     }
+    assert_eq!(page.get("/page/other.js").status, 404);
 }
 
 #[test]

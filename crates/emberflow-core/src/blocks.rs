@@ -41,6 +41,11 @@ impl<R: ExchangeData> Blocks<R> {
         self.blocks.iter().flat_map(|(_, segments)| segments).map(Segment::footprint).sum()
     }
 
+    /// What the rows for `reducer` take, and where.
+    pub fn footprint_of(&self, reducer: usize) -> Footprint {
+        self.of(reducer).iter().map(Segment::footprint).sum()
+    }
+
     /// Looks whether what was spilled is still there.
     pub fn check(&self) {
         if !self.blocks.iter().flat_map(|(_, segments)| segments).all(Segment::is_sound) {
@@ -93,6 +98,10 @@ impl<R: ExchangeData> StoredData for Blocks<R> {
 
     fn has_block(&self, reducer: usize) -> bool {
         self.has(reducer)
+    }
+
+    fn holds(&self, reducer: usize) -> Footprint {
+        self.footprint_of(reducer)
     }
 
     fn spill(&self, space: &dyn SpillSpace) -> Result<Option<(Arc<dyn StoredData>, Footprint)>, SpillError> {

@@ -1,12 +1,16 @@
 //! What happens, in the order in which the coordinator saw it: one stream for progress bars, tests, logs and pages.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::StageOutline,
+    task::Reads,
 };
 
 /// By what people find a job, besides its id.
@@ -25,6 +29,27 @@ impl JobLabels {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// What a worker has to say of an attempt that has ended on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Ran {
+    /// Which worker, from zero.
+    pub worker: usize,
+    /// When the attempt began there.
+    pub began: SystemTime,
+    /// How long it ran there.
+    pub duration: Duration,
+    /// What it read.
+    pub reads: Reads,
+}
+
+impl Ran {
+    /// On this worker, from `began` for so long.
+    pub fn new(worker: usize, began: SystemTime, duration: Duration, reads: Reads) -> Self {
+        Self { worker, began, duration, reads }
     }
 }
 
@@ -101,6 +126,14 @@ pub enum Event {
         partition: PartitionIndex,
         /// The attempt's number, from one.
         attempt: u32,
+    },
+    /// An attempt has ended on its worker, well or not. What it came to follows, unless it had been given up. Told by the
+    /// worker itself, and only if somebody listens.
+    TaskRan {
+        /// The attempt.
+        task: TaskId,
+        /// Where, when, over what.
+        ran: Box<Ran>,
     },
     /// A task gave its rows.
     TaskFinished {

@@ -127,7 +127,11 @@ impl Inputs<'_> {
         reducer: PartitionIndex,
     ) -> impl Iterator<Item = Result<Arc<B>, TaskError>> + '_ {
         self.maps(input).filter_map(move |(store, map)| {
-            self.fetch.fetch_block(store, map, reducer).transpose().map(|data| downcast(data?))
+            self.fetch.fetch_block(store, map, reducer).transpose().map(|data| {
+                let data = data?;
+                self.cx.count_stored(|reads| reads.add_shuffled(data.holds(reducer)));
+                downcast(data)
+            })
         })
     }
 

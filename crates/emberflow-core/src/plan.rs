@@ -71,6 +71,7 @@ impl PlanInput {
             }
             Self::Persisted { store, .. } => {
                 let (data, _) = fetch.fetch(*store, partition)?;
+                cx.count_stored(|reads| reads.add_stored(data.holds(partition)));
                 data.open(cx.batch_rows())
                     .ok_or(TaskError::PlanMismatch { wanted: "rows of a persisted rdd", found: "blocks" })
             }

@@ -31,6 +31,12 @@ pub trait StoredData: Send + Sync + 'static {
         true
     }
 
+    /// What a reader of all of it gets; of shuffle blocks, the given reducer. Nothing for what holds no rows.
+    fn holds(&self, reducer: PartitionIndex) -> Footprint {
+        let _ = reducer;
+        Footprint::default()
+    }
+
     /// The same contents, all of them on disk. `None` for what is too small to be worth it.
     ///
     /// # Errors
@@ -108,6 +114,10 @@ impl<T: ExchangeData> StoredData for CachedRows<T> {
     fn open(self: Arc<Self>, batch_rows: usize) -> Option<AnyStream> {
         let batch_rows = crate::batch::batch_rows_of::<T>(batch_rows);
         Some(AnyStream::new(SegmentStream::new(self.segments.clone(), batch_rows)))
+    }
+
+    fn holds(&self, _: PartitionIndex) -> Footprint {
+        self.segments.iter().map(Segment::footprint).sum()
     }
 
     fn spill(&self, space: &dyn SpillSpace) -> Result<Option<(Arc<dyn StoredData>, Footprint)>, SpillError> {

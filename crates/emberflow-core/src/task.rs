@@ -2,19 +2,24 @@
 
 use std::{
     cell::{Cell, RefCell},
+    ops::AddAssign,
     pin::Pin,
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     batch,
     error::TaskError,
     ids::{JobId, PartitionIndex, RddId, StageId, TaskId},
     memory::Workspace,
+    segments::Footprint,
     update::{Update, Updates},
 };
 
@@ -35,6 +40,106 @@ pub trait Io: Send + Sync {
     fn spawn_async(&self, job: Pin<Box<dyn Future<Output = ()> + Send>>) -> bool;
 }
 
+/// What a worker is at, to be seen while it works: written by the worker alone, read by anybody. An aligned block of its
+/// own, so that workers do not wait for each other's.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Desk {
+    /// The number of the attempt and one, or zero.
+    task: AtomicU64,
+    /// When it began, in nanoseconds since 1970.
+    began: AtomicU64,
+    /// The number of the RDD whose operator runs and one, or zero.
+    running: AtomicU64,
+}
+
+/// What a worker was at when somebody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtWork {
+    /// The attempt.
+    pub task: TaskId,
+    /// When it began on the worker.
+    pub since: SystemTime,
+    /// The RDD whose operator runs; none if it is the stage's sink.
+    pub rdd: Option<RddId>,
+}
+
+impl Desk {
+    /// The worker begins with `task`; says when.
+    pub fn begin(&self, task: TaskId) -> SystemTime {
+        let began = SystemTime::now();
+        let now = began.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.running.store(0, Ordering::Relaxed);
+        // Enough until the year 2554.
+        self.began.store(now.as_nanos() as u64, Ordering::Relaxed);
+        self.task.store(task.get() + 1, Ordering::Release);
+        began
+    }
+
+    /// The worker is idle.
+    pub fn clear(&self) {
+        self.task.store(0, Ordering::Release);
+    }
+
+    /// What the worker is at, if it is at anything. Whoever looks while one task follows another may see the operator of
+    /// the one and the time of the other.
+    pub fn look(&self) -> Option<AtWork> {
+        let task = TaskId::new(self.task.load(Ordering::Acquire).checked_sub(1)?);
+        let since = UNIX_EPOCH + Duration::from_nanos(self.began.load(Ordering::Relaxed));
+        Some(AtWork { task, since, rdd: self.running() })
+    }
+
+    fn run(&self, rdd: Option<RddId>) {
+        self.running.store(rdd.map_or(0, |rdd| rdd.get() + 1), Ordering::Relaxed);
+    }
+
+    fn running(&self) -> Option<RddId> {
+        self.running.load(Ordering::Relaxed).checked_sub(1).map(RddId::new)
+    }
+}
+
+/// What an attempt has read. Of stored partitions, those that it has opened count whole; of sources, the rows that came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Reads {
+    /// Rows of sources and persisted RDDs.
+    pub rows: u64,
+    /// Bytes that those of persisted RDDs take in memory, or would take there.
+    pub bytes: u64,
+    /// Rows of shuffles.
+    pub shuffle_rows: u64,
+    /// Bytes that they take in memory, or would take there.
+    pub shuffle_bytes: u64,
+    /// Bytes of all these that were on disk.
+    pub file_bytes: u64,
+}
+
+impl Reads {
+    /// Adds a stored partition of a persisted RDD.
+    pub fn add_stored(&mut self, what: Footprint) {
+        self.rows += what.rows;
+        self.bytes += what.bytes + what.spilled;
+        self.file_bytes += what.file_bytes;
+    }
+
+    /// Adds a block of a shuffle.
+    pub fn add_shuffled(&mut self, what: Footprint) {
+        self.shuffle_rows += what.rows;
+        self.shuffle_bytes += what.bytes + what.spilled;
+        self.file_bytes += what.file_bytes;
+    }
+}
+
+impl AddAssign for Reads {
+    fn add_assign(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.shuffle_rows += other.shuffle_rows;
+        self.shuffle_bytes += other.shuffle_bytes;
+        self.file_bytes += other.file_bytes;
+    }
+}
+
 /// One attempt at a task, as operators see it. Cheap to clone; stays on its worker thread.
 #[derive(Clone)]
 pub struct TaskContext {
@@ -50,7 +155,9 @@ struct Inner {
     io: Arc<dyn Io>,
     workspace: Arc<dyn Workspace>,
     identity: Identity,
-    running: Cell<Option<RddId>>,
+    desk: Arc<Desk>,
+    rows_read: Cell<u64>,
+    stored_reads: Cell<Reads>,
     updates: RefCell<Updates>,
     at_end: RefCell<Vec<AtEnd>>,
 }
@@ -70,15 +177,16 @@ pub struct Identity {
 }
 
 impl TaskContext {
-    /// The context of one attempt.
+    /// The context of one attempt, on a worker with this desk.
     pub fn new(
         (stage, partition, attempt): (StageId, PartitionIndex, u32),
         identity: Identity,
         batch_rows: usize,
         cancelled: Arc<AtomicBool>,
         (io, workspace): (Arc<dyn Io>, Arc<dyn Workspace>),
+        desk: Arc<Desk>,
     ) -> Self {
-        let running = Cell::new(None);
+        let (rows_read, stored_reads) = (Cell::default(), Cell::default());
         let (updates, at_end) = (RefCell::default(), RefCell::default());
         Self {
             inner: Rc::new(Inner {
@@ -90,7 +198,9 @@ impl TaskContext {
                 io,
                 workspace,
                 identity,
-                running,
+                desk,
+                rows_read,
+                stored_reads,
                 updates,
                 at_end,
             }),
@@ -158,6 +268,26 @@ impl TaskContext {
         };
         let update: &mut dyn std::any::Any = &mut **entry.update.get_or_insert_with(|| Box::new(start()));
         add(update.downcast_mut().expect("an accumulator's id names updates of one type"));
+    }
+
+    /// Counts rows that have come from a source.
+    #[inline]
+    pub fn count_rows(&self, rows: usize) {
+        let counted = &self.inner.rows_read;
+        counted.set(counted.get() + rows as u64);
+    }
+
+    /// Counts something stored that the attempt has opened.
+    pub fn count_stored(&self, count: impl FnOnce(&mut Reads)) {
+        let mut reads = self.inner.stored_reads.get();
+        count(&mut reads);
+        self.inner.stored_reads.set(reads);
+    }
+
+    /// What the attempt has read so far.
+    pub fn reads(&self) -> Reads {
+        let stored = self.inner.stored_reads.get();
+        Reads { rows: stored.rows + self.inner.rows_read.get(), ..stored }
     }
 
     /// What the attempt has added to accumulators so far.
@@ -231,11 +361,12 @@ impl TaskContext {
 
     /// The RDD whose operator ran last, or `None` if it was the stage's sink: who is to blame for a panic.
     pub fn running(&self) -> Option<RddId> {
-        self.inner.running.get()
+        self.inner.desk.running()
     }
 }
 
-/// Says which operator runs: one store a batch, so that a panic can be laid at the right door.
+/// Says which operator runs: one store a batch, so that a panic can be laid at the right door, and so that whoever looks
+/// sees what a worker is at.
 #[derive(Clone)]
 pub struct Marker {
     inner: Rc<Inner>,
@@ -246,7 +377,7 @@ impl Marker {
     /// The operator's own code runs from here on.
     #[inline]
     pub fn enter(&self) {
-        self.inner.running.set(self.rdd);
+        self.inner.desk.run(self.rdd);
     }
 
     /// As [`TaskContext::check_cancelled`].
@@ -292,7 +423,25 @@ mod tests {
             8,
             Arc::default(),
             (Arc::new(NoIo), crate::memory::unlimited()),
+            Arc::default(),
         )
+    }
+
+    #[test]
+    fn a_desk_shows_the_task_its_beginning_and_the_operator_that_runs() {
+        let desk = Arc::new(Desk::default());
+        assert_eq!(desk.look(), None);
+        let began = desk.begin(TaskId::new(0));
+        assert_eq!(desk.look(), Some(AtWork { task: TaskId::new(0), since: began, rdd: None }));
+        let identity = Identity { task: TaskId::new(0), job: JobId::new(0), partitions: 1 };
+        let outside: (Arc<dyn Io>, Arc<dyn Workspace>) = (Arc::new(NoIo), crate::memory::unlimited());
+        let cx = TaskContext::new((StageId::new(0), 0, 1), identity, 8, Arc::default(), outside, Arc::clone(&desk));
+        cx.marker(RddId::new(5)).enter();
+        assert_eq!(desk.look().unwrap().rdd, Some(RddId::new(5)));
+        cx.sink_marker().enter();
+        assert_eq!((desk.look().unwrap().rdd, cx.running()), (None, None));
+        desk.clear();
+        assert_eq!(desk.look(), None);
     }
 
     #[test]

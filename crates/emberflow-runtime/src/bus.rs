@@ -3,11 +3,14 @@
 //! A subscriber that does not keep up misses events and is told so by [`Event::Gap`]; no job is slowed down by it.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
-use crossbeam::channel::{self, Receiver, Sender, TrySendError};
+use crossbeam::channel::{self, Receiver, Select, Sender, TryRecvError, TrySendError};
 use emberflow_core::event::Event;
 
 /// An event with the time at which it was published.
@@ -23,12 +26,41 @@ pub struct EventRecord {
 #[derive(Debug)]
 pub struct EventStream {
     records: Receiver<EventRecord>,
+    over: bool,
+}
+
+/// Rings when there is an event to take, or there will be none any more.
+pub(crate) struct Bell(Receiver<EventRecord>);
+
+impl Bell {
+    /// Waits for that, so long at most.
+    pub(crate) fn wait(&self, most: Option<Duration>) {
+        let mut select = Select::new();
+        select.recv(&self.0);
+        match most {
+            // Whether in time or not: whoever waits looks.
+            Some(most) => _ = select.ready_timeout(most),
+            None => _ = select.ready(),
+        }
+    }
 }
 
 impl EventStream {
     /// The next event, if one has come.
     pub fn try_next(&mut self) -> Option<EventRecord> {
-        self.records.try_recv().ok()
+        let next = self.records.try_recv();
+        self.over |= next == Err(TryRecvError::Disconnected);
+        next.ok()
+    }
+
+    /// Whether there are no more, and will be none.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// To wait for an event without taking it.
+    pub(crate) fn bell(&self) -> Bell {
+        Bell(self.records.clone())
     }
 
     /// The next event, if one comes in time and the context lives.
@@ -54,11 +86,12 @@ struct Subscriber {
 #[derive(Default)]
 pub(crate) struct Bus {
     subscribers: Mutex<Option<Vec<Subscriber>>>,
+    heard: AtomicBool,
 }
 
 impl Bus {
     pub(crate) fn new() -> Self {
-        Self { subscribers: Mutex::new(Some(Vec::new())) }
+        Self { subscribers: Mutex::new(Some(Vec::new())), heard: AtomicBool::new(false) }
     }
 
     pub(crate) fn subscribe(&self, capacity: usize) -> EventStream {
@@ -66,8 +99,9 @@ impl Bus {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(subscribers) = subscribers.as_mut() {
             subscribers.push(Subscriber { records: send, missed: 0 });
+            self.heard.store(true, Ordering::Release);
         }
-        EventStream { records }
+        EventStream { records, over: false }
     }
 
     pub(crate) fn publish(&self, event: &Event) {
@@ -75,12 +109,12 @@ impl Bus {
         let Some(subscribers) = subscribers.as_mut().filter(|subscribers| !subscribers.is_empty()) else { return };
         let at = SystemTime::now();
         subscribers.retain_mut(|subscriber| subscriber.offer(at, event));
+        self.heard.store(!subscribers.is_empty(), Ordering::Release);
     }
 
     /// Whether anybody listens, so that what is only worth telling need not be made for nobody.
     pub(crate) fn is_heard(&self) -> bool {
-        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.as_ref().is_some_and(|subscribers| !subscribers.is_empty())
+        self.heard.load(Ordering::Acquire)
     }
 
     /// Ends all subscriptions: nothing happens after this.

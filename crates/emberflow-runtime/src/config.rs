@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Whether a progress bar is drawn on standard error.
+/// Whether progress bars are drawn on standard error, if that is a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Progress {
@@ -36,6 +36,8 @@ pub struct Config {
     pub task_failure_limit: usize,
     /// Rows that a batch holds at most.
     pub batch_rows: usize,
-    /// The progress bar.
+    /// The progress bars.
     pub progress: Progress,
+    /// Whether a table on standard error tells of each job that has ended.
+    pub job_summary: bool,
 }

@@ -19,13 +19,14 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
     plan::{StageOutline, StagePlan},
-    task::Io,
+    task::{AtWork, Desk, Io},
 };
 use tokio::sync::oneshot;
 
 use crate::{
     bus::{Bus, EventStream},
     config::Config,
+    console::Console,
     coordinator::{
         CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Start, Stop,
         StoreState, Submit, machine::Limits,
@@ -34,13 +35,15 @@ use crate::{
     io::TokioIo,
     job::JobHandle,
     mail::post,
-    pool::{Desks, Pool, in_task, is_ours, mark_thread},
-    progress,
+    pool::{Pool, in_task, is_ours, mark_thread},
     spill::SpillFiles,
 };
 
 /// Losses in a row of what one task reads, after which its job fails.
 const LOSS_LIMIT: u32 = 4;
+
+/// Events that wait for the console.
+const CONSOLE_EVENTS: usize = 1 << 16;
 
 /// Everything that runs on behalf of one context.
 pub struct Engine {
@@ -48,9 +51,10 @@ pub struct Engine {
     config: Config,
     coordinator: Addr<Coordinator>,
     ledger: Arc<Ledger>,
-    desks: Arc<Desks>,
+    desks: Vec<Arc<Desk>>,
     bus: Arc<Bus>,
     io: Arc<TokioIo>,
+    console: Option<Arc<Console>>,
     threads: Mutex<Option<Threads>>,
     closed: AtomicBool,
     next_job: AtomicU64,
@@ -136,6 +140,7 @@ impl Engine {
                 return Err(threads_refused(error.to_string()));
             }
         };
+        let console = Console::new(&config, || bus.subscribe(CONSOLE_EVENTS)).map(Arc::new);
         let engine = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             config,
@@ -144,16 +149,17 @@ impl Engine {
             desks: pool.handle().desks(),
             bus,
             io: Arc::clone(&io),
+            console,
             threads: Mutex::new(Some(Threads { pool, io, system, system_thread, listeners: Vec::new() })),
             closed: AtomicBool::new(false),
             next_job: AtomicU64::new(0),
             next_rdd: AtomicU64::new(0),
             next_store: AtomicU64::new(0),
         };
-        if progress::is_wanted(engine.config.progress)
-            && let Err(error) = engine.listen("progress", 1 << 12, progress::draw)
+        if let Some(console) = engine.console.clone()
+            && let Err(error) = engine.start_listener("console", move || console.run())
         {
-            tracing::warn!(%error, "cannot start the progress bar");
+            tracing::warn!(%error, "cannot start the thread of the progress bars: they move only when a job ends");
         }
         Ok(engine)
     }
@@ -170,9 +176,14 @@ impl Engine {
         listener: impl FnOnce(EventStream) + Send + 'static,
     ) -> std::io::Result<()> {
         let events = self.bus.subscribe(capacity);
+        self.start_listener(name, move || listener(events))
+    }
+
+    /// Starts a thread that ends when the events do.
+    fn start_listener(&self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
         let thread = thread::Builder::new().name(format!("{}-{name}", self.config.app_name)).spawn(move || {
             mark_thread();
-            listener(events);
+            run();
         })?;
         // After the end there is nobody to wait for it; its events have ended already.
         if let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -228,7 +239,7 @@ impl Engine {
         }
         let job = JobId::new(self.next_job.fetch_add(1, Ordering::Relaxed));
         let (send, receive) = oneshot::channel();
-        let handle = JobHandle::new(job, receive, self.coordinator.clone());
+        let handle = JobHandle::new(job, receive, self.coordinator.clone(), self.console.clone());
         let outline = self.bus.is_heard().then(|| stages.iter().map(|stage| StageOutline::of(stage)).collect());
         post(
             &self.coordinator,
@@ -296,9 +307,9 @@ impl Engine {
         self.ledger.read()
     }
 
-    /// Which task each worker is at work on now.
-    pub fn workers_now(&self) -> Vec<Option<TaskId>> {
-        self.desks.look()
+    /// What each worker is at now.
+    pub fn workers_now(&self) -> Vec<Option<AtWork>> {
+        self.desks.iter().map(|desk| desk.look()).collect()
     }
 
     /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. For tests of what is decided by it.
@@ -309,6 +320,14 @@ impl Engine {
     /// Has the process count as one that may take so many bytes of memory, whatever the system says. For tests.
     pub fn assume_memory_limit(&self, bytes: u64) {
         self.ledger.assume_memory_limit(bytes);
+    }
+
+    /// Runs `f` while no progress bar is on the screen.
+    pub fn suspend_progress<R>(&self, f: impl FnOnce() -> R) -> R {
+        match &self.console {
+            Some(console) => console.suspend(f),
+            None => f(),
+        }
     }
 
     /// Subscribes to events; up to `capacity` of them wait for a slow reader.

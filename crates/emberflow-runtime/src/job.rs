@@ -4,6 +4,7 @@ use std::{
     any::Any,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,6 +17,7 @@ use emberflow_core::{
 use tokio::sync::oneshot;
 
 use crate::{
+    console::Console,
     coordinator::{CancelJob, Coordinator, machine::Key},
     mail::post,
 };
@@ -75,6 +77,8 @@ pub struct JobHandle {
     job: JobId,
     outcome: oneshot::Receiver<Result<JobOutput>>,
     coordinator: Addr<Coordinator>,
+    /// What it says is said before its caller goes on.
+    console: Option<Arc<Console>>,
     finished: bool,
 }
 
@@ -83,8 +87,9 @@ impl JobHandle {
         job: JobId,
         outcome: oneshot::Receiver<Result<JobOutput>>,
         coordinator: Addr<Coordinator>,
+        console: Option<Arc<Console>>,
     ) -> Self {
-        Self { job, outcome, coordinator, finished: false }
+        Self { job, outcome, coordinator, console, finished: false }
     }
 
     /// The job.
@@ -100,6 +105,9 @@ impl Future for JobHandle {
         let outcome = Pin::new(&mut self.outcome).poll(cx);
         outcome.map(|outcome| {
             self.finished = true;
+            if let Some(console) = &self.console {
+                console.catch_up();
+            }
             outcome.unwrap_or(Err(Error::ContextDead { actor: "coordinator" }))
         })
     }

@@ -15,6 +15,7 @@
 
 mod bus;
 mod config;
+mod console;
 mod coordinator;
 mod engine;
 mod governor;
@@ -24,10 +25,10 @@ mod mail;
 mod partition;
 mod pool;
 mod pressure;
-mod progress;
 mod slot;
 mod spans;
 mod spill;
+mod summary;
 mod task_run;
 mod turns;
 mod workspace;

@@ -10,16 +10,17 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::SystemTime,
 };
 
 use crossbeam::{
     deque::{Injector, Stealer, Worker},
     sync::{Parker, Unparker},
 };
-use emberflow_core::ids::TaskId;
+use emberflow_core::{ids::TaskId, task::Desk};
 
 /// Something to run on a worker. What it throws ends with it, and is logged.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
@@ -63,7 +64,7 @@ struct Shared {
     stealers: Vec<Stealer<Work>>,
     unparkers: Vec<Unparker>,
     idle: Mutex<Vec<usize>>,
-    desks: Arc<Desks>,
+    desks: Vec<Arc<Desk>>,
     stopping: AtomicBool,
 }
 
@@ -98,38 +99,38 @@ impl PoolHandle {
     }
 
     /// Shows that the current worker is at work on `task`, until what this gives is dropped.
-    pub(crate) fn at_work(&self, task: TaskId) -> AtWork<'_> {
-        let desk = self.shared.desks.0.get(worker());
-        if let Some(desk) = desk {
-            desk.store(task.get() + 1, Ordering::Relaxed);
-        }
-        AtWork(desk)
+    pub(crate) fn at_work(&self, task: TaskId) -> Busy<'_> {
+        let desk = &self.shared.desks[worker()];
+        Busy { since: desk.begin(task), desk }
     }
 
-    /// Where to see what the workers do.
-    pub(crate) fn desks(&self) -> Arc<Desks> {
-        Arc::clone(&self.shared.desks)
+    /// Where to see what the workers do, each its own.
+    pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
+        self.shared.desks.clone()
     }
 }
 
-/// What each worker does now: the number of a task and one, or zero.
-pub(crate) struct Desks(Vec<AtomicU64>);
+/// A worker is at work while this lives.
+pub(crate) struct Busy<'a> {
+    since: SystemTime,
+    desk: &'a Arc<Desk>,
+}
 
-impl Desks {
-    pub(crate) fn look(&self) -> Vec<Option<TaskId>> {
-        let tasks = self.0.iter().map(|desk| desk.load(Ordering::Relaxed));
-        tasks.map(|task| task.checked_sub(1).map(TaskId::new)).collect()
+impl Busy<'_> {
+    /// When it began.
+    pub(crate) fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// Where it shows what it does.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(self.desk)
     }
 }
 
-/// Shows what a worker does while it lives.
-pub(crate) struct AtWork<'a>(Option<&'a AtomicU64>);
-
-impl Drop for AtWork<'_> {
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        if let Some(desk) = self.0 {
-            desk.store(0, Ordering::Relaxed);
-        }
+        self.desk.clear();
     }
 }
 
@@ -149,7 +150,7 @@ impl Pool {
             stealers: deques.iter().map(Worker::stealer).collect(),
             unparkers: parkers.iter().map(|parker| parker.unparker().clone()).collect(),
             idle: Mutex::new(Vec::with_capacity(workers)),
-            desks: Arc::new(Desks((0..workers).map(|_| AtomicU64::new(0)).collect())),
+            desks: (0..workers).map(|_| Arc::default()).collect(),
             stopping: AtomicBool::new(false),
         });
         let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::with_capacity(workers) };

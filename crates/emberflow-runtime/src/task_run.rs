@@ -13,6 +13,7 @@ use std::{
 use actix::Addr;
 use emberflow_core::{
     error::{TaskError, Unwound},
+    event::{self, Event},
     ids::{JobId, PartitionIndex, StageId, TaskId},
     memory::Workspace,
     operator::ActionOutput,
@@ -33,7 +34,7 @@ use crate::{
     governor::Reservation,
     mail::post,
     partition::{Fill, PartitionActor},
-    pool::worker,
+    pool::{Busy, worker},
     slot::TaskSlots,
     spans,
     turns::Turn,
@@ -64,11 +65,11 @@ pub(crate) struct TaskRun {
 impl TaskRun {
     pub(crate) fn run(self) {
         let began = Instant::now();
-        let _at_work = self.links.pool.at_work(self.task);
+        let busy = self.links.pool.at_work(self.task);
         let _span = spans::task(&self.span, self.task, self.stage, self.partition, self.attempt).entered();
         let mut again = None;
         let (cx, outcome) = loop {
-            let (memory, cx, outcome) = self.attempt(again);
+            let (memory, cx, outcome) = self.attempt(again, &busy);
             memory.end();
             if !matches!(outcome, Err(TaskError::GaveWay)) {
                 break (cx, outcome);
@@ -84,6 +85,10 @@ impl TaskRun {
             Ok(_) => cx.take_updates(),
             Err(_) => Updates::default(),
         };
+        if self.links.bus.is_heard() {
+            let ran = Box::new(event::Ran::new(worker(), busy.since(), began.elapsed(), cx.reads()));
+            self.links.bus.publish(&Event::TaskRan { task: self.task, ran });
+        }
         let report = |end, made| TaskReport { task: self.task, end, made, ran: Ran::since(began) };
         let failed = |error: TaskError| {
             let (rdd, operator) = match cx.running() {
@@ -142,13 +147,18 @@ impl TaskRun {
     }
 
     /// Runs the plan, once.
-    fn attempt(&self, again: Option<Turn>) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
+    fn attempt(
+        &self,
+        again: Option<Turn>,
+        busy: &Busy<'_>,
+    ) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
         let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
         let memory = Arc::new(TaskMemory::new(&self.links, Arc::clone(&cancelled), again));
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
-        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, (Arc::clone(&self.io), workspace));
+        let outside = (Arc::clone(&self.io), workspace);
+        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, outside, busy.desk());
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
             true => Err(TaskError::Cancelled),
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.

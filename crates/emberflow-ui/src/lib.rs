@@ -5,8 +5,9 @@
 //! Everything is read from events and from what [`Engine`] answers at once: whoever looks slows down no job, and a
 //! browser that is too slow misses pictures, never holds up anybody.
 //!
-//! The one surprising rule: the server listens on the loopback interface alone, and refuses requests for other hosts
-//! than that, since a web page elsewhere may make a browser ask for one. [`security`] says what else is refused.
+//! The one surprising rule: unless told otherwise, the server listens on the loopback interface alone, and refuses
+//! requests for other hosts than that, since a web page elsewhere may make a browser ask for one. [`security`] says what
+//! else is refused.
 
 #![forbid(unsafe_code)]
 

@@ -51,6 +51,10 @@ impl Collector for Metrics {
             ("tasks_succeeded", "Tasks that gave their rows", totals.tasks_succeeded),
             ("tasks_failed", "Tasks that ended without their rows", totals.tasks_failed),
             ("task_rows", "Rows that tasks wrote, or read for a result", totals.rows),
+            ("task_rows_read", "Rows of sources and persisted rdds that tasks read", totals.reads.rows),
+            ("task_bytes_read", "Bytes of persisted rdds that tasks read", totals.reads.bytes),
+            ("shuffle_rows_read", "Rows of shuffles that tasks read", totals.reads.shuffle_rows),
+            ("shuffle_bytes_read", "Bytes of shuffles that tasks read", totals.reads.shuffle_bytes),
             ("partitions_stored", "Partitions that were stored", totals.partitions_stored),
             ("partitions_spilled", "Partitions that were written to disk", totals.partitions_spilled),
             (

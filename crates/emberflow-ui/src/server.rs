@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak},
     thread,
@@ -21,7 +21,7 @@ use axum::{
     },
     routing::get,
 };
-use emberflow_core::ids::{JobId, TaskId};
+use emberflow_core::{ids::JobId, task::AtWork};
 use emberflow_runtime::{Engine, EventStream, MemoryUse};
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ use crate::{
     application::Application,
     log::{self, Replayed},
     metrics, page, rest,
-    security::{self, Token},
+    security::{self, Listen, Rules, Token},
     status::{Limits, Status},
 };
 
@@ -62,9 +62,21 @@ impl Served {
         self.address
     }
 
-    /// The page, with the token that allows changes: for the application's owner only.
+    /// The page, with the token: for the application's owner only. If it listens on every interface, as one on this
+    /// machine finds it.
     pub fn url(&self) -> String {
-        format!("http://{}/#token={}", self.address, self.token.reveal())
+        format!("{}#token={}", self.plain_url(), self.token.reveal())
+    }
+
+    /// The page, without the token.
+    pub fn plain_url(&self) -> String {
+        let mut address = self.address;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        format!("http://{address}/")
     }
 }
 
@@ -96,7 +108,7 @@ impl App {
         }
     }
 
-    pub(crate) fn workers_now(&self) -> Vec<Option<TaskId>> {
+    pub(crate) fn workers_now(&self) -> Vec<Option<AtWork>> {
         self.engine.upgrade().map(|engine| engine.workers_now()).unwrap_or_default()
     }
 
@@ -128,21 +140,19 @@ impl App {
     }
 }
 
-/// Serves the page of an engine on the loopback interface, until the engine stops; at this port or, if it is taken, one
-/// of the next sixteen; zero is any.
+/// Serves the page of an engine, until the engine stops.
 ///
 /// # Errors
 /// If no port is free, or the system refuses a thread.
-pub fn serve(engine: &Arc<Engine>, about: Application, port: u16) -> io::Result<Served> {
-    let (door, served) = Door::open(port)?;
+pub fn serve(engine: &Arc<Engine>, about: Application, listen: &Listen) -> io::Result<Served> {
+    let (door, served) = Door::open(listen)?;
     let status = RwLock::new(Status::new(Limits::default()));
     let app = Arc::new(App { about, engine: Arc::downgrade(engine), status, news: watch::Sender::default() });
-    let token = served.token.clone();
     engine.listen("ui", EVENTS, move |events| {
         thread::scope(|scope| {
             let fold = thread::Builder::new().name(format!("{}-status", app.about.name));
             match fold.spawn_scoped(scope, || app.follow(events)) {
-                Ok(_) => door.answer(&app, token),
+                Ok(_) => door.answer(&app),
                 Err(error) => tracing::error!(%error, "cannot start the thread that follows events: there is no page"),
             }
         });
@@ -195,41 +205,43 @@ impl Drop for History {
 /// a thread.
 pub fn replay(log: &Path, port: u16) -> io::Result<History> {
     let Replayed { app: about, status } = log::read(log)?;
-    let (door, Served { address, token }) = Door::open(port)?;
+    let (door, Served { address, .. }) = Door::open(&Listen::locally(port))?;
     let app = Arc::new(App { about, engine: Weak::new(), status: RwLock::new(status), news: watch::Sender::default() });
     let shown = Arc::clone(&app);
-    let thread = thread::Builder::new().name("history".to_owned()).spawn(move || door.answer(&shown, token))?;
+    let thread = thread::Builder::new().name("history".to_owned()).spawn(move || door.answer(&shown))?;
     Ok(History { address, app, thread: Some(thread) })
 }
 
 /// A port that is listened to, and what answers there.
 struct Door {
     listener: TcpListener,
+    rules: Rules,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Door {
-    fn open(port: u16) -> io::Result<(Self, Served)> {
-        let token = Token::random()?;
-        let listener = bind(port)?;
+    fn open(listen: &Listen) -> io::Result<(Self, Served)> {
+        let token = listen.token.clone().map_or_else(Token::random, Ok)?;
+        let rules = Rules::new(listen, token.clone());
+        let listener = bind(listen.address, listen.port)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok((Self { listener, runtime }, Served { address, token }))
+        Ok((Self { listener, rules, runtime }, Served { address, token }))
     }
 
     /// Answers until there are no more news. Ends whatever a browser still holds open then.
-    fn answer(self, app: &Arc<App>, token: Token) {
-        let routes = routes(Arc::clone(app), token);
+    fn answer(self, app: &Arc<App>) {
+        let routes = routes(Arc::clone(app), self.rules);
         self.runtime.block_on(answer(self.listener, routes, app));
     }
 }
 
-fn bind(port: u16) -> io::Result<TcpListener> {
+fn bind(address: IpAddr, port: u16) -> io::Result<TcpListener> {
     let ports = if port == 0 { 0..=0 } else { port..=port.saturating_add(MORE_PORTS) };
     let mut refused = None;
     for port in ports {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        match TcpListener::bind((address, port)) {
             Ok(listener) => return Ok(listener),
             Err(error) => _ = refused.get_or_insert(error),
         }
@@ -262,18 +274,22 @@ async fn answer(listener: TcpListener, routes: Router, app: &App) {
     }
 }
 
-fn routes(app: Arc<App>, token: Token) -> Router {
+fn routes(app: Arc<App>, rules: Rules) -> Router {
     Router::new()
         .route("/", get(page::document))
-        .route("/page.js", get(page::script))
+        .route("/page/{script}", get(page::script))
         .route("/style.css", get(page::style))
         .route("/icon.svg", get(page::icon))
         .route("/metrics", get(metrics_text))
         .route("/news", get(news))
         .nest("/api/v1", rest::routes(&app))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page; begin at /\n") })
+        .fallback(no_such_page)
         .with_state(app)
-        .layer(middleware::from_fn_with_state(token, security::guard))
+        .layer(middleware::from_fn_with_state(Arc::new(rules), security::guard))
+}
+
+pub(crate) async fn no_such_page() -> Response {
+    (StatusCode::NOT_FOUND, "there is no such page; begin at /\n").into_response()
 }
 
 async fn metrics_text(State(app): State<Arc<App>>) -> Response {

@@ -395,7 +395,7 @@ mod tests {
         rows.iter().for_each(|row| writer.push(row).unwrap());
         let written = writer.finish().unwrap();
         let bytes = fs::read(path).unwrap();
-        assert_eq!((written.rows, written.bytes), (rows.len() as u64, bytes.len() as u64));
+        assert_eq!((written.1.rows, written.1.bytes), (rows.len() as u64, bytes.len() as u64));
         bytes
     }
 

@@ -63,6 +63,7 @@ pub(crate) struct Links {
     pub(crate) governor: Addr<Governor>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) files: Arc<SpillFiles>,
+    pub(crate) bus: Arc<Bus>,
     pub(crate) pool: PoolHandle,
 }
 
@@ -357,6 +358,7 @@ impl Actor for Coordinator {
             governor: self.with.governor.clone(),
             ledger: Arc::clone(&self.with.ledger),
             files: Arc::clone(&self.with.files),
+            bus: Arc::clone(&self.with.bus),
             pool: self.with.pool.clone(),
         }));
     }

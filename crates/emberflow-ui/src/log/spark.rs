@@ -15,6 +15,7 @@ use emberflow_core::{
     event::{Event, JobLabels},
     ids::{JobId, RddId, StageId, StoreId, TaskId},
     plan::{InputDescription, StageKind, StageOutline},
+    task::Reads,
 };
 use emberflow_runtime::EventRecord;
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub(super) struct Translator {
     tasks: HashMap<TaskId, Task>,
     persisted: HashMap<StoreId, RddId>,
     spilled: HashMap<TaskId, (u64, u64)>,
+    /// Bytes in memory and on disk of the partitions that are kept.
+    kept: HashMap<(StoreId, usize), (u64, u64)>,
 }
 
 struct Starting {
@@ -71,6 +74,8 @@ struct Task {
     partition: usize,
     attempt: u32,
     launched: SystemTime,
+    duration: Duration,
+    reads: Reads,
 }
 
 impl Translator {
@@ -84,6 +89,7 @@ impl Translator {
             tasks: HashMap::new(),
             persisted: HashMap::new(),
             spilled: HashMap::new(),
+            kept: HashMap::new(),
         }
     }
 
@@ -160,8 +166,10 @@ impl Translator {
             }
             Event::StageFinished { stage } => self.stage_finished(out, *stage, at)?,
             Event::TaskStarted { task, stage, partition, attempt } => {
-                let started = Task { stage: *stage, partition: *partition, attempt: *attempt, launched: at };
-                if let Some(run) = self.runs.get(stage) {
+                let (stage, partition, attempt) = (*stage, *partition, *attempt);
+                let (duration, reads) = (Duration::ZERO, Reads::default());
+                let started = Task { stage, partition, attempt, launched: at, duration, reads };
+                if let Some(run) = self.runs.get(&stage) {
                     let line = json!({
                         "Event": "SparkListenerTaskStart", "Stage ID": run.number, "Stage Attempt ID": run.attempt,
                         "Task Info": task_info(*task, &started, None),
@@ -170,12 +178,16 @@ impl Translator {
                 }
                 self.tasks.insert(*task, started);
             }
-            Event::TaskFinished { task, stage, rows, bytes, duration, .. } => {
+            Event::TaskRan { task, ran } => {
+                if let Some(task) = self.tasks.get_mut(task) {
+                    (task.duration, task.reads) = (ran.duration, ran.reads);
+                }
+            }
+            Event::TaskFinished { task, stage, rows, bytes, .. } => {
                 if let Some(run) = self.runs.get_mut(stage) {
                     run.succeeded += 1;
                 }
-                let metrics = (*rows, *bytes, *duration);
-                self.task_ended(out, *task, at, json!({ "Reason": "Success" }), metrics)?;
+                self.task_ended(out, *task, at, json!({ "Reason": "Success" }), (*rows, *bytes))?;
             }
             Event::TaskFailed { task, stage, error, retried, .. } => {
                 if let Some(run) = self.runs.get_mut(stage).filter(|_| !retried) {
@@ -185,31 +197,48 @@ impl Translator {
                     "Reason": "ExceptionFailure", "Class Name": "TaskError", "Description": error, "Stack Trace": [],
                     "Full Stack Trace": error, "Accumulator Updates": [],
                 });
-                self.task_ended(out, *task, at, reason, (0, 0, Duration::ZERO))?;
+                self.task_ended(out, *task, at, reason, (0, 0))?;
             }
-            Event::PartitionSpilled { task, bytes, file_bytes, .. } => {
-                self.spilled.insert(*task, (*bytes, *file_bytes));
+            Event::PartitionSpilled { store, partition, task, bytes, file_bytes } => {
+                match (self.persisted.get(store), self.kept.get_mut(&(*store, *partition))) {
+                    // It was there already, and made room for others.
+                    (Some(rdd), Some(sizes)) => {
+                        *sizes = (0, *file_bytes);
+                        write_line(out, &block(*rdd, *partition, *sizes, true))?;
+                    }
+                    _ => _ = self.spilled.insert(*task, (*bytes, *file_bytes)),
+                }
             }
             Event::PartitionStored { store, rdd, partition, task, bytes, .. } => {
                 let (_, file_bytes) = self.spilled.remove(task).unwrap_or_default();
                 if self.persisted.contains_key(store) {
-                    write_line(out, &block(*rdd, *partition, *bytes, file_bytes))?;
+                    self.take_away(out, *store, *rdd, *partition)?;
+                    self.kept.insert((*store, *partition), (*bytes, file_bytes));
+                    write_line(out, &block(*rdd, *partition, (*bytes, file_bytes), true))?;
                 }
             }
             Event::PartitionLost { store, rdd, partition, .. }
-            | Event::PartitionDropped { store, rdd, partition, .. }
-                if self.persisted.contains_key(store) =>
-            {
-                write_line(out, &block(*rdd, *partition, 0, 0))?;
+            | Event::PartitionDropped { store, rdd, partition, .. } => {
+                self.take_away(out, *store, *rdd, *partition)?;
             }
             Event::StoreDropped { store, .. } => {
                 if let Some(rdd) = self.persisted.remove(store) {
+                    self.kept.retain(|(of, _), _| of != store);
                     write_line(out, &json!({ "Event": "SparkListenerUnpersistRDD", "RDD ID": rdd.get() }))?;
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Writes that a partition is not kept any more, if it was. Spark adds up what blocks bring and take: so what goes has
+    /// the size with which it came.
+    fn take_away(&mut self, out: &mut impl Write, store: StoreId, rdd: RddId, partition: usize) -> io::Result<()> {
+        match self.kept.remove(&(store, partition)) {
+            Some(sizes) => write_line(out, &block(rdd, partition, sizes, false)),
+            None => Ok(()),
+        }
     }
 
     /// Writes the start of the job whose plan and labels are known by now.
@@ -273,7 +302,7 @@ impl Translator {
         for task in open {
             let reason =
                 json!({ "Reason": "TaskKilled", "Kill Reason": "not wanted any more", "Accumulator Updates": [] });
-            self.task_ended(out, task, at, reason, (0, 0, Duration::ZERO))?;
+            self.task_ended(out, task, at, reason, (0, 0))?;
         }
         let Some(mut run) = self.runs.remove(&stage) else { return Ok(()) };
         run.info["Completion Time"] = json!(millis(at));
@@ -290,10 +319,11 @@ impl Translator {
         id: TaskId,
         at: SystemTime,
         reason: Value,
-        (rows, bytes, duration): (u64, u64, Duration),
+        (rows, bytes): (u64, u64),
     ) -> io::Result<()> {
         let Some(task) = self.tasks.remove(&id) else { return Ok(()) };
         let Some(run) = self.runs.get(&task.stage) else { return Ok(()) };
+        let Task { duration, reads, .. } = task;
         let (memory, disk) = self.spilled.get(&id).copied().unwrap_or_default();
         let shuffles = run.kind == StageKind::ShuffleMap;
         let written = bytes + memory;
@@ -312,13 +342,14 @@ impl Translator {
                     "Memory Bytes Spilled": memory, "Disk Bytes Spilled": disk,
                     "Shuffle Read Metrics": {
                         "Remote Blocks Fetched": 0, "Local Blocks Fetched": 0, "Fetch Wait Time": 0, "Remote Bytes Read": 0,
-                        "Remote Bytes Read To Disk": 0, "Local Bytes Read": 0, "Total Records Read": 0,
+                        "Remote Bytes Read To Disk": 0, "Local Bytes Read": reads.shuffle_bytes,
+                        "Total Records Read": reads.shuffle_rows,
                     },
                     "Shuffle Write Metrics": {
                         "Shuffle Bytes Written": of(true, written), "Shuffle Write Time": 0,
                         "Shuffle Records Written": of(true, rows),
                     },
-                    "Input Metrics": { "Bytes Read": 0, "Records Read": 0 },
+                    "Input Metrics": { "Bytes Read": reads.bytes, "Records Read": reads.rows },
                     "Output Metrics": { "Bytes Written": of(false, written), "Records Written": of(false, rows) },
                     "Updated Blocks": [],
                 },
@@ -351,9 +382,10 @@ fn block_manager() -> Value {
     json!({ "Executor ID": "driver", "Host": "localhost", "Port": 1 })
 }
 
-/// Where a partition of a persisted RDD is; nowhere, if it takes no room.
-fn block(rdd: RddId, partition: usize, memory: u64, disk: u64) -> Value {
-    let level = json!({ "Use Disk": disk > 0, "Use Memory": memory > 0, "Deserialized": memory > 0, "Replication": 1 });
+/// A partition of a persisted RDD, so many bytes in memory and on disk, is there from now on, or no more.
+fn block(rdd: RddId, partition: usize, (memory, disk): (u64, u64), there: bool) -> Value {
+    let (in_memory, on_disk) = (there && memory > 0, there && disk > 0);
+    let level = json!({ "Use Disk": on_disk, "Use Memory": in_memory, "Deserialized": in_memory, "Replication": 1 });
     json!({
         "Event": "SparkListenerBlockUpdated",
         "Block Updated Info": {

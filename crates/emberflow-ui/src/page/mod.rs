@@ -1,10 +1,16 @@
-//! The page: one document, one script, one style sheet, one icon, all of them part of the program. Nothing is fetched
+//! The page: one document, its scripts, one style sheet, one icon, all of them part of the program. Nothing is fetched
 //! from elsewhere, and nothing in them comes from users.
 
 use axum::{
+    extract::Path,
     http::header,
     response::{IntoResponse, Response},
 };
+
+/// Whether a path is one of these files, which tell nothing of the application.
+pub(crate) fn is_own_file(path: &str) -> bool {
+    matches!(path, "/" | "/style.css" | "/icon.svg") || path.starts_with("/page/")
+}
 
 fn file(content_type: &'static str, content: &'static str) -> Response {
     ([(header::CONTENT_TYPE, content_type)], content).into_response()
@@ -14,8 +20,23 @@ pub(crate) async fn document() -> Response {
     file("text/html; charset=utf-8", include_str!("index.html"))
 }
 
-pub(crate) async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("page.js"))
+/// The modules of the script; `main.js` asks for the others.
+pub(crate) async fn script(Path(name): Path<String>) -> Response {
+    let source = match &*name {
+        "main.js" => include_str!("main.js"),
+        "screen.js" => include_str!("screen.js"),
+        "server.js" => include_str!("server.js"),
+        "elements.js" => include_str!("elements.js"),
+        "numbers.js" => include_str!("numbers.js"),
+        "jobs.js" => include_str!("jobs.js"),
+        "graph.js" => include_str!("graph.js"),
+        "stages.js" => include_str!("stages.js"),
+        "storage.js" => include_str!("storage.js"),
+        "memory.js" => include_str!("memory.js"),
+        "system.js" => include_str!("system.js"),
+        _ => return super::server::no_such_page().await,
+    };
+    file("text/javascript; charset=utf-8", source)
 }
 
 pub(crate) async fn style() -> Response {

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use emberflow_core::{ids::StageId, plan::StageKind};
+use emberflow_core::{ids::StageId, plan::StageKind, task::Reads};
 
 use super::*;
 use crate::status::{QUANTILES, Stage, StageState, Task, TaskState};
@@ -89,6 +89,11 @@ fn describe(stage: &Stage) -> Value {
         "durationMs": fine_millis(stage.duration(SystemTime::now())),
         "failureReason": stage.error,
         "executorRunTime": millis(stage.task_time),
+        "inputRecords": stage.reads.rows,
+        "inputBytes": stage.reads.bytes,
+        "shuffleReadRecords": stage.reads.shuffle_rows,
+        "shuffleReadBytes": stage.reads.shuffle_bytes,
+        "diskBytesRead": stage.reads.file_bytes,
         "outputRecords": if writes_shuffle { 0 } else { stage.rows },
         "outputBytes": if writes_shuffle { 0 } else { written },
         "shuffleWriteRecords": if writes_shuffle { stage.rows } else { 0 },
@@ -124,13 +129,15 @@ pub(super) async fn tasks(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Que
         "runtime" => |task, now| micros(task.time(now)),
         "index" => |task, _| task.partition as u64,
         "attempt" => |task, _| u64::from(task.attempt),
-        "worker" => |task, _| task.worker as u64,
+        "worker" => |task, _| task.worker.map_or(0, |worker| worker as u64 + 1),
+        "rowsread" => |task, _| task.reads.rows + task.reads.shuffle_rows,
+        "bytesread" => |task, _| task.reads.bytes + task.reads.shuffle_bytes,
         "rows" => |task, _| task.rows,
         "bytes" => |task, _| task.bytes + task.spilled_bytes,
         "spilled" => |task, _| task.file_bytes,
         "status" => |task, _| task.state as u64,
         _ => {
-            let text = "sortBy is one of id, runtime, index, attempt, worker, rows, bytes, spilled, status; - turns it round\n";
+            let text = "sortBy is one of id, runtime, index, attempt, worker, rowsRead, bytesRead, rows, bytes, spilled, status; - turns it round\n";
             return Err(Refusal(StatusCode::BAD_REQUEST, text.to_owned()));
         }
     };
@@ -158,7 +165,7 @@ fn task_state(task: &Task) -> &'static str {
 }
 
 fn describe_task(task: &Task, now: SystemTime) -> Value {
-    let done = task.state == TaskState::Succeeded;
+    let Reads { rows, bytes, shuffle_rows, shuffle_bytes, file_bytes, .. } = task.reads;
     json!({
         "taskId": task.id.get(),
         "index": task.partition,
@@ -170,20 +177,36 @@ fn describe_task(task: &Task, now: SystemTime) -> Value {
         "durationUs": micros(task.time(now)),
         "executorId": "driver",
         "host": "localhost",
-        "worker": done.then_some(task.worker),
+        "worker": task.worker,
         "status": task_state(task),
-        // All is in one process.
-        "taskLocality": "PROCESS_LOCAL",
+        "taskLocality": locality(task),
         "errorMessage": task.error,
+        "rowsRead": rows + shuffle_rows,
+        "bytesRead": bytes + shuffle_bytes,
         "rows": task.rows,
         "bytes": task.bytes + task.spilled_bytes,
         "taskMetrics": {
             "executorRunTime": millis(task.duration),
             "memoryBytesSpilled": task.spilled_bytes,
             "diskBytesSpilled": task.file_bytes,
+            "inputMetrics": { "bytesRead": bytes, "recordsRead": rows },
+            "shuffleReadMetrics": { "localBytesRead": shuffle_bytes, "recordsRead": shuffle_rows },
+            "diskBytesRead": file_bytes,
             "outputMetrics": { "bytesWritten": task.bytes + task.spilled_bytes, "recordsWritten": task.rows },
         },
     })
+}
+
+/// Where a task found what it read, in Spark's words: nothing stored, in this process' memory, or some of it on the
+/// machine's disk.
+fn locality(task: &Task) -> Option<&'static str> {
+    let Reads { bytes, shuffle_bytes, file_bytes, .. } = task.reads;
+    let known = match (bytes + shuffle_bytes, file_bytes) {
+        (0, 0) => "NO_PREF",
+        (_, 0) => "PROCESS_LOCAL",
+        _ => "NODE_LOCAL",
+    };
+    (task.state == TaskState::Succeeded).then_some(known)
 }
 
 #[derive(Deserialize)]
@@ -211,6 +234,8 @@ pub(super) async fn summary(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Q
             "executorRunTime": of(|task| millis(task.duration)),
             "runTimeUs": of(|task| micros(task.duration)),
             "waitUs": of(wait),
+            "rowsRead": of(|task| task.reads.rows + task.reads.shuffle_rows),
+            "bytesRead": of(|task| task.reads.bytes + task.reads.shuffle_bytes),
             "rows": of(|task| task.rows),
             "bytes": of(|task| task.bytes + task.spilled_bytes),
             "memoryBytesSpilled": of(|task| task.spilled_bytes),

@@ -75,6 +75,8 @@ pub(super) async fn executors(State(app): State<Arc<App>>) -> Json<Value> {
         "completedTasks": totals.tasks_succeeded,
         "totalTasks": totals.tasks_succeeded + totals.tasks_failed + status.running_tasks() as u64,
         "totalDuration": millis(totals.task_time),
+        "totalInputBytes": totals.reads.bytes,
+        "totalShuffleRead": totals.reads.shuffle_bytes,
         "maxMemory": memory.budget,
         "addTime": time(app.about.started()),
     }]))
@@ -86,27 +88,35 @@ pub(super) async fn threads(State(app): State<Arc<App>>, Path(path): Path<Execut
         return Err(unknown("executor", path.executor));
     }
     let now = SystemTime::now();
-    let doing = app.workers_now();
+    let since = |at: SystemTime| fine_millis(now.duration_since(at).unwrap_or_default());
+    let at_work = app.workers_now();
     let status = app.status();
-    let threads = doing.into_iter().enumerate().map(|(worker, task)| {
-        let found = task.and_then(|task| status.running_task(task));
+    let threads = at_work.into_iter().enumerate().map(|(worker, at_work)| {
+        let found = at_work.and_then(|at_work| status.running_task(at_work.task));
         let plan = found.and_then(|(stage, _)| {
             let job = status.job(stage.job)?;
             job.plan.iter().find(|outline| outline.store == stage.store)
         });
         let operators =
             plan.map(|outline| outline.operators.iter().rev().map(|operator| &operator.operator).collect::<Vec<_>>());
+        // One that has only just begun to read runs the stage's own code: it is what people know the stage by.
+        let runs = at_work.zip(plan).map(|(at_work, plan)| {
+            let running = plan.operators.iter().find(|operator| Some(operator.rdd) == at_work.rdd);
+            running.map_or(&plan.name, |operator| &operator.operator)
+        });
         json!({
             "threadId": worker,
             "threadName": format!("{}-worker-{worker}", app.about.name),
-            "threadState": if task.is_some() { "RUNNABLE" } else { "WAITING" },
-            "taskId": task.map(|task| task.get()),
+            "threadState": if at_work.is_some() { "RUNNABLE" } else { "WAITING" },
+            "taskId": at_work.map(|at_work| at_work.task.get()),
+            "sinceMs": at_work.map(|at_work| since(at_work.since)),
+            "rdd": at_work.and_then(|at_work| at_work.rdd).map(|rdd| rdd.get()),
+            "operator": runs,
             "stageId": found.map(|(stage, _)| stage.id.get()),
             "jobId": found.map(|(stage, _)| stage.job.get()),
             "stageName": found.map(|(stage, _)| &stage.name),
             "partition": found.map(|(_, task)| task.partition),
             "attempt": found.map(|(_, task)| task.attempt),
-            "sinceLaunchMs": found.map(|(_, task)| millis(task.time(now))),
             "stackTrace": { "elems": operators },
         })
     });

@@ -19,6 +19,7 @@ use emberflow_core::{
     event::Event,
     ids::{JobId, StageId, StoreId, TaskId},
     plan::StageKind,
+    task::Reads,
 };
 use emberflow_runtime::{EventRecord, MemoryUse};
 
@@ -81,6 +82,8 @@ pub struct Totals {
     pub task_time: Duration,
     /// Rows that tasks wrote, or read for a result.
     pub rows: u64,
+    /// What tasks read that gave their rows.
+    pub reads: Reads,
     /// Partitions that were stored.
     pub partitions_stored: u64,
     /// Partitions that were written to disk.
@@ -274,20 +277,27 @@ impl Status {
                 }
                 self.forget_tasks();
             }
+            Event::TaskRan { task, ran } => {
+                if let Some((stage, at)) = self.running.get(task)
+                    && let Some(stage) = self.stages.get_mut(stage)
+                {
+                    stage.task_ran(*at, ran);
+                }
+            }
             Event::TaskFinished { task, stage, rows, bytes, duration, worker, .. } => {
                 self.totals.tasks_succeeded += 1;
                 self.totals.rows += rows;
                 self.totals.task_time += *duration;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
                 if let Some(stage) = self.stages.get_mut(stage) {
-                    stage.task_finished(at_task, (*rows, *bytes), *duration, *worker, at);
+                    self.totals.reads += stage.task_finished(at_task, (*rows, *bytes), (*duration, *worker), at);
                 }
             }
             Event::TaskFailed { task, stage, partition, error, retried, .. } => {
                 self.totals.tasks_failed += 1;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
                 if let Some(stage) = self.stages.get_mut(stage) {
-                    stage.task_failed(at_task, shortened(error), *retried, at);
+                    stage.task_failed(at_task, (shortened(error), *retried), at);
                     if let Some(store) = self.stores.get_mut(&stage.store) {
                         store.not_computed(*partition, *task);
                     }

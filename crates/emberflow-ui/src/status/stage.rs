@@ -6,8 +6,10 @@ use std::{
 };
 
 use emberflow_core::{
+    event::Ran,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::StageKind,
+    task::Reads,
 };
 
 use super::quantiles::Quantiles;
@@ -54,12 +56,16 @@ pub struct Task {
     pub state: TaskState,
     /// When it was handed to the workers.
     pub launched: SystemTime,
+    /// When it began on its worker, if that told.
+    pub on_worker: Option<SystemTime>,
     /// When its end was told.
     pub ended: Option<SystemTime>,
-    /// How long it ran on its worker, if it gave its rows.
+    /// How long it ran on its worker, if that told.
     pub duration: Duration,
-    /// Which worker that was.
-    pub worker: usize,
+    /// Which worker that was, if it told.
+    pub worker: Option<usize>,
+    /// What it read.
+    pub reads: Reads,
     /// Rows that it wrote, or read for a result.
     pub rows: u64,
     /// Bytes that it keeps in memory.
@@ -80,9 +86,11 @@ impl Task {
             attempt,
             state: TaskState::Running,
             launched,
+            on_worker: None,
             ended: None,
             duration: Duration::ZERO,
-            worker: 0,
+            worker: None,
+            reads: Reads::default(),
             rows: 0,
             bytes: 0,
             spilled_bytes: 0,
@@ -91,18 +99,17 @@ impl Task {
         }
     }
 
-    /// How long it ran; for one that did not give its rows, since it was handed to the workers.
+    /// How long it ran on its worker; if it has not told, since it was handed to the workers.
     pub fn time(&self, now: SystemTime) -> Duration {
-        match self.state {
-            TaskState::Succeeded => self.duration,
-            _ => self.ended.unwrap_or(now).duration_since(self.launched).unwrap_or_default(),
+        match self.worker {
+            Some(_) => self.duration,
+            None => self.ended.unwrap_or(now).duration_since(self.launched).unwrap_or_default(),
         }
     }
 
     /// When it began on its worker, as far as that is known.
     pub fn began(&self) -> SystemTime {
-        let began = self.ended.and_then(|ended| ended.checked_sub(self.duration));
-        began.filter(|_| self.state == TaskState::Succeeded).unwrap_or(self.launched)
+        self.on_worker.unwrap_or(self.launched)
     }
 }
 
@@ -156,6 +163,8 @@ pub struct Stage {
     pub spilled_bytes: u64,
     /// Bytes that they take there.
     pub file_bytes: u64,
+    /// What they read.
+    pub reads: Reads,
     /// Time that they took on their workers.
     pub task_time: Duration,
     /// Why it failed.
@@ -192,6 +201,7 @@ impl Stage {
             bytes: 0,
             spilled_bytes: 0,
             file_bytes: 0,
+            reads: Reads::default(),
             task_time: Duration::ZERO,
             error: None,
             tasks: Vec::new(),
@@ -229,21 +239,22 @@ impl Stage {
     /// What each worker did for this stage over time, in about as many spans a worker as a picture has room for.
     pub fn timeline(&self, spans: u32) -> Vec<Span> {
         let done = || self.tasks.iter().filter(|task| task.state == TaskState::Succeeded);
-        let bounds = done().filter_map(|task| Some((task.began(), task.ended?)));
+        let bounds = done().map(|task| (task.began(), task.began() + task.duration));
         let Some((first, last)) = bounds.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Vec::new() };
         let small = last.duration_since(first).unwrap_or_default() / spans.max(1);
         let mut tasks: Vec<&Task> = done().collect();
         tasks.sort_unstable_by_key(|task| (task.worker, task.began()));
         let mut found: Vec<Span> = Vec::new();
         for task in tasks {
-            let (began, ended) = (task.began(), task.ended.unwrap_or(last));
+            let (began, ended) = (task.began(), task.began() + task.duration);
+            let worker = task.worker.unwrap_or_default();
             let joins = |span: &Span| {
                 let short = |a: SystemTime, b: SystemTime| b.duration_since(a).unwrap_or_default() <= small;
-                span.worker == task.worker && short(span.began, ended) && short(span.ended, began)
+                span.worker == worker && short(span.began, ended) && short(span.ended, began)
             };
             match found.last_mut().filter(|span| joins(span)) {
                 Some(span) => (span.ended, span.tasks) = (span.ended.max(ended), span.tasks + 1),
-                None => found.push(Span { worker: task.worker, began, ended, tasks: 1 }),
+                None => found.push(Span { worker, began, ended, tasks: 1 }),
             }
         }
         found
@@ -253,21 +264,30 @@ impl Stage {
         &mut self,
         task: Option<usize>,
         (rows, bytes): (u64, u64),
-        duration: Duration,
-        worker: usize,
+        (duration, worker): (Duration, usize),
         at: SystemTime,
-    ) {
+    ) -> Reads {
         self.succeeded += 1;
         self.rows += rows;
         self.bytes += bytes;
         self.task_time += duration;
-        if let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) {
-            (task.state, task.ended, task.duration, task.worker) = (TaskState::Succeeded, Some(at), duration, worker);
-            (task.rows, task.bytes) = (rows, bytes);
+        let Some(task) = task.and_then(|task| self.tasks.get_mut(task)) else { return Reads::default() };
+        (task.state, task.ended, task.duration, task.worker) = (TaskState::Succeeded, Some(at), duration, Some(worker));
+        (task.rows, task.bytes) = (rows, bytes);
+        // Nobody may have told.
+        task.on_worker = task.on_worker.or(at.checked_sub(duration));
+        self.reads += task.reads;
+        task.reads
+    }
+
+    pub(super) fn task_ran(&mut self, task: usize, ran: &Ran) {
+        if let Some(task) = self.tasks.get_mut(task) {
+            (task.on_worker, task.worker) = (Some(ran.began), Some(ran.worker));
+            (task.duration, task.reads) = (ran.duration, ran.reads);
         }
     }
 
-    pub(super) fn task_failed(&mut self, task: Option<usize>, error: String, retried: bool, at: SystemTime) {
+    pub(super) fn task_failed(&mut self, task: Option<usize>, (error, retried): (String, bool), at: SystemTime) {
         self.failed += 1;
         if !retried {
             self.state = StageState::Failed;

@@ -164,7 +164,10 @@ impl Store {
 
     pub(super) fn spilled(&mut self, partition: PartitionIndex, task: TaskId, file_bytes: u64) {
         let cell = self.cell(partition);
-        if cell.task.is_none_or(|computing| computing == task) {
+        if cell.is_stored() {
+            // It was there already, and made room for others.
+            *cell = Cell { state: CellState::Spilled, bytes: 0, file_bytes, ..*cell };
+        } else if cell.task.is_none_or(|computing| computing == task) {
             (cell.task, cell.file_bytes) = (Some(task), file_bytes);
         }
     }

@@ -1,5 +1,5 @@
 use emberflow_core::{
-    event::JobLabels,
+    event::{JobLabels, Ran},
     plan::{OperatorOutline, StageOutline},
 };
 
@@ -56,6 +56,9 @@ impl Story {
     fn task_ends(&mut self, task: u64, stage: u64, partition: usize) -> &mut Self {
         let (task, stage) = (TaskId::new(task), StageId::new(stage));
         let duration = Duration::from_micros(100 + task.get());
+        let (began, mut reads) = (self.now - duration, Reads::default());
+        reads.rows = 30;
+        self.tell(Event::TaskRan { task, ran: Box::new(Ran::new(1, began, duration, reads)) });
         self.tell(Event::TaskFinished { task, stage, partition, rows: 10, bytes: 80, duration, worker: 1 })
     }
 
@@ -151,6 +154,16 @@ fn a_cell_that_was_dropped_is_computed_again_and_not_rebuilt() {
     story.task_ends(2, 0, 0).stored(2, 0, 0);
     let totals = story.status.totals();
     assert_eq!((totals.partitions_lost, totals.partitions_rebuilt, totals.partitions_dropped), (1, 1, 1));
+}
+
+#[test]
+fn a_cell_that_makes_room_for_others_is_on_disk_from_then_on() {
+    let mut story = Story::new();
+    story.job(0, cached_then_counted()).stage(0, 0, 0, 1).task(0, 0, 0).task_ends(0, 0, 0).stored(0, 0, 0);
+    assert_eq!(story.cells(0)[0], CellState::Resident);
+    story.spilled(0, 0, 0);
+    let cell = &story.status.store(StoreId::new(0)).unwrap().cells[0];
+    assert_eq!((cell.state, cell.rows, cell.bytes, cell.file_bytes), (CellState::Spilled, 10, 0, 40));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The settings of a context: the builder's word comes first, then the environment's, then the default.
 
+#[cfg(feature = "ui")]
+use std::net::IpAddr;
 use std::{
     env,
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
 use bytesize::ByteSize;
 use emberflow_core::error::{Error, Result};
 use emberflow_runtime::{Config, Engine, Progress, system};
+#[cfg(feature = "ui")]
+use emberflow_ui::security::{Listen, Token};
 
 use super::Context;
 use crate::storage;
@@ -55,8 +59,15 @@ pub struct ContextBuilder {
     progress: Option<Progress>,
     #[cfg(feature = "s3")]
     s3: Option<emberflow_s3::S3Config>,
+    job_summary: Option<bool>,
     #[cfg(feature = "ui")]
     ui: Option<u16>,
+    #[cfg(feature = "ui")]
+    ui_address: Option<IpAddr>,
+    #[cfg(feature = "ui")]
+    ui_hosts: Vec<String>,
+    #[cfg(feature = "ui")]
+    ui_token: Option<Secret>,
     #[cfg(feature = "ui")]
     event_log: Option<PathBuf>,
 }
@@ -243,8 +254,9 @@ impl ContextBuilder {
         self
     }
 
-    /// The progress bar on standard error. `EMBERFLOW_PROGRESS`, which is `auto`, `on` or `off`; by default on if it is
-    /// a terminal.
+    /// Progress bars on standard error, one line a stage that has run for half a second. `EMBERFLOW_PROGRESS`, which is
+    /// `auto`, `on` or `off`; by default on if it is a terminal. They are gone before an action returns; what is to be
+    /// written meanwhile goes through [`Context::suspend_progress`].
     ///
     /// ```
     /// # use emberflow::{Progress, prelude::*};
@@ -273,6 +285,21 @@ impl ContextBuilder {
         self
     }
 
+    /// Whether a table on standard error tells of each job when it has ended: its stages with their tasks, rows, bytes,
+    /// what they spilled, and times. `EMBERFLOW_JOB_SUMMARY`, which is `on` or `off`; off by default. It is written
+    /// before the action returns.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().job_summary(true).build()?;
+    /// assert_eq!(ctx.range(0..99_u64).map(|n| (n % 9, n)).reduce_by_key(|a, b| a + b).count()?, 9);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn job_summary(mut self, wanted: bool) -> Self {
+        self.job_summary = Some(wanted);
+        self
+    }
+
     /// A page that shows what the application does, on the loopback interface at this port or, if it is taken, one of
     /// the next sixteen; 0 for any. `EMBERFLOW_UI`, which is `on` (port 4040, as Spark's), `off` or a port; off by
     /// default. Only with the feature `ui`.
@@ -289,6 +316,56 @@ impl ContextBuilder {
     #[cfg(feature = "ui")]
     pub fn ui(mut self, port: u16) -> Self {
         self.ui = Some(port);
+        self
+    }
+
+    /// The interface that the [page](Self::ui) listens on, for those who are to come from other machines.
+    /// `EMBERFLOW_UI_ADDRESS`; the loopback interface by default. Elsewhere, whoever wants to see anything needs the
+    /// token; it is sent as it is, so put a proxy that speaks TLS in between, or use a tunnel instead. Only with the
+    /// feature `ui`. [More](https://github.com/emberflow-rs/emberflow/blob/main/docs/ui.md#whom-it-answers).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().ui(0).ui_address([0, 0, 0, 0]).build()?;
+    /// assert!(ctx.ui_url().unwrap().starts_with("http://127.0.0.1:"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[cfg(feature = "ui")]
+    pub fn ui_address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.ui_address = Some(address.into());
+        self
+    }
+
+    /// One more name under which the [page](Self::ui) is known, such as that of a proxy: requests for other names than
+    /// its own address are refused. With its port, as browsers say it, or without, for any. `EMBERFLOW_UI_HOSTS`, with
+    /// commas between them. With any such name, whoever wants to see anything needs the token. Only with the feature
+    /// `ui`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let error = Context::builder().ui(0).ui_host("https://jobs.example/").build().unwrap_err();
+    /// assert!(error.to_string().contains("give a name such as jobs.example or jobs.example:8443"));
+    /// let ctx = Context::builder().ui(0).ui_host("jobs.example").build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[cfg(feature = "ui")]
+    pub fn ui_host(mut self, host: impl Into<String>) -> Self {
+        self.ui_hosts.push(host.into());
+        self
+    }
+
+    /// The token of the [page](Self::ui), for those who must know it before the context starts: proxies, and
+    /// Prometheus. `EMBERFLOW_UI_TOKEN`; a random one by default. Only with the feature `ui`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().ui(0).ui_token("0f3c2b1a99d84e75").build()?;
+    /// assert!(ctx.ui_url().unwrap().ends_with("/#token=0f3c2b1a99d84e75"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[cfg(feature = "ui")]
+    pub fn ui_token(mut self, token: impl Into<String>) -> Self {
+        self.ui_token = Some(Secret(token.into()));
         self
     }
 
@@ -369,6 +446,7 @@ impl ContextBuilder {
         };
         let spill_compression = switch("EMBERFLOW_SPILL_COMPRESSION", self.spill_compression, env)?;
         let force_spill = switch("EMBERFLOW_FORCE_SPILL", self.force_spill, env)?;
+        let job_summary = switch("EMBERFLOW_JOB_SUMMARY", self.job_summary, env)?;
         let progress = match (self.progress, env("EMBERFLOW_PROGRESS").as_deref()) {
             (Some(progress), _) => progress,
             (None, None | Some("auto")) => Progress::Auto,
@@ -391,6 +469,7 @@ impl ContextBuilder {
             task_failure_limit: limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT),
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
+            job_summary,
         })?;
         let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS);
         let ctx = Context::start(
@@ -418,7 +497,34 @@ impl ContextBuilder {
             },
         };
         let event_log = self.event_log.clone().or_else(|| env("EMBERFLOW_EVENT_LOG").map(PathBuf::from));
-        Ok(Shown { port, event_log })
+        let page = port.map(|port| self.listen(port, env)).transpose()?;
+        Ok(Shown { page, event_log })
+    }
+
+    /// Where the page listens, and to whom it answers.
+    #[cfg(feature = "ui")]
+    fn listen(&self, port: u16, env: &dyn Fn(&str) -> Option<String>) -> Result<Listen> {
+        let local = Listen::locally(port);
+        let address = match (self.ui_address, env("EMBERFLOW_UI_ADDRESS")) {
+            (Some(address), _) => address,
+            (None, None) => local.address,
+            (None, Some(text)) => text.trim().parse().map_err(|_| {
+                let reason = "give an address of this machine such as 127.0.0.1, or 0.0.0.0 for all of them";
+                invalid("EMBERFLOW_UI_ADDRESS", &text, reason.to_owned())
+            })?,
+        };
+        let (setting, hosts) = match (&*self.ui_hosts, env("EMBERFLOW_UI_HOSTS")) {
+            ([], Some(text)) => ("EMBERFLOW_UI_HOSTS", text.split(',').map(|host| host.trim().to_owned()).collect()),
+            (hosts, _) => ("ui_host", hosts.to_vec()),
+        };
+        let parse = |host: &String| host.parse().map_err(|reason: &str| invalid(setting, host, reason.to_owned()));
+        let hosts = hosts.iter().map(parse).collect::<Result<_>>()?;
+        let (setting, token) = match &self.ui_token {
+            Some(token) => ("ui_token", Some(token.0.clone())),
+            None => ("EMBERFLOW_UI_TOKEN", env("EMBERFLOW_UI_TOKEN")),
+        };
+        let chosen = |token: String| Token::chosen(&token).map_err(|reason| invalid(setting, "***", reason.to_owned()));
+        Ok(Listen { address, hosts, token: token.map(chosen).transpose()?, ..local })
     }
 
     #[cfg(not(feature = "ui"))]
@@ -456,10 +562,22 @@ fn s3_from(
     Ok(config)
 }
 
+/// What is not to be printed.
+#[cfg(feature = "ui")]
+#[derive(Clone)]
+struct Secret(String);
+
+#[cfg(feature = "ui")]
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// How the application is to be seen.
 pub(super) struct Shown {
     #[cfg(feature = "ui")]
-    pub(super) port: Option<u16>,
+    pub(super) page: Option<Listen>,
     #[cfg(feature = "ui")]
     pub(super) event_log: Option<PathBuf>,
 }
@@ -559,6 +677,23 @@ mod tests {
         assert!(error(&[("EMBERFLOW_UI", "everywhere")]).contains("EMBERFLOW_UI = \"everywhere\": "));
         assert!(error(&[("EMBERFLOW_SPILL_DIR", "/no/such/dir")]).contains("not a directory"));
         assert!(error(&[("EMBERFLOW_CHECKPOINT_DIR", "/dev/null")]).contains("not a directory"));
+        #[cfg(feature = "ui")]
+        {
+            let on = ("EMBERFLOW_UI", "0");
+            let error = |pair| {
+                let env = [on, pair];
+                let env =
+                    move |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+                ContextBuilder::default().build_from(&env).err().map(|error| error.to_string()).unwrap_or_default()
+            };
+            assert!(error(("EMBERFLOW_UI_ADDRESS", "localhost")).contains("such as 127.0.0.1"));
+            assert!(
+                error(("EMBERFLOW_UI_HOSTS", "a.example, b/c")).contains("EMBERFLOW_UI_HOSTS = \"b/c\": give a name")
+            );
+            let token = error(("EMBERFLOW_UI_TOKEN", "hunter2"));
+            assert!(token.contains("at least 16") && !token.contains("hunter2"), "{token}");
+            assert_eq!(error(("EMBERFLOW_UI_HOSTS", "a.example,b.example:8443")), "");
+        }
         let error = ContextBuilder::default().workers(0).build().err().unwrap().to_string();
         assert_eq!(error, "workers = \"0\": give a whole number, at least 1");
     }

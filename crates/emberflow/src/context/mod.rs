@@ -401,6 +401,21 @@ impl Context {
         self.shared().engine.memory()
     }
 
+    /// Runs `f` while no progress bar is on the screen: for what a program writes while its own jobs run. When an action
+    /// has returned, there is none.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::local(2)?;
+    /// let counted = ctx.range(0..9_u64).count_async();
+    /// ctx.suspend_progress(|| println!("it is being counted"));
+    /// assert_eq!(counted.wait()?, 9);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn suspend_progress<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.shared().engine.suspend_progress(f)
+    }
+
     /// Everything that happens from now on. A reader that falls behind by more than 65,536 events misses some, and is
     /// told so by [`Event::Gap`](crate::Event::Gap); see [`events_with_capacity`](Self::events_with_capacity).
     ///

@@ -43,14 +43,14 @@ impl Context {
         self.shared().event_log.get().map(std::path::PathBuf::as_path)
     }
 
-    pub(super) fn show(&self, Shown { port, event_log }: Shown) -> Result<()> {
+    pub(super) fn show(&self, Shown { page, event_log }: Shown) -> Result<()> {
         use emberflow_core::error::Error;
 
-        if port.is_none() && event_log.is_none() {
+        if page.is_none() && event_log.is_none() {
             return Ok(());
         }
         let Shared { engine, ui, event_log: log, .. } = &**self.shared();
-        let about = emberflow_ui::Application::new(engine, self.settings());
+        let about = emberflow_ui::Application::new(engine, self.settings(page.as_ref()));
         // Both are set once, when the context is made.
         if let Some(dir) = event_log {
             let path = emberflow_ui::log::write(engine, &about, &dir).map_err(|error| Error::InvalidSetting {
@@ -60,25 +60,26 @@ impl Context {
             })?;
             let _ = log.set(path);
         }
-        if let Some(port) = port {
-            let served = emberflow_ui::serve(engine, about, port).map_err(|error| Error::InvalidSetting {
+        if let Some(listen) = page {
+            let served = emberflow_ui::serve(engine, about, &listen).map_err(|error| Error::InvalidSetting {
                 setting: "ui",
-                value: port.to_string(),
+                value: format!("{}:{}", listen.address, listen.port),
                 reason: format!(
-                    "no page can be served at this port or the next: {error}; choose another, or 0 for any"
+                    "no page can be served there or at the next ports: {error}; choose another port, or 0 for any"
                 ),
             })?;
-            tracing::info!(app = self.app_name(), url = %format_args!("http://{}/", served.address()), "the page is up");
+            tracing::info!(app = self.app_name(), url = served.plain_url(), "the page is up");
             let _ = ui.set(served);
         }
         Ok(())
     }
 
     /// What the context runs with, by the names of the builder's methods; but for the hash seed, which may be a secret.
-    fn settings(&self) -> Vec<(String, String)> {
+    fn settings(&self, page: Option<&emberflow_ui::security::Listen>) -> Vec<(String, String)> {
         let config = self.shared().engine.config();
         let checkpoint_dir = self.checkpoint_dir().map(|dir| dir.display().to_string());
         let spill_limit = config.spill_limit_bytes.map(|bytes| bytes.to_string());
+        let hosts = page.into_iter().flat_map(|listen| &listen.hosts).map(ToString::to_string);
         [
             ("app_name", config.app_name.clone()),
             ("workers", config.workers.to_string()),
@@ -90,7 +91,11 @@ impl Context {
             ("task_failure_limit", config.task_failure_limit.to_string()),
             ("default_partitions", self.default_partitions().to_string()),
             ("batch_rows", config.batch_rows.to_string()),
+            ("progress", format!("{:?}", config.progress).to_ascii_lowercase()),
+            ("job_summary", config.job_summary.to_string()),
             ("checkpoint_dir", checkpoint_dir.unwrap_or_else(|| "none".to_owned())),
+            ("ui_address", page.map_or_else(|| "none".to_owned(), |listen| listen.address.to_string())),
+            ("ui_hosts", hosts.collect::<Vec<_>>().join(",")),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()

@@ -70,6 +70,10 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
         self.combined.has(reducer) || self.passed.has(reducer)
     }
 
+    fn holds(&self, reducer: PartitionIndex) -> Footprint {
+        self.combined.footprint_of(reducer) + self.passed.footprint_of(reducer)
+    }
+
     fn spill(&self, space: &dyn SpillSpace) -> Result<Option<(Arc<dyn StoredData>, Footprint)>, SpillError> {
         let blocks = Self { combined: self.combined.spilled(space)?, passed: self.passed.spilled(space)? };
         let footprint = blocks.footprint();

@@ -13,7 +13,17 @@ mod whole;
 
 use std::sync::Arc;
 
-use emberflow_core::{data::Data, operator::Operator, place::OpInfo};
+use std::marker::PhantomData;
+
+use emberflow_core::{
+    batch::{AnyStream, Batch, BoxStream, Stream},
+    data::Data,
+    error::TaskError,
+    ids::PartitionIndex,
+    operator::{Inputs, Operator},
+    place::OpInfo,
+    task::TaskContext,
+};
 
 pub(crate) use self::{
     checkpoint::{MANIFEST, Manifest, Part, checkpoint_files, kept},
@@ -33,7 +43,36 @@ use crate::{
 
 /// The RDD of a source.
 fn leaf<T: Data>(shared: &Arc<Shared>, info: OpInfo, partitions: usize, op: impl Operator) -> Rdd<T> {
-    shared.rdd(NodeSpec { info, partitions, op: Arc::new(op), dependencies: Vec::new(), placement: None })
+    let op = Arc::new(Counted { op, rows: PhantomData::<fn(T)> });
+    shared.rdd(NodeSpec { info, partitions, op, dependencies: Vec::new(), placement: None })
+}
+
+/// A source whose rows are counted.
+struct Counted<T, O> {
+    op: O,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<T: Data, O: Operator> Operator for Counted<T, O> {
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        let rows = self.op.open(partition, inputs)?.downcast::<T>()?;
+        Ok(AnyStream::new(CountedStream { rows, task: inputs.task().clone() }))
+    }
+}
+
+struct CountedStream<T> {
+    rows: BoxStream<T>,
+    task: TaskContext,
+}
+
+impl<T: Data> Stream<T> for CountedStream<T> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        let batch = self.rows.next()?;
+        if let Some(batch) = &batch {
+            self.task.count_rows(batch.len());
+        }
+        Ok(batch)
+    }
 }
 
 /// Where the given one of `parts` equal parts of `len` begins.
