@@ -68,7 +68,7 @@ fn serialised_rows_and_empty_partitions_are_written_too() {
 fn a_large_partition_goes_up_in_parts_within_the_budget() {
     let store = Store::with(|config| config, |builder| builder.workers(1).memory_budget(64 << 20));
     let line = |n: u64| format!("{n:09} {}", "x".repeat(990));
-    let rows = store.world.range_into(0..30_000_u64, 1).map(move |n| line(n));
+    let rows = store.world.range_into(0..30_000_u64, 1).map(line);
     rows.save_as_text_file(OUT).unwrap();
     let asked = store.asked();
     // 30 MB in parts of 8 MiB.

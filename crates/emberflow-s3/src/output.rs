@@ -100,7 +100,7 @@ impl Output {
         Arc::new(Files(Arc::clone(&self.uploads)))
     }
 
-    /// Makes the objects of the attempts that won, and then [`SUCCESS`].
+    /// Makes the objects of the attempts that won, and then `_SUCCESS`.
     ///
     /// # Errors
     /// [`Error::Storage`] with an [`S3Error`]: then nothing is left of it.
