@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use emberflow_core::chaos::Chaos;
+
 /// Whether a progress bar is drawn on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -38,4 +40,6 @@ pub struct Config {
     pub batch_rows: usize,
     /// The progress bar.
     pub progress: Progress,
+    /// Faults on purpose.
+    pub chaos: Chaos,
 }

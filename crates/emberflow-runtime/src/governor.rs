@@ -16,7 +16,10 @@ use std::{
 };
 
 use actix::{Actor, Addr, Context, Handler, Message};
-use emberflow_core::plan::StageKind;
+use emberflow_core::{
+    chaos::{self, Point},
+    plan::StageKind,
+};
 
 use crate::mail::post;
 
@@ -287,7 +290,8 @@ impl Reservation {
         bytes: u64,
         anyhow: bool,
     ) -> Option<Self> {
-        ledger.reserve(kind, bytes, anyhow).then(|| Self { kind, bytes, governor: governor.clone() })
+        let refused = !anyhow && chaos::strike(Point::Memory).is_some();
+        (!refused && ledger.reserve(kind, bytes, anyhow)).then(|| Self { kind, bytes, governor: governor.clone() })
     }
 }
 

@@ -11,7 +11,10 @@
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
-use emberflow_core::store::Stored;
+use emberflow_core::{
+    chaos::{Kind, OnPurpose, Point},
+    store::Stored,
+};
 
 use crate::{
     coordinator::{Links, PartitionGone, TaskReport, machine::Key},
@@ -30,6 +33,14 @@ pub(crate) struct PartitionActor {
     /// What the rows take of the budget.
     pub(crate) room: Option<Reservation>,
     pub(crate) dismissed: bool,
+}
+
+impl PartitionActor {
+    /// Whether a fault on purpose strikes.
+    fn strike(&self, point: Point) -> Option<Kind> {
+        let (store, partition) = self.key;
+        self.links.chaos.strike_at(store, partition, point)
+    }
 }
 
 impl Actor for PartitionActor {
@@ -68,11 +79,18 @@ impl Message for Fill {
 impl Handler<Fill> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Fill { stored, room, report }: Fill, _: &mut Self::Context) {
+    fn handle(&mut self, Fill { stored, room, report }: Fill, ctx: &mut Self::Context) {
+        if let Some(kind) = self.strike(Point::Fill) {
+            assert_ne!(kind, Kind::Panic, "{}", OnPurpose { point: Point::Fill, kind });
+            return ctx.terminate();
+        }
         self.slot.fill(stored);
         self.room = Some(room);
         // A dead coordinator means that the context is ending; whoever waits for the job is told by its end.
         let _ = post(&self.links.coordinator, report);
+        if self.strike(Point::Filled).is_some() {
+            ctx.terminate();
+        }
     }
 }
 

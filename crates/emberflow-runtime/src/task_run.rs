@@ -12,6 +12,7 @@ use std::{
 
 use actix::Addr;
 use emberflow_core::{
+    chaos::{self, Kind, OnPurpose, Point},
     error::{TaskError, Unwound},
     ids::{JobId, PartitionIndex, StageId, TaskId},
     memory::Workspace,
@@ -31,7 +32,7 @@ use crate::{
     },
     governor::Reservation,
     mail::post,
-    partition::{Fill, PartitionActor},
+    partition::{Fill, Kill, PartitionActor},
     pool::worker,
     slot::TaskSlots,
     spans,
@@ -63,6 +64,7 @@ impl TaskRun {
     pub(crate) fn run(self) {
         let began = Instant::now();
         let _at_work = self.links.pool.at_work(self.task);
+        let _chaos = self.links.chaos.attempt(self.plan.store, self.partition);
         let _span = spans::task(&self.span, self.task, self.stage, self.partition, self.attempt).entered();
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
@@ -76,7 +78,11 @@ impl TaskRun {
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
             false => catch_unwind(AssertUnwindSafe(|| {
                 cx.enter(|| {
-                    self.plan.run(self.partition, &self.slots, &cx).and_then(|output| self.keep(output, &memory))
+                    self.strike(Point::BeforeTask)?;
+                    let output = self.plan.run(self.partition, &self.slots, &cx)?;
+                    let output = self.keep(output, &memory)?;
+                    self.strike(Point::AfterTask)?;
+                    Ok(output)
                 })
             }))
             .unwrap_or_else(|payload| Err(panicked(payload))),
@@ -135,6 +141,20 @@ impl TaskRun {
         };
         // A dead coordinator waits for nobody; the job's handle learns of it by itself.
         let _ = post(&self.links.coordinator, report);
+    }
+
+    /// A point at which a fault on purpose may strike this task, or the actor that is to take its rows.
+    fn strike(&self, point: Point) -> Result<(), TaskError> {
+        match (chaos::strike(point), &self.owner) {
+            (None, _) => Ok(()),
+            (Some(Kind::Lost), Some(owner)) => {
+                // One that is dead already is lost as well.
+                let _ = post(owner, Kill);
+                Ok(())
+            }
+            (Some(Kind::Lost), None) => Err(TaskError::OutputLost),
+            (Some(kind), _) => chaos::fail(OnPurpose { point, kind }),
+        }
     }
 
     /// Takes room for the rows that are to be stored, or spills them if there is none.

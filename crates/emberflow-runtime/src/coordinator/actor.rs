@@ -15,6 +15,7 @@ use std::{
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
 use emberflow_core::{
+    chaos::Chaos,
     error::{Error, Result},
     event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
@@ -52,6 +53,7 @@ pub(crate) struct Start {
     pub(crate) files: Arc<SpillFiles>,
     /// Where partition actors live.
     pub(crate) partitions: ArbiterHandle,
+    pub(crate) chaos: Chaos,
 }
 
 /// Whom partition actors and tasks talk to. Shared, since each clone of an address costs two allocations.
@@ -61,6 +63,7 @@ pub(crate) struct Links {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) files: Arc<SpillFiles>,
     pub(crate) pool: PoolHandle,
+    pub(crate) chaos: Chaos,
 }
 
 pub(crate) struct Coordinator {
@@ -322,6 +325,7 @@ impl Actor for Coordinator {
             ledger: Arc::clone(&self.with.ledger),
             files: Arc::clone(&self.with.files),
             pool: self.with.pool.clone(),
+            chaos: self.with.chaos.clone(),
         }));
     }
 }

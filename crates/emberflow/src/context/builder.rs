@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use emberflow_core::error::{Error, Result};
 use emberflow_runtime::{Config, Engine, Progress, system};
 
-use super::Context;
+use super::{Context, chaos};
 
 /// The share of the memory that the process may use, in hundredths, that is the budget unless told otherwise.
 const MEMORY_SHARE_PERCENT: u64 = 60;
@@ -52,6 +52,8 @@ pub struct ContextBuilder {
     batch_rows: Option<usize>,
     hash_seed: Option<u64>,
     progress: Option<Progress>,
+    #[cfg(feature = "chaos")]
+    pub(super) chaos: Option<emberflow_core::chaos::Schedule>,
     #[cfg(feature = "ui")]
     ui: Option<u16>,
     #[cfg(feature = "ui")]
@@ -358,6 +360,11 @@ impl ContextBuilder {
                 return Err(invalid("EMBERFLOW_PROGRESS", text, "give auto, on or off".to_owned()));
             }
         };
+        let task_failure_limit = limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT);
+        #[cfg(feature = "chaos")]
+        let chaos = chaos::faults(self.chaos, task_failure_limit, env)?;
+        #[cfg(not(feature = "chaos"))]
+        let chaos = chaos::faults(env)?;
         let engine = Engine::start(Config {
             app_name,
             workers,
@@ -366,9 +373,10 @@ impl ContextBuilder {
             spill_limit_bytes,
             spill_compression,
             force_spill,
-            task_failure_limit: limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT),
+            task_failure_limit,
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
+            chaos,
         })?;
         let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS);
         let ctx = Context::start(engine, hash_seed, partitions, checkpoint_dir);
@@ -422,7 +430,7 @@ pub(super) fn check_checkpoint_dir(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn invalid(setting: &'static str, value: &str, reason: String) -> Error {
+pub(super) fn invalid(setting: &'static str, value: &str, reason: String) -> Error {
     Error::InvalidSetting { setting, value: value.to_owned(), reason }
 }
 
@@ -497,6 +505,8 @@ mod tests {
         );
         assert!(error(&[("EMBERFLOW_MEMORY_BUDGET", "lots")]).contains("such as 512MiB"));
         assert!(error(&[("EMBERFLOW_PROGRESS", "yes")]).contains("auto, on or off"));
+        // Either it is no seed, or the feature that it needs is missing.
+        assert!(error(&[("EMBERFLOW_CHAOS", "much")]).contains("EMBERFLOW_CHAOS = \"much\": "));
         assert!(error(&[("EMBERFLOW_FORCE_SPILL", "1")]).contains("give on or off"));
         // Either it is no port, or the feature that it needs is missing.
         assert!(error(&[("EMBERFLOW_UI", "everywhere")]).contains("EMBERFLOW_UI = \"everywhere\": "));

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use emberflow_core::{
     batch::BoxStream,
+    chaos::{self, Point},
     data::ExchangeData,
     error::{Result, TaskError},
     ids::PartitionIndex,
@@ -86,6 +87,7 @@ pub(super) fn write_part<T: ExchangeData>(
     let mut file = Writer::create(path, partition).map_err(|error| error.unwritten())?;
     while let Some(batch) = rows.next()? {
         cx.check_cancelled()?;
+        chaos::pass(Point::Sink)?;
         batch.as_slice().iter().try_for_each(|row| file.push(row)).map_err(|error| error.unwritten())?;
     }
     file.finish().map_err(|error| error.unwritten())

@@ -13,6 +13,7 @@ use std::{
 };
 
 use emberflow_core::{
+    chaos::{self, Point},
     data::Data,
     error::{Error, Result, TaskError},
     place::{OpInfo, Place},
@@ -74,6 +75,7 @@ impl<T: Data + Display> Rdd<T> {
                 let mut count = 0;
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
+                    chaos::pass(Point::Sink)?;
                     for row in batch.as_slice() {
                         writeln!(writer, "{row}").map_err(failed)?;
                     }
