@@ -111,10 +111,10 @@ impl TaskRun {
                             rdd,
                             operator: operator.to_string(),
                         },
-                        lost => TaskEnd::InputsLost { lost },
+                        lost => TaskEnd::InputsLost { lost, cause: Some(cause) },
                     }
                 }
-                TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost() },
+                TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost(), cause: None },
                 error => TaskEnd::Failed { error, rdd, operator: operator.to_string() },
             };
             report(end, Made::default())

@@ -28,7 +28,7 @@ use std::{
 };
 
 use emberflow_core::{
-    error::{Error, FailedAttempt, TaskError},
+    error::{Cause, Error, FailedAttempt, TaskError},
     event::Event,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
@@ -106,8 +106,8 @@ pub(crate) enum TaskEnd {
     Done { rows: u64, bytes: u64, passing: bool },
     /// It failed while the operator of `rdd` ran.
     Failed { error: TaskError, rdd: RddId, operator: String },
-    /// Partitions that it reads were not there: which, and the generation that was expected.
-    InputsLost { lost: Vec<(Key, TaskId)> },
+    /// Partitions that it reads were not there: which, and the generation that was expected; and why, if that is known.
+    InputsLost { lost: Vec<(Key, TaskId)>, cause: Option<Cause> },
 }
 
 /// What is to be done.
@@ -519,11 +519,15 @@ impl Machine {
                 self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration, worker });
                 self.done(key, task, (rows, bytes), passing);
             }
-            TaskEnd::InputsLost { lost } => {
+            TaskEnd::InputsLost { lost, cause } => {
                 self.out.push(Command::Discard { task });
-                let error = lost.first().map_or(TaskError::OutputLost, |((store, partition), generation)| {
-                    TaskError::InputLost { store: *store, partition: *partition, generation: Some(*generation) }
-                });
+                let error = match (cause, lost.first()) {
+                    (Some(cause), _) => TaskError::SpillUnreadable { cause },
+                    (None, Some(((store, partition), generation))) => {
+                        TaskError::InputLost { store: *store, partition: *partition, generation: Some(*generation) }
+                    }
+                    (None, None) => TaskError::OutputLost,
+                };
                 self.set_idle(key);
                 for (input, generation) in lost {
                     self.lost(input, generation);

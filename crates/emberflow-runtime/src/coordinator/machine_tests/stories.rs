@@ -70,7 +70,7 @@ fn losing_one_map_output_recomputes_that_one_and_then_its_reducers_finish() {
     let mut world = after_the_maps(&[jobs::shuffle()]);
     let reducer = world.task_at(key(101, 0)).expect("the maps are done");
     let lost = world.running[&reducer].seen[1];
-    world.end(reducer, TaskEnd::InputsLost { lost: vec![lost] });
+    world.end(reducer, TaskEnd::InputsLost { lost: vec![lost], cause: None });
     world.finish();
     assert_eq!([0, 1].map(|partition| launches(&world, key(1, partition))), [1, 2]);
     assert_eq!([0, 1].map(|partition| launches(&world, key(101, partition))), [2, 1]);
@@ -81,10 +81,10 @@ fn losing_one_map_output_recomputes_that_one_and_then_its_reducers_finish() {
 fn a_loss_that_two_reducers_report_is_repaired_once() {
     let mut world = after_the_maps(&[jobs::shuffle()]);
     let lost = vec![(key(1, 0), world.stored[&key(1, 0)])];
-    world.end_at(key(101, 0), TaskEnd::InputsLost { lost: lost.clone() });
+    world.end_at(key(101, 0), TaskEnd::InputsLost { lost: lost.clone(), cause: None });
     world.end_at(key(1, 0), done());
     // By now this names a generation that is long replaced.
-    world.end_at(key(101, 1), TaskEnd::InputsLost { lost });
+    world.end_at(key(101, 1), TaskEnd::InputsLost { lost, cause: None });
     world.finish();
     assert_eq!(launches(&world, key(1, 0)), 2);
     assert!(outcome(&world, 1).is_ok());
@@ -99,7 +99,7 @@ fn losing_both_ends_of_a_chain_rebuilds_them_in_order() {
     world.launched.clear();
     let reader = world.task_at(key(101, 0)).expect("its shuffle is there");
     let lost = vec![world.running[&reader].seen[0]];
-    world.end(reader, TaskEnd::InputsLost { lost });
+    world.end(reader, TaskEnd::InputsLost { lost, cause: None });
     world.finish();
     assert_eq!(world.launched, [key(1, 0), key(2, 0), key(101, 0)]);
 }
@@ -202,7 +202,7 @@ fn four_losses_in_a_row_end_the_job() {
     for _ in 0..4 {
         let reducer = world.task_at(key(101, 0)).expect("it is tried again");
         let lost = vec![world.running[&reducer].seen[0]];
-        world.end(reducer, TaskEnd::InputsLost { lost });
+        world.end(reducer, TaskEnd::InputsLost { lost, cause: None });
         if world.task_at(key(1, 0)).is_some() {
             world.end_at(key(1, 0), done());
         }
@@ -309,7 +309,7 @@ fn forgetting_a_store_waits_for_the_jobs_that_read_it() {
     // What is lost meanwhile can still be rebuilt.
     let reducer = world.task_at(key(102, 0)).expect("the maps are done");
     let lost = world.running[&reducer].seen.clone();
-    world.end(reducer, TaskEnd::InputsLost { lost });
+    world.end(reducer, TaskEnd::InputsLost { lost, cause: None });
     world.finish();
     assert!(outcome(&world, 2).is_ok() && world.machine.stores.is_empty());
     let dropped = |event: &&Event| matches!(event, Event::StoreDropped { partitions: 2, .. });
@@ -343,7 +343,7 @@ fn a_new_plan_takes_over_while_the_old_one_runs() {
     let task = world.task_at(key(2, 0)).expect("both jobs need it");
     let lost = world.running[&task].seen.clone();
     assert_eq!((lost.len(), world.stored.len()), (1, 0));
-    world.end(task, TaskEnd::InputsLost { lost });
+    world.end(task, TaskEnd::InputsLost { lost, cause: None });
     world.finish();
     assert!(outcome(&world, 2).is_ok());
 }

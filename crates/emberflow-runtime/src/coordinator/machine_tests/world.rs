@@ -386,7 +386,7 @@ impl World {
                 last.then_some(Ending::Failed)
             }
             TaskEnd::Failed { .. } | TaskEnd::InputsLost { .. } => {
-                if let TaskEnd::InputsLost { lost } = end {
+                if let TaskEnd::InputsLost { lost, .. } = end {
                     self.stored.retain(|at, generation| !lost.contains(&(*at, *generation)));
                 }
                 let losses = self.losses.entry(key).or_default();
@@ -593,7 +593,10 @@ impl World {
                 continue;
             }
             world.end(*task, done());
-            world.end(*task, TaskEnd::InputsLost { lost: self.stored.iter().map(|(at, made)| (*at, *made)).collect() });
+            world.end(
+                *task,
+                TaskEnd::InputsLost { lost: self.stored.iter().map(|(at, made)| (*at, *made)).collect(), cause: None },
+            );
             // Results have no actor that could die.
             if !kept && self.kept_stores().contains(&at.0) {
                 world.lose(*at, *task);
