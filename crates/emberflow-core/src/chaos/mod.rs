@@ -68,6 +68,8 @@ pub enum Kind {
     Damage,
     /// There is no room, whatever the budget. Nothing fails for that: rows go to disk.
     Refused,
+    /// It takes a while, so that others come first.
+    Delay,
 }
 
 impl Point {
@@ -90,13 +92,13 @@ impl Point {
     /// The kinds of faults that may strike here.
     pub const fn kinds(self) -> &'static [Kind] {
         match self {
-            Self::BeforeTask | Self::AfterTask => &[Kind::Panic, Kind::Error, Kind::Lost],
-            Self::InTask => &[Kind::Panic, Kind::Error],
-            Self::Fill => &[Kind::Panic, Kind::Lost],
-            Self::Filled | Self::Fetch => &[Kind::Lost],
-            Self::Source | Self::Sink | Self::SpillMap => &[Kind::Io],
-            Self::Memory => &[Kind::Refused],
-            Self::SpillWrite | Self::SpillRead => &[Kind::Io, Kind::Damage],
+            Self::BeforeTask | Self::AfterTask => &[Kind::Panic, Kind::Error, Kind::Lost, Kind::Delay],
+            Self::InTask => &[Kind::Panic, Kind::Error, Kind::Delay],
+            Self::Fill => &[Kind::Panic, Kind::Lost, Kind::Delay],
+            Self::Filled | Self::Fetch => &[Kind::Lost, Kind::Delay],
+            Self::Source | Self::Sink | Self::SpillMap => &[Kind::Io, Kind::Delay],
+            Self::Memory => &[Kind::Refused, Kind::Delay],
+            Self::SpillWrite | Self::SpillRead => &[Kind::Io, Kind::Damage, Kind::Delay],
         }
     }
 
@@ -129,12 +131,13 @@ impl Kind {
             Self::Io => "io",
             Self::Damage => "damage",
             Self::Refused => "refused",
+            Self::Delay => "delay",
         }
     }
 
     /// Whether somebody has to make up for it: a task tries again, or a partition is computed again.
     pub const fn costs_an_attempt(self) -> bool {
-        !matches!(self, Self::Refused)
+        !matches!(self, Self::Refused | Self::Delay)
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use foldhash::quality::FixedState;
@@ -21,6 +23,8 @@ const ACTIVE: f64 = 0.3;
 const RATE: f64 = 0.25;
 /// How many faults a task may suffer: one fewer than the failures that the default allows, and one more to spare.
 const FAULTS_PER_TASK: u32 = 2;
+/// How long a delay is: longer than most tasks of a test, so that others overtake.
+const DELAY: Duration = Duration::from_micros(300);
 
 /// Which faults strike: drawn from a seed, or named one by one.
 ///
@@ -250,7 +254,18 @@ impl Run {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What strikes, but for a delay, which is over when this returns.
     fn strike(&self, key: Key, point: Point) -> Option<Kind> {
+        let kind = self.roll(key, point)?;
+        if kind == Kind::Delay {
+            #[expect(clippy::disallowed_methods, reason = "it stands for no synchronisation: it is to disturb it")]
+            thread::sleep(DELAY);
+            return None;
+        }
+        Some(kind)
+    }
+
+    fn roll(&self, key: Key, point: Point) -> Option<Kind> {
         let mut told = self.told();
         let Told { tasks, passed, struck } = &mut *told;
         let task = tasks.entry(key).or_default();
@@ -320,7 +335,9 @@ mod tests {
         };
         let (found, struck) = run([0, 1, 2, 3]);
         assert_eq!((found.clone(), struck.clone()), run([2, 0, 3, 1]));
-        assert_eq!(found.iter().map(|(_, found)| found.len() as u64).sum::<u64>(), struck.values().sum());
+        // A delay is over when the point hears of it.
+        let told = struck.iter().filter(|((_, kind), _)| *kind != Kind::Delay).map(|(_, times)| times);
+        assert_eq!(found.iter().map(|(_, found)| found.len() as u64).sum::<u64>(), told.sum());
         // The tries of a task are not struck alike, or it could never succeed.
         let of_try = |number: usize| {
             let found = found[0].1.iter().filter(move |(attempt, ..)| *attempt == number);
