@@ -213,6 +213,41 @@ fn four_losses_in_a_row_end_the_job() {
 }
 
 #[test]
+fn map_outputs_that_die_in_turns_before_anybody_reads_them_end_the_job() {
+    let mut world = world();
+    world.submit(1, &jobs::shuffle());
+    world.end_at(key(1, 0), done());
+    // There is always one of them, and never both.
+    for turn in 0..7 {
+        let (there, other) = (key(1, turn % 2), key(1, 1 - turn % 2));
+        world.lose_stored(there);
+        if world.living().is_empty() {
+            break;
+        }
+        world.end_at(other, done());
+    }
+    let Err(Error::LostTooOften { losses: 4, last, partition: 0, .. }) = outcome(&world, 1) else { panic!() };
+    assert!(matches!(last, TaskError::InputLost { partition: 0, generation: Some(_), .. }), "{last}");
+    assert_eq!([0, 1].map(|partition| launches(&world, key(1, partition))), [4, 4]);
+}
+
+#[test]
+fn losing_what_somebody_has_read_does_not_end_a_job_however_often() {
+    let mut world = World::new(Limits { task_failures: 4, losses: 4, workers: 1 });
+    world.submit(1, &[maps(1, 1, &[]), result(101, 20, &[Read::All(1)])]);
+    while !world.living().is_empty() {
+        let oldest = *world.running.keys().next().expect("nothing waits for ever");
+        let is_reader = world.is_result(world.running[&oldest].key.0);
+        world.end(oldest, done());
+        if is_reader && world.stored.contains_key(&key(1, 0)) {
+            world.lose_stored(key(1, 0));
+        }
+    }
+    assert!(outcome(&world, 1).is_ok());
+    assert!(launches(&world, key(1, 0)) > 5, "{:?}", world.launched);
+}
+
+#[test]
 fn losing_too_often_gives_the_second_job_all_its_losses_again() {
     let mut world = world();
     let [first, second] = jobs::sharing();
