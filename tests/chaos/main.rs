@@ -1,10 +1,13 @@
 //! Faults, one by one: what each does to whoever is struck, and that nobody else notices. Every test here names its
 //! fault, shows that it struck, and ends with a context that works and leaves nothing behind.
 
+#[path = "../support/graph/mod.rs"]
+mod graph;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod points;
+mod run;
 
 use emberflow::{
     Context,

@@ -6,6 +6,8 @@
 //! its inputs were seen to have, so that one whose result depends on the order of rows can follow one that promises none;
 //! that everything is the same to the bit in other contexts is then for the caller to compare.
 
+#![allow(dead_code, reason = "every test binary that includes this module uses a part of it")]
+
 mod actions;
 mod model;
 mod ops;
@@ -149,7 +151,7 @@ impl Graph {
         (self.sources.len()..all).filter(|at| !read[*at]).collect()
     }
 
-    /// Runs it all.
+    /// Runs it all; what nobody reads at the end, and at once.
     ///
     /// # Errors
     /// Those of its jobs.
@@ -161,7 +163,8 @@ impl Graph {
             act.on_rdd(&rdds[Self::back(rdds.len(), *at)], ctx, &dir.join(format!("act-{number}")))
         };
         let acts = self.acts.iter().enumerate().map(act).collect::<Result<_>>()?;
-        let ends = self.ends().into_iter().map(|at| rdds[at].glom().collect()).collect::<Result<_>>()?;
+        let ends: Vec<_> = self.ends().into_iter().map(|at| rdds[at].glom().collect_async()).collect();
+        let ends = ends.into_iter().map(emberflow::Action::wait).collect::<Result<_>>()?;
         Ok(Outcome { acts, ends })
     }
 
