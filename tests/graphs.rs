@@ -34,7 +34,7 @@ fn worlds() -> Vec<World> {
         world(1, 1, Some(8 << 30)),
         world(7, 3, Some(8 << 30)),
         world(2, 16, None),
-        world(2, 1, Some(256 << 10)),
+        world(2, 1, Some(128 << 10)),
     ]
 }
 

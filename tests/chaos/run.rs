@@ -61,7 +61,7 @@ struct Setting {
 
 fn settings() -> impl Strategy<Value = Setting> {
     let size = (select(vec![1_usize, 2, 7]), select(vec![1_usize, 2, 16, 1024]));
-    let room = (select(vec![None, Some(128 << 10), Some(1 << 20), Some(8 << 30)]), any::<bool>());
+    let room = (select(vec![None, Some(64 << 10), Some(128 << 10), Some(1 << 20), Some(8 << 30)]), any::<bool>());
     let faults = (any::<u64>(), select(vec![0.1, 0.3, 1.0]), select(vec![0.02, 0.25, 1.0]));
     let bound = select(vec![None, Some(1), Some(2), Some(3), Some(3)]);
     (size, room, faults, bound).prop_map(|((workers, batch_rows), (room, compress), (faults, active, rate), bound)| {
@@ -77,6 +77,8 @@ struct Told {
     errors: u64,
     /// Seeds that nothing struck.
     spared: u64,
+    /// Seeds that went to disk although they need not, for want of room.
+    crowded: u64,
     faults: BTreeMap<(Point, Kind), u64>,
     failures: Vec<String>,
 }
@@ -111,8 +113,8 @@ fn without_faults(graph: &Graph, ctx: &Context, dir: PathBuf) -> Result<Outcome,
     within_deadline(move || graph.check(&ctx, dir, &mut BTreeMap::new()))
 }
 
-/// Strikes one case, and says what struck, and whether it ended with an error.
-fn strike(graph: &Graph, setting: &Setting, plain: &Context, dir: PathBuf) -> Result<(Struck, bool), TestCaseError> {
+/// Strikes one case.
+fn strike(graph: &Graph, setting: &Setting, plain: &Context, dir: PathBuf) -> Result<Ended, TestCaseError> {
     let fail = |text: String| TestCaseError::fail(text);
     let expected = without_faults(graph, plain, dir)?;
     let world = setting.world();
@@ -141,15 +143,21 @@ fn strike(graph: &Graph, setting: &Setting, plain: &Context, dir: PathBuf) -> Re
     let unfinished = || names_in(&world.files().join("run")).into_iter().filter(|name| name.contains("unfinished"));
     let left = eventually(|| unfinished().collect::<Vec<_>>(), Vec::is_empty);
     prop_assert!(left.is_empty(), "{:?} is left", left);
-    let struck = world.faults_injected();
+    let faults = world.faults_injected();
+    let crowded = setting.room.is_some() && world.memory().spilled_in_all > 0;
     world.end();
-    Ok((struck, erred))
+    Ok(Ended { faults, erred, crowded })
 }
 
-type Struck = BTreeMap<(Point, Kind), u64>;
+/// How one seed ended.
+struct Ended {
+    faults: BTreeMap<(Point, Kind), u64>,
+    erred: bool,
+    crowded: bool,
+}
 
 /// Runs one seed; looks for the smallest case that fails if that is wanted.
-fn seed(seed: u64, plain: &World, shrink: bool) -> Result<(Struck, bool), String> {
+fn seed(seed: u64, plain: &World, shrink: bool) -> Result<Ended, String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
@@ -214,10 +222,11 @@ fn random_graphs_survive_random_faults() {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             told.seeds += 1;
             match ended {
-                Ok((struck, erred)) => {
+                Ok(Ended { faults, erred, crowded }) => {
                     told.errors += u64::from(erred);
-                    told.spared += u64::from(struck.is_empty());
-                    struck.into_iter().for_each(|(fault, times)| *told.faults.entry(fault).or_default() += times);
+                    told.spared += u64::from(faults.is_empty());
+                    told.crowded += u64::from(crowded);
+                    faults.into_iter().for_each(|(fault, times)| *told.faults.entry(fault).or_default() += times);
                 }
                 Err(text) => {
                     let failure = format!(
@@ -241,6 +250,7 @@ fn random_graphs_survive_random_faults() {
     let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("{} seeds in {:.0} s: {} failed", told.seeds, began.elapsed().as_secs_f64(), told.failures.len());
     println!("{} ended with an error, as they may; nothing struck {}", told.errors, told.spared);
+    println!("{} had too little memory", told.crowded);
     told.faults.iter().for_each(|((point, kind), times)| println!("{times:>9} {kind} at {point}"));
     assert!(told.failures.is_empty(), "{}", told.failures.join("\n\n"));
     // Chaos that leaves something out shows nothing of it.

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use emberflow::{Context, Rdd, Result};
+use emberflow::{Context, Error, Rdd, Result, testing};
 use proptest::{prelude::*, sample::select};
 
 use super::model::{NOTHING, Parts, Row, concat, function, groups, sorted, then};
@@ -45,6 +45,12 @@ pub(super) enum Act {
     SaveText,
     SaveObjects,
     Unpersist,
+    /// The job is cancelled at once, or when another one is done, and may have ended before.
+    Cancel(bool),
+    /// Nobody waits for the job.
+    Abandon,
+    /// A kept partition dies.
+    Kill(usize),
 }
 
 pub(super) fn act() -> impl Strategy<Value = Act> {
@@ -74,6 +80,9 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         Act::ForEach,
         Act::ForEach,
         Act::Unpersist,
+        Act::Cancel(false),
+        Act::Cancel(true),
+        Act::Abandon,
         Act::SaveText,
         Act::SaveObjects,
     ]);
@@ -84,6 +93,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => (0_usize..20).prop_map(Act::Top),
         1 => (0_usize..20).prop_map(Act::TakeOrderedBy),
         1 => (-2_i64..7).prop_map(Act::Lookup),
+        2 => (0_usize..8).prop_map(Act::Kill),
     ]
 }
 
@@ -154,6 +164,25 @@ impl Act {
                 rdd.unpersist();
                 text(rdd.is_cached())
             }
+            Self::Cancel(later) => {
+                let job = rdd.glom().collect_async();
+                if later {
+                    ctx.range_into(0..10_u64, 2).count()?;
+                }
+                job.canceller().cancel();
+                match job.wait() {
+                    Ok(_) | Err(Error::Cancelled { .. }) => text(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            Self::Abandon => text(drop(rdd.glom().collect_async())),
+            Self::Kill(partition) => {
+                // Whether there is one is a question of what has run, and of what has died already.
+                if rdd.is_cached() && rdd.partitions() > 0 {
+                    testing::kill_cached_partition(rdd, partition % rdd.partitions())?;
+                }
+                text(())
+            }
         })
     }
 
@@ -205,6 +234,7 @@ impl Act {
             Self::RunJob => text((0..).zip(parts).last().into_iter().collect::<Vec<(usize, _)>>()),
             Self::ForEach => text((rows.iter().map(|row| row.1).sum::<i64>(), sorted(&rows))),
             Self::Unpersist => text(false),
+            Self::Cancel(_) | Self::Abandon | Self::Kill(_) => text(()),
             Self::TakeSample(..) | Self::Stats | Self::Quantiles | Self::ApproxDistinct => return None,
         })
     }

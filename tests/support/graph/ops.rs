@@ -204,9 +204,14 @@ fn text((key, value): Row) -> String {
     format!("{key} {value}")
 }
 
+/// As a text of any length up to a kilobyte.
+fn long_text((key, value): Row) -> String {
+    format!("{key} {value} {}", ".".repeat(value.unsigned_abs() as usize * 7 % 1024))
+}
+
 fn row(text: String) -> Row {
-    let (key, value) = text.split_once(' ').expect("it is a row's text");
-    (key.parse().expect("a number"), value.parse().expect("a number"))
+    let mut numbers = text.split(' ').map(|number| number.parse().expect("a number"));
+    (numbers.next().expect("a key"), numbers.next().expect("a value"))
 }
 
 fn maybe(value: Option<i64>) -> i64 {
@@ -314,7 +319,7 @@ impl Op {
             }
             // What is kept is another RDD than the one that is read: that may be kept already, at another level.
             Self::Persist(level) => a.map(|row| row).persist(level),
-            Self::PersistText(level) => a.map(text).persist(level).map(row),
+            Self::PersistText(level) => a.map(long_text).persist(level).map(row),
             Self::Checkpoint => a.checkpoint()?,
             Self::LocalCheckpoint => a.local_checkpoint()?,
             Self::ObjectFile => {
