@@ -47,6 +47,8 @@ const FAILURES: usize = 5;
 /// What a seed decides beside the graph.
 #[derive(Clone, Debug)]
 struct Setting {
+    /// How many threads run the program at once, in one context.
+    drivers: usize,
     workers: usize,
     batch_rows: usize,
     /// The budget; none if everything goes to disk.
@@ -60,13 +62,23 @@ struct Setting {
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
-    let size = (select(vec![1_usize, 2, 7]), select(vec![1_usize, 2, 16, 1024]));
+    let size = (select(vec![1_usize, 1, 1, 3]), select(vec![1_usize, 2, 7]), select(vec![1_usize, 2, 16, 1024]));
     let room = (select(vec![None, Some(64 << 10), Some(128 << 10), Some(1 << 20), Some(8 << 30)]), any::<bool>());
     let faults = (any::<u64>(), select(vec![0.1, 0.3, 1.0]), select(vec![0.02, 0.25, 1.0]));
     let bound = select(vec![None, Some(1), Some(2), Some(3), Some(3)]);
-    (size, room, faults, bound).prop_map(|((workers, batch_rows), (room, compress), (faults, active, rate), bound)| {
-        Setting { workers, batch_rows, room, compress, faults, active, rate, bound }
-    })
+    (size, room, faults, bound).prop_map(
+        |((drivers, workers, batch_rows), (room, compress), (faults, active, rate), bound)| Setting {
+            drivers,
+            workers,
+            batch_rows,
+            room,
+            compress,
+            faults,
+            active,
+            rate,
+            bound,
+        },
+    )
 }
 
 /// What a run came to.
@@ -118,10 +130,19 @@ fn strike(graph: &Graph, setting: &Setting, plain: &Context, dir: PathBuf) -> Re
     let fail = |text: String| TestCaseError::fail(text);
     let expected = without_faults(graph, plain, dir)?;
     let world = setting.world();
-    let ended = run(graph, &world, world.files().join("run"));
-    let erred = ended.is_err();
-    match ended {
-        Ok(outcome) => prop_assert_eq!(outcome, expected),
+    let all: Result<Vec<Outcome>, Error> = thread::scope(|scope| {
+        let run = |number: usize| run(graph, &world, world.files().join(format!("run-{number}")));
+        let drivers: Vec<_> = (1..setting.drivers).map(|number| scope.spawn(move || run(number))).collect();
+        let first = run(0);
+        let others = drivers.into_iter().map(|driver| driver.join().expect("it does not hang"));
+        [first].into_iter().chain(others.collect::<Vec<_>>()).collect()
+    });
+    let erred = all.is_err();
+    match all {
+        Ok(outcomes) => outcomes.into_iter().try_for_each(|outcome| {
+            prop_assert_eq!(&outcome, &expected);
+            Ok(())
+        })?,
         Err(error) if setting.bound.is_some() => return Err(fail(error.to_string())),
         Err(error) => {
             let told = ["on purpose", "was lost", "died before it could take", "checksum"];
@@ -140,7 +161,8 @@ fn strike(graph: &Graph, setting: &Setting, plain: &Context, dir: PathBuf) -> Re
     };
     let left = eventually(held, |held| *held == [0; 5]);
     prop_assert_eq!(left, [0; 5], "persisted, map outputs, working, results, spilled are left");
-    let unfinished = || names_in(&world.files().join("run")).into_iter().filter(|name| name.contains("unfinished"));
+    let run_names = || (0..setting.drivers).flat_map(|number| names_in(&world.files().join(format!("run-{number}"))));
+    let unfinished = || run_names().filter(|name| name.contains("unfinished"));
     let left = eventually(|| unfinished().collect::<Vec<_>>(), Vec::is_empty);
     prop_assert!(left.is_empty(), "{:?} is left", left);
     let faults = world.faults_injected();

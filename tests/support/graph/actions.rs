@@ -42,6 +42,10 @@ pub(super) enum Act {
     LocalIter,
     RunJob,
     ForEach,
+    /// Rows are counted on their way into a shuffle, which is then read twice.
+    CountIntoShuffle,
+    /// Rows are counted on their way into a cache, which is then read twice, and loses a partition in between.
+    CountIntoCache,
     SaveText,
     SaveObjects,
     Unpersist,
@@ -78,7 +82,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         Act::LocalIter,
         Act::RunJob,
         Act::ForEach,
-        Act::ForEach,
+        Act::CountIntoShuffle,
+        Act::CountIntoCache,
         Act::Unpersist,
         Act::Cancel(false),
         Act::Cancel(true),
@@ -152,6 +157,23 @@ impl Act {
                 })?;
                 text((sum.value(), sorted(&rows.value())))
             }
+            Self::CountIntoShuffle | Self::CountIntoCache => {
+                let rows = ctx.long_accumulator("rows");
+                let counted = rows.clone();
+                let passing = rdd.map(move |row| {
+                    counted.add(1);
+                    row
+                });
+                let kept = match self {
+                    Self::CountIntoCache => passing.cache(),
+                    _ => passing.partition_by(2),
+                };
+                let first = kept.count()?;
+                if kept.is_cached() && kept.partitions() > 0 {
+                    testing::kill_cached_partition(&kept, 0)?;
+                }
+                text((first, kept.count()?, rows.value()))
+            }
             Self::SaveText => {
                 rdd.map(|(key, n)| format!("{key} {n}")).save_as_text_file(path)?;
                 text(ctx.text_file(path)?.collect()?)
@@ -175,7 +197,10 @@ impl Act {
                     Err(error) => return Err(error),
                 }
             }
-            Self::Abandon => text(drop(rdd.glom().collect_async())),
+            Self::Abandon => {
+                drop(rdd.glom().collect_async());
+                text(())
+            }
             Self::Kill(partition) => {
                 // Whether there is one is a question of what has run, and of what has died already.
                 if rdd.is_cached() && rdd.partitions() > 0 {
@@ -233,6 +258,7 @@ impl Act {
             Self::Lookup(key) => text(by_key().remove(&key).unwrap_or_default()),
             Self::RunJob => text((0..).zip(parts).last().into_iter().collect::<Vec<(usize, _)>>()),
             Self::ForEach => text((rows.iter().map(|row| row.1).sum::<i64>(), sorted(&rows))),
+            Self::CountIntoShuffle | Self::CountIntoCache => text((rows.len(), rows.len(), rows.len())),
             Self::Unpersist => text(false),
             Self::Cancel(_) | Self::Abandon | Self::Kill(_) => text(()),
             Self::TakeSample(..) | Self::Stats | Self::Quantiles | Self::ApproxDistinct => return None,
