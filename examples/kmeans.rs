@@ -7,6 +7,9 @@
 //! The points are made around ten known centres and cached once; each iteration looks at them in place and brings home
 //! only a sum and a count for each cluster. The result is checked against a plain loop over arrays, and plotted.
 
+#[path = "support/plot.rs"]
+mod plot;
+
 use std::{
     array, env,
     ffi::OsString,
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn arguments(mut given: impl Iterator<Item = OsString>) -> Result<(u64, PathBuf), Failure> {
-    let (mut points, mut plot) = (200_000, env::temp_dir().join("emberflow-kmeans.svg"));
+    let (mut points, mut plot) = (200_000, env::temp_dir().join("emberflow-kmeans.png"));
     while let Some(argument) = given.next() {
         if argument == "--plot" {
             plot = given.next().ok_or("--plot needs a path")?.into();
@@ -265,8 +268,7 @@ fn plain(count: u64, first: Centres, iterations: usize) -> Centres {
 
 /// The cost by iteration beside some of the points in their first two dimensions.
 fn draw(path: &Path, costs: &[f64], points: &[Point], centres: &Centres) -> Result<(), Failure> {
-    let image = SVGBackend::new(path, (1200, 560)).into_drawing_area();
-    image.fill(&WHITE)?;
+    let image = plot::picture(path, (1200, 560))?;
     let (left, right) = image.split_horizontally(560);
 
     let (highest, lowest) = (costs[0], costs[costs.len() - 1]);

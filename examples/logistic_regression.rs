@@ -9,6 +9,9 @@
 //! iteration reads and parses them again, then with one. The weights are checked against a plain loop over arrays, and
 //! on points that were held out.
 
+#[path = "support/plot.rs"]
+mod plot;
+
 use std::{
     array, env,
     ffi::OsString,
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn arguments(mut given: impl Iterator<Item = OsString>) -> Result<(u64, PathBuf), Failure> {
-    let (mut points, mut plot) = (100_000, env::temp_dir().join("emberflow-logistic-regression.svg"));
+    let (mut points, mut plot) = (100_000, env::temp_dir().join("emberflow-logistic-regression.png"));
     while let Some(argument) = given.next() {
         if argument == "--plot" {
             plot = given.next().ok_or("--plot needs a path")?.into();
@@ -258,8 +261,7 @@ fn plain(count: u64) -> Vector {
 
 /// The loss by iteration beside the time of each, without a cache and with one.
 fn draw(path: &Path, uncached: &Descent, cached: &Descent) -> Result<(), Failure> {
-    let image = SVGBackend::new(path, (1200, 480)).into_drawing_area();
-    image.fill(&WHITE)?;
+    let image = plot::picture(path, (1200, 480))?;
     let (left, right) = image.split_horizontally(600);
 
     let losses: Vec<f64> = cached.passes.iter().map(Pass::mean_loss).collect();

@@ -7,7 +7,10 @@
 //! Rows of a key and a value are made, cached, summed by key, sorted, and read again and again; once in a context whose
 //! budget is a tenth of them, and once where all of it fits. Both must give the same results to the byte, and the first
 //! must not take much more memory than its budget. Then the same cache is read with all of it in memory, three quarters,
-//! half, a quarter, and none, which is drawn as an SVG file.
+//! half, a quarter, and none, which is drawn as a PNG file.
+
+#[path = "support/plot.rs"]
+mod plot;
 
 use std::{
     env,
@@ -24,7 +27,7 @@ use std::{
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use emberflow::{MemoryUse, prelude::*, system};
-use plotters::prelude::{BLUE, ChartBuilder, Color, IntoDrawingArea, LineSeries, SVGBackend, TRANSPARENT, WHITE};
+use plotters::prelude::{BLUE, ChartBuilder, Color, LineSeries, TRANSPARENT};
 
 /// Bytes of a row in memory.
 const ROW_BYTES: u64 = 16;
@@ -43,7 +46,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mut arguments: impl Iterator<Item = String>) -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn run(
+    mut arguments: impl Iterator<Item = String>,
+) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let millions: u64 = arguments.next().map_or(Ok(10), |text| text.parse())?;
     let rows = millions * 1_000_000;
     let budget = arguments.next().map_or(Ok(ByteSize(rows * ROW_BYTES / 10)), |text| text.parse())?.as_u64();
@@ -105,17 +110,16 @@ fn run(mut arguments: impl Iterator<Item = String>) -> std::result::Result<(), B
         table.add_row([format!("{in_memory} %"), format!("{seconds:.3}"), format!("{:.1} ×", seconds / first)]);
     }
     align(&mut table);
-    let path = env::temp_dir().join("emberflow-spill.svg");
+    let path = env::temp_dir().join("emberflow-spill.png");
     draw(&path, &curve)?;
     println!("{table}\n\nThe results are the same, and nothing is left on disk. The curve: {}", path.display());
     Ok(())
 }
 
 /// The time of a reading by how much of the cache is in memory: the figure of the RDD paper (Zaharia et al., NSDI 2012).
-fn draw(path: &Path, curve: &[(f64, f64)]) -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn draw(path: &Path, curve: &[(f64, f64)]) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let slowest = curve.iter().map(|(_, milliseconds)| *milliseconds).fold(0.0, f64::max);
-    let image = SVGBackend::new(path, (640, 480)).into_drawing_area();
-    image.fill(&WHITE)?;
+    let image = plot::picture(path, (640, 480))?;
     let mut chart = ChartBuilder::on(&image)
         .caption("a cache that does not fit", ("sans-serif", 22))
         .margin(15)
@@ -159,7 +163,7 @@ struct Measured {
     seconds: f64,
 }
 
-fn measure(ctx: &Context, rows: u64) -> std::result::Result<Measured, Box<dyn std::error::Error>> {
+fn measure(ctx: &Context, rows: u64) -> std::result::Result<Measured, Box<dyn std::error::Error + Send + Sync>> {
     let (peak, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let (seen, stop) = (Arc::clone(&peak), Arc::clone(&over));
     let sampler = thread::spawn(move || {

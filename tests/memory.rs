@@ -3,9 +3,19 @@
 
 mod support;
 
-use std::hash::Hash;
+use std::{
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
-use emberflow::{Context, Event, ExchangeData, Rdd, StorageLevel, testing::assume_disk_cost};
+use emberflow::{
+    Context, Event, EventStream, ExchangeData, Rdd, StorageLevel,
+    testing::{assume_disk_cost, cache_store},
+};
 use proptest::{collection::vec, prelude::*};
 
 use self::support::{Computed, World, drain, eventually, sorted};
@@ -122,6 +132,18 @@ fn collecting_more_than_the_budget_is_an_error_that_says_what_to_do() {
     assert!(error.contains("the result would take") && error.contains("the memory_budget of 20971520"), "{error}");
     assert!(error.contains("to_local_iter") && error.contains("save_*"), "{error}");
     assert!(error.contains("failed after 1 attempt"), "to try again would be no use: {error}");
+    let others = [
+        rows.take(ROWS as usize).map(drop),
+        rows.top_by(ROWS as usize, |row| row.1.clone()).map(drop),
+        rows.take_sample(false, ROWS as usize, 1).map(drop),
+        rows.take_sample(true, ROWS as usize, 1).map(drop),
+        rows.lookup(&0).and(rows.map(|(_, text)| (0, text)).lookup(&0)).map(drop),
+        rows.map(|(_, text)| (text.clone(), text)).reduce_by_key_locally(|a, _| a).map(drop),
+    ];
+    for (at, other) in others.into_iter().enumerate() {
+        let error = other.expect_err(&format!("{at}")).to_string();
+        assert!(error.contains("the result would take") && error.contains("1 attempt"), "{at}: {error}");
+    }
     assert_eq!(rows.to_local_iter().filter(Result::is_ok).count(), ROWS as usize);
     assert_eq!(eventually(|| world.memory().results, |bytes| *bytes == 0), 0);
     assert_eq!(rows.filter(|(key, _)| *key == 0).map(|(_, text)| text.len()).collect().unwrap().len(), 20_000);
@@ -140,6 +162,32 @@ fn a_group_that_cannot_be_held_is_an_error_and_merging_it_is_none() {
     let lengths = rows.aggregate_by_key(0, |sum, text| sum + text.len(), |a, b| a + b);
     assert_eq!(lengths.collect().unwrap(), [("hot".to_owned(), 60_000_000)]);
     assert_eq!(eventually(|| world.memory().working, |bytes| *bytes == 0), 0);
+}
+
+#[test]
+fn groups_that_do_not_fit_together_wait_for_each_other() {
+    // Two groups of 24 MB: beside the map outputs, which take 48 MB, there is room for one of them.
+    let world = World::with_budget(2, 88 << 20);
+    let rows =
+        world.range_into(0..48_000_u64, 8).map(|n| (n % 2 + 2 * u64::from(n % 50 == 0) * n, format!("{n:0960}")));
+    let groups = rows
+        .group_by_key_into(2)
+        .map(|(key, texts)| (key, texts.len(), texts.into_iter().map(|t| t.len()).sum::<usize>()));
+    let mut expected: Option<Vec<_>> = None;
+    for _ in 0..20 {
+        let found = groups.collect().unwrap();
+        assert!(*expected.get_or_insert_with(|| found.clone()) == found);
+        assert_eq!(found.iter().filter(|(key, ..)| *key < 2).map(|(_, rows, _)| rows).sum::<usize>(), 47_041);
+        if world.memory().waits > 0 {
+            break;
+        }
+    }
+    let memory = world.memory();
+    assert!(memory.waits > 0 && memory.peak <= 89 << 20, "{memory:?}");
+    assert_eq!(eventually(|| world.memory().working, |bytes| *bytes == 0), 0);
+    // A group that is larger than all of it is an error still, however long others would be waited for.
+    let error = rows.map(|(_, text)| ((), text)).group_by_key_into(2).count().unwrap_err().to_string();
+    assert!(error.contains("the values of one group of keys") && error.contains("reduce_by_key"), "{error}");
 }
 
 #[test]
@@ -257,6 +305,101 @@ fn rows_that_are_quicker_made_than_read_are_dropped_and_others_written() {
     assume_disk_cost(&roomy, u64::MAX / 2);
     let kept = roomy.range_into(0..100_u64, 2).persist(StorageLevel::Auto);
     assert_eq!((kept.count().unwrap(), roomy.memory().persisted, roomy.storage().unwrap()[0].dropped), (100, 800, 0));
+}
+
+/// 80 KB in eight partitions.
+fn ten_thousand(ctx: &Context, level: StorageLevel) -> Rdd<u64> {
+    ctx.range_into(0..10_000_u64, 8).persist(level)
+}
+
+#[test]
+fn what_is_cheap_to_make_again_makes_room_for_what_is_not() {
+    // Three quarters of it hold one of the two, and a partition more.
+    let world = World::with_budget(5, 120_000);
+    assume_disk_cost(&world, u64::MAX / 2);
+    let computed = Computed::new();
+    let told = computed.clone();
+    let cheap = world.range_into(0..10_000_u64, 8).map_partitions_with_index(move |at, rows| {
+        told.add(at);
+        rows
+    });
+    let cheap = cheap.persist(StorageLevel::Auto);
+    assert_eq!((cheap.count().unwrap(), world.memory().persisted), (10_000, 80_000));
+    // The first half tells that there is no room, the second comes when there is.
+    let made = Arc::new(AtomicBool::new(false));
+    let there_is_room = Arc::clone(&made);
+    let dear = world.range_into(0..10_000_u64, 8).map_partitions_with_index(move |at, rows| {
+        while at >= 4 && !there_is_room.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        rows
+    });
+    let dear = dear.persist(StorageLevel::MemoryAndDisk);
+    let mut events = world.events();
+    thread::scope(|threads| {
+        let counted = threads.spawn(|| dear.count().unwrap());
+        let left = eventually(|| world.memory().persisted, |bytes| *bytes <= 50_000);
+        made.store(true, Ordering::Release);
+        assert_eq!((counted.join().unwrap(), left <= 50_000), (10_000, true));
+    });
+    let storage = world.storage().unwrap();
+    let [of_cheap, of_dear] = &storage[..] else { panic!("{storage:?}") };
+    assert_eq!((of_dear.cached_partitions, of_dear.dropped), (8, 0));
+    assert!(of_dear.bytes >= 50_000 && of_cheap.dropped >= 4, "{storage:?}");
+    assert_eq!((of_cheap.cached_partitions as u64 + of_cheap.dropped, of_cheap.spilled_bytes), (8, 0));
+    let dropped = drain(&mut events).into_iter().filter_map(|event| match event {
+        Event::PartitionDropped { rdd, partition, .. } if rdd == cheap.id() => Some(partition),
+        _ => None,
+    });
+    let dropped = sorted(dropped);
+    assert_eq!(dropped.len() as u64, of_cheap.dropped);
+    // What was dropped is made again when it is wanted, and nothing else is.
+    computed.take();
+    assert_eq!((cheap.sum().unwrap(), dear.sum().unwrap()), (49_995_000, 49_995_000));
+    assert_eq!(computed.take(), dropped);
+    let memory = world.memory();
+    assert!(memory.peak <= 120_000 + 5 * 16_384, "{memory:?}");
+}
+
+#[test]
+fn what_no_job_reads_any_more_goes_to_disk_for_what_comes() {
+    let world = World::with_budget(2, 120_000);
+    let old = ten_thousand(&world, StorageLevel::MemoryAndDisk);
+    assert_eq!((old.count().unwrap(), world.memory().persisted, world.memory().spilled), (10_000, 80_000, 0));
+    let fresh = ten_thousand(&world, StorageLevel::MemoryAndDisk);
+    // As long as the old one was just read, it stays.
+    assert_eq!(fresh.sum().unwrap(), 49_995_000);
+    let (of_old, of_fresh) = (world.storage().unwrap()[0].clone(), world.storage().unwrap()[1].clone());
+    assert_eq!((of_old.bytes, of_old.spilled_bytes, of_old.dropped), (80_000, 0, 0));
+    assert!(of_fresh.spilled_bytes > 0 && of_fresh.bytes <= 10_000);
+    fresh.unpersist_and_wait().unwrap();
+    for _ in 0..3 {
+        assert_eq!(world.parallelize(vec![1_u64]).count().unwrap(), 1);
+    }
+    let mut events = world.events();
+    let fresh = ten_thousand(&world, StorageLevel::MemorySerialized);
+    assert_eq!(fresh.sum().unwrap(), 49_995_000);
+    let of_old = eventually(|| world.storage().unwrap()[0].clone(), |of_old| of_old.spilled_bytes > 0);
+    assert_eq!((of_old.cached_partitions, of_old.dropped, of_old.computed), (8, 0, 8));
+    let spilled = |events: &mut EventStream| {
+        let store = cache_store(&old).unwrap();
+        let found = |event: &Event| matches!(event, Event::PartitionSpilled { store: of, .. } if *of == store);
+        drain(events).iter().filter(|event| found(event)).count()
+    };
+    let told = eventually(|| spilled(&mut events), |told| *told > 0);
+    assert!(told > 0, "it is told when it is on disk");
+    assert_eq!((old.sum().unwrap(), fresh.sum().unwrap()), (49_995_000, 49_995_000));
+    drop((old, fresh));
+    assert_eq!(eventually(|| world.memory().persisted + world.memory().spilled, |bytes| *bytes == 0), 0);
+}
+
+#[test]
+fn the_level_off_keeps_nothing() {
+    let world = World::roomy(1);
+    let rows = ten_thousand(&world, StorageLevel::Off);
+    assert!(!rows.is_cached() && rows.count().unwrap() == 10_000 && world.memory().persisted == 0);
+    let rows = rows.cache().persist(StorageLevel::Off);
+    assert!(rows.is_cached(), "what is persisted stays so");
 }
 
 /// A process that is killed while it spills leaves nothing to sweep: its files have no names.

@@ -136,7 +136,7 @@ pub(crate) fn names_in(dir: &Path) -> Vec<String> {
 
 /// Looks again until it is so, or the deadline is over; gives what was seen last. For what no event tells of: a thread
 /// that was joined leaves the system's list a moment later, and the governor's account is told asynchronously.
-pub(crate) fn eventually<R>(look: impl Fn() -> R, is_so: impl Fn(&R) -> bool) -> R {
+pub(crate) fn eventually<R>(mut look: impl FnMut() -> R, is_so: impl Fn(&R) -> bool) -> R {
     let until = Instant::now() + DEADLINE;
     loop {
         let seen = look();

@@ -143,13 +143,19 @@ impl<T, S: Stream<T> + ?Sized> Stream<T> for Box<S> {
 pub struct AnyStream {
     stream: Box<dyn Any>,
     rows_of: &'static str,
+    row_bytes: usize,
 }
 
 impl AnyStream {
     /// Forgets the row type.
     pub fn new<T: Data>(stream: impl Stream<T> + 'static) -> Self {
         let stream: BoxStream<T> = Box::new(stream);
-        Self { stream: Box::new(stream), rows_of: std::any::type_name::<T>() }
+        Self { stream: Box::new(stream), rows_of: std::any::type_name::<T>(), row_bytes: mem::size_of::<T>() }
+    }
+
+    /// What a batch of it takes, without what its rows own, where batches have so many rows.
+    pub(crate) fn batch_bytes(&self, rows: usize) -> u64 {
+        (rows.saturating_mul(self.row_bytes)).min(BATCH_BYTES.max(self.row_bytes)) as u64
     }
 
     /// Remembers the row type.
@@ -164,9 +170,11 @@ impl AnyStream {
     }
 }
 
+/// A batch holds no more than this of rows, without what they own.
+const BATCH_BYTES: usize = 64 << 10;
+
 /// Rows a batch should hold: `rows`, but no more than 64 KiB of shallow row size, and at least one.
 pub fn batch_rows_of<T>(rows: usize) -> usize {
-    const BATCH_BYTES: usize = 64 << 10;
     rows.min(BATCH_BYTES / mem::size_of::<T>().max(1)).max(1)
 }
 

@@ -255,6 +255,12 @@ pub enum Error {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// A store of files, such as S3, could not be used.
+    #[error("{source}")]
+    Storage {
+        /// What is wrong, and with which file.
+        source: Cause,
+    },
     /// A path or glob names nothing.
     #[error("{pattern:?} matches no file; give a file, a directory, or a glob such as \"data/*.txt\"")]
     NoSuchInput {

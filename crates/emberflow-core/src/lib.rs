@@ -32,6 +32,7 @@ pub mod plan;
 pub mod segments;
 pub mod size;
 pub mod spill;
+pub mod storage;
 pub mod store;
 pub mod task;
 pub mod update;

@@ -1,12 +1,12 @@
 //! Working memory: what a task may hold while it runs, and where its rows go when it may hold no more.
 //!
-//! Owns what a task sees of the budget. A task that is refused never waits: it writes rows to disk and goes on, so that
-//! no two tasks can wait for each other. Who grants, and how, is the business of the runtime.
+//! Owns what a task sees of the budget. A task that is refused writes rows to disk and goes on; only for what cannot go
+//! there does it wait. Who grants, and how, is the business of the runtime.
 
 use std::sync::Arc;
 
 use crate::{
-    error::TaskError,
+    error::{TaskError, over_budget},
     spill::{SpillError, SpillSpace},
 };
 
@@ -18,6 +18,18 @@ pub trait Workspace: Send + Sync {
 
     /// Takes room for so many bytes, whether there is any or not.
     fn overdraw(&self, bytes: u64);
+
+    /// An operator of the task will have a batch of so many bytes in its hands until the attempt ends.
+    fn hold_batch(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// Waits for other tasks to give room back; whether so many bytes of it were taken. If not, the task had better end.
+    #[must_use]
+    fn wait(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        false
+    }
 
     /// Gives room back.
     fn release(&self, bytes: u64);
@@ -92,20 +104,26 @@ impl Claim {
         self.bytes += bytes;
     }
 
-    /// Takes what is missing of so many bytes in all, for `what`, which cannot go to disk.
+    /// Takes what is missing of so many bytes in all, for `what`, which cannot go to disk. If it is too much to do
+    /// without room, it waits for other tasks to give some back.
     ///
     /// # Errors
-    /// [`TaskError::OverBudget`] if there is no room, and it is too much to do without.
+    /// [`TaskError::OverBudget`] if there will be no room.
     pub fn require(&mut self, bytes: u64, what: &'static str) -> Result<(), TaskError> {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 || self.grow(more) {
             return Ok(());
         }
-        if bytes > self.workspace.allowance() {
-            return Err(TaskError::OverBudget { what, bytes, budget: self.workspace.budget() });
+        if bytes <= self.workspace.allowance() {
+            self.force(more);
+            return Ok(());
         }
-        self.force(more);
-        Ok(())
+        // Others may wait for a right side that one task broadcasts to all, and he must not wait for them.
+        if what != over_budget::BROADCAST && self.workspace.wait(more) {
+            self.bytes += more;
+            return Ok(());
+        }
+        Err(TaskError::OverBudget { what, bytes, budget: self.workspace.budget() })
     }
 
     /// Holds so many bytes from now on, whether there is room or not.

@@ -71,6 +71,7 @@ impl PlanInput {
                 }
                 let stream = node.op.open(partition, &Inputs { node, fetch, cx })?;
                 cx.marker(node.rdd).enter();
+                cx.workspace().hold_batch(stream.batch_bytes(cx.batch_rows()));
                 Ok(stream)
             }
             Self::Persisted { store, .. } => {

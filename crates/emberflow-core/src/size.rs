@@ -28,11 +28,21 @@ pub fn estimate<T: ExchangeData>(rows: &[T]) -> u64 {
 
 /// The heap's share of [`estimate`].
 pub fn estimate_heap<T: ExchangeData>(rows: &[T]) -> u64 {
-    if !mem::needs_drop::<T>() || rows.is_empty() {
+    estimate_heap_of(rows, |row| row)
+}
+
+/// The estimated size in bytes of entries that have a row each; of the heap, only what the rows own.
+pub fn estimate_of<E, T: ExchangeData>(entries: &[E], row: impl Fn(&E) -> &T) -> u64 {
+    mem::size_of_val(entries) as u64 + estimate_heap_of(entries, row)
+}
+
+fn estimate_heap_of<E, T: ExchangeData>(entries: &[E], row: impl Fn(&E) -> &T) -> u64 {
+    if !mem::needs_drop::<T>() || entries.is_empty() {
         return 0;
     }
-    let (sampled, bytes) = sample(rows.len()).fold((0, 0), |(count, bytes), at| (count + 1, bytes + heap(&rows[at])));
-    scaled(bytes, rows.len(), sampled)
+    let heaps = sample(entries.len()).map(|at| heap(row(&entries[at])));
+    let (sampled, bytes) = heaps.fold((0, 0), |(count, bytes), heap| (count + 1, bytes + heap));
+    scaled(bytes, entries.len(), sampled)
 }
 
 /// Some of so many rows: one in each of equal windows, and not the same in each, since rows may have a period.

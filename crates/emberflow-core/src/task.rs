@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::Pin,
     rc::Rc,
     sync::{
         Arc,
@@ -23,11 +24,16 @@ thread_local! {
     static CURRENT: RefCell<Option<TaskContext>> = const { RefCell::new(None) };
 }
 
-/// Runs blocking reads and writes beside the workers, so that a task can prefetch.
+/// Runs reads and writes beside the workers, so that a task can prefetch.
 pub trait Io: Send + Sync {
-    /// Runs `job` on an I/O thread; whether there is one. If not, `job` is dropped.
+    /// Runs `job`, which may block, on an I/O thread; whether there is one. If not, `job` is dropped.
     #[must_use]
     fn spawn(&self, job: Box<dyn FnOnce() + Send>) -> bool;
+
+    /// Runs `job`, which may use sockets and timers; whether there is a runtime for it. If not, or if the runtime ends
+    /// before it does, `job` is dropped.
+    #[must_use]
+    fn spawn_async(&self, job: Pin<Box<dyn Future<Output = ()> + Send>>) -> bool;
 }
 
 /// One attempt at a task, as operators see it. Cheap to clone; stays on its worker thread.
@@ -267,6 +273,10 @@ mod tests {
 
     impl Io for NoIo {
         fn spawn(&self, _: Box<dyn FnOnce() + Send>) -> bool {
+            false
+        }
+
+        fn spawn_async(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) -> bool {
             false
         }
     }

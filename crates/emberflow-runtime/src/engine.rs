@@ -19,6 +19,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
     plan::{StageOutline, StagePlan},
+    task::Io,
 };
 use tokio::sync::oneshot;
 
@@ -49,6 +50,7 @@ pub struct Engine {
     ledger: Arc<Ledger>,
     desks: Arc<Desks>,
     bus: Arc<Bus>,
+    io: Arc<TokioIo>,
     threads: Mutex<Option<Threads>>,
     closed: AtomicBool,
     next_job: AtomicU64,
@@ -84,7 +86,12 @@ impl Engine {
         let pool = Pool::start(&name, config.workers).map_err(|error| threads_refused(error.to_string()))?;
         let io = Arc::new(TokioIo::new(&name));
         let bus = Arc::new(Bus::new());
-        let ledger = Arc::new(Ledger::new(config.memory_budget_bytes, config.spill_limit_bytes, config.force_spill));
+        let ledger = Arc::new(Ledger::new(
+            config.memory_budget_bytes,
+            config.workers,
+            config.spill_limit_bytes,
+            config.force_spill,
+        ));
         let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger), config.spill_compression));
         // Where faults are bounded, so are losses: there may be more of them in a row than life has.
         let losses = if config.chaos.is_bounded() { u32::MAX } else { LOSS_LIMIT };
@@ -149,6 +156,7 @@ impl Engine {
             ledger,
             desks: pool.handle().desks(),
             bus,
+            io: Arc::clone(&io),
             threads: Mutex::new(Some(Threads { pool, io, system, system_thread, listeners: Vec::new() })),
             closed: AtomicBool::new(false),
             next_job: AtomicU64::new(0),
@@ -189,6 +197,11 @@ impl Engine {
     /// Tells this engine from the others in the process.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Its I/O threads. After [`stop`](Self::stop) they take nothing more.
+    pub fn io(&self) -> Arc<dyn Io> {
+        Arc::clone(&self.io) as Arc<dyn Io>
     }
 
     /// What it runs with.
@@ -304,6 +317,11 @@ impl Engine {
     /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. For tests of what is decided by it.
     pub fn assume_disk_cost(&self, nanos_a_kilobyte: u64) {
         self.ledger.assume_disk_cost(nanos_a_kilobyte);
+    }
+
+    /// Has the process count as one that may take so many bytes of memory, whatever the system says. For tests.
+    pub fn assume_memory_limit(&self, bytes: u64) {
+        self.ledger.assume_memory_limit(bytes);
     }
 
     /// How many faults on purpose of each kind have struck at each point.

@@ -1,8 +1,8 @@
 //! The memory governor: the one account of what rows take in memory, and on disk.
 //!
 //! Workers reserve room on a fast path, for what they work on and for what they have made, and are refused when the
-//! budget is used up: then they write rows to disk, so that nothing waits for anything, and whoever makes rows faster
-//! than there is room pays for it himself. What is kept may take three quarters of the budget, so that there is always
+//! budget is used up: then they write rows to disk, so that hardly anything waits, and whoever makes rows faster than
+//! there is room pays for it himself. What cannot go to disk [takes its turn](crate::turns). What is kept may take three quarters of the budget, so that there is always
 //! room to work in, and of that each of the tasks that ask for it gets an equal share at most. What was kept is given
 //! back through the actor. Everybody may read the account without asking it.
 
@@ -21,7 +21,12 @@ use emberflow_core::{
     plan::StageKind,
 };
 
-use crate::mail::post;
+use crate::{
+    mail::post,
+    pressure::Pressure,
+    system,
+    turns::{Turn, Turns, Waited},
+};
 
 /// Nanoseconds that writing or reading a byte takes, before it is known better: a disk of a gigabyte a second.
 const DISK_COST: f64 = 1.0;
@@ -50,11 +55,16 @@ pub struct MemoryUse {
     pub spilled_in_all: u64,
     /// What was read back in all.
     pub read_back_in_all: u64,
+    /// How often a task has waited for memory that others held, since what it needed could not go to disk.
+    pub waits: u64,
+    /// How often one has begun again so that an older one could go on.
+    pub gave_way: u64,
 }
 
 /// The account.
 pub(crate) struct Ledger {
     budget: u64,
+    workers: u64,
     spill_limit: u64,
     /// Whether nothing finds room, whatever the budget.
     force_spill: bool,
@@ -64,8 +74,11 @@ pub(crate) struct Ledger {
     map_outputs: AtomicU64,
     working: AtomicU64,
     results: AtomicU64,
-    /// Tasks that have asked for room to work in.
-    tasks: AtomicU64,
+    /// Of the tasks that have asked for room to work in.
+    pub(crate) turns: Turns,
+    pressure: Pressure,
+    waits: AtomicU64,
+    gave_way: AtomicU64,
     peak: AtomicU64,
     /// Of the files, whatever of them is still needed.
     on_disk: AtomicU64,
@@ -80,10 +93,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(budget: u64, spill_limit: Option<u64>, force_spill: bool) -> Self {
+    pub(crate) fn new(budget: u64, workers: usize, spill_limit: Option<u64>, force_spill: bool) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
             budget,
+            workers: workers as u64,
             spill_limit: spill_limit.unwrap_or(u64::MAX),
             force_spill,
             used: zero(),
@@ -91,7 +105,10 @@ impl Ledger {
             map_outputs: zero(),
             working: zero(),
             results: zero(),
-            tasks: zero(),
+            turns: Turns::default(),
+            pressure: Pressure::new(system::memory_limit_bytes()),
+            waits: zero(),
+            gave_way: zero(),
             peak: zero(),
             on_disk: zero(),
             spilled: zero(),
@@ -114,6 +131,8 @@ impl Ledger {
             spilled: self.spilled.load(Ordering::Acquire),
             spilled_in_all: self.spilled_in_all.load(Ordering::Acquire),
             read_back_in_all: self.read_back_in_all.load(Ordering::Acquire),
+            waits: self.waits.load(Ordering::Acquire),
+            gave_way: self.gave_way.load(Ordering::Acquire),
         }
     }
 
@@ -137,9 +156,14 @@ impl Ledger {
         true
     }
 
+    /// Whether anything finds room at all.
+    fn may_grow(&self, bytes: u64) -> bool {
+        !self.force_spill && !self.pressure.is_high(bytes)
+    }
+
     /// Takes room for what is to be kept; whether there was any. If it is to be taken anyhow, there is.
     fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
-        let fits = || !self.force_spill && self.kept() + bytes <= self.budget / 4 * 3;
+        let fits = || self.may_grow(bytes) && self.kept() + bytes <= self.budget / 4 * 3;
         let taken = bytes == 0 || ((anyhow || fits()) && self.take(bytes, anyhow));
         if taken {
             self.of(kind).fetch_add(bytes, Ordering::AcqRel);
@@ -151,8 +175,8 @@ impl Ledger {
     /// anyhow, there is.
     pub(crate) fn reserve_work(&self, held: u64, bytes: u64, anyhow: bool) -> bool {
         let fits = || {
-            let share = self.budget.saturating_sub(self.kept()) / self.tasks.load(Ordering::Acquire).max(1);
-            !self.force_spill && held + bytes <= share
+            let share = self.budget.saturating_sub(self.kept()) / self.turns.working().max(1) as u64;
+            self.may_grow(bytes) && held + bytes <= share
         };
         let taken = (anyhow || fits()) && self.take(bytes, anyhow);
         if taken {
@@ -164,15 +188,19 @@ impl Ledger {
     pub(crate) fn release_work(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.working.fetch_sub(bytes, Ordering::AcqRel);
+        self.turns.look_again();
     }
 
-    /// A task begins to ask for room to work in, or has ended.
-    pub(crate) fn task_works(&self, begins: bool) {
-        if begins {
-            self.tasks.fetch_add(1, Ordering::AcqRel);
-        } else {
-            self.tasks.fetch_sub(1, Ordering::AcqRel);
+    /// Waits for room to work in, of whatever share, until there is no task left to wait for.
+    pub(crate) fn wait_for_work(&self, turn: Turn, bytes: u64, is_cancelled: impl Fn() -> bool) -> Waited {
+        self.waits.fetch_add(1, Ordering::AcqRel);
+        let waited = self.turns.wait(turn, || self.take(bytes, false), is_cancelled);
+        match waited {
+            Waited::Granted => _ = self.working.fetch_add(bytes, Ordering::AcqRel),
+            Waited::GiveWay => _ = self.gave_way.fetch_add(1, Ordering::AcqRel),
+            Waited::InVain | Waited::Cancelled => {}
         }
+        waited
     }
 
     /// Takes room for results; whether all results together are within the limit.
@@ -196,6 +224,12 @@ impl Ledger {
 
     pub(crate) fn budget(&self) -> u64 {
         self.budget
+    }
+
+    /// What batches on their way count with in each task at most: a sixteenth of the budget in all, so that a small one is
+    /// not used up by what lasts for a moment.
+    pub(crate) fn batches_limit(&self) -> u64 {
+        self.budget / 16 / self.workers
     }
 
     pub(crate) fn forces_spill(&self) -> bool {
@@ -252,6 +286,10 @@ impl Ledger {
         cost(&self.writing, &self.spilled_in_all) + 2.0 * reading
     }
 
+    pub(crate) fn assume_memory_limit(&self, bytes: u64) {
+        self.pressure.assume_limit(bytes);
+    }
+
     pub(crate) fn assume_disk_cost(&self, nanos_a_kilobyte: u64) {
         self.assumed_cost.store(nanos_a_kilobyte, Ordering::Release);
     }
@@ -292,6 +330,11 @@ impl Reservation {
     ) -> Option<Self> {
         let refused = !anyhow && chaos::strike(Point::Memory).is_some();
         (!refused && ledger.reserve(kind, bytes, anyhow)).then(|| Self { kind, bytes, governor: governor.clone() })
+    }
+
+    /// What it is for.
+    pub(crate) fn kind(&self) -> StageKind {
+        self.kind
     }
 }
 

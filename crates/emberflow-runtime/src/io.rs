@@ -1,6 +1,9 @@
 //! The I/O threads: a tokio runtime that starts when the first read asks for it. Owns that runtime and nothing else.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+};
 
 use emberflow_core::task::Io;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -24,7 +27,7 @@ impl TokioIo {
     fn handle(&self) -> Option<Handle> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Unused) {
-            match Builder::new_multi_thread().worker_threads(1).thread_name(&self.name).build() {
+            match Builder::new_multi_thread().worker_threads(1).thread_name(&self.name).enable_all().build() {
                 Ok(runtime) => *state = State::Running(runtime),
                 Err(error) => {
                     tracing::warn!(%error, "cannot start the i/o runtime; reading on the worker instead");
@@ -48,5 +51,9 @@ impl TokioIo {
 impl Io for TokioIo {
     fn spawn(&self, job: Box<dyn FnOnce() + Send>) -> bool {
         self.handle().map(|handle| drop(handle.spawn_blocking(job))).is_some()
+    }
+
+    fn spawn_async(&self, job: Pin<Box<dyn Future<Output = ()> + Send>>) -> bool {
+        self.handle().map(|handle| drop(handle.spawn(job))).is_some()
     }
 }

@@ -23,11 +23,13 @@ mod job;
 mod mail;
 mod partition;
 mod pool;
+mod pressure;
 mod progress;
 mod slot;
 mod spans;
 mod spill;
 mod task_run;
+mod turns;
 mod workspace;
 
 pub mod system;

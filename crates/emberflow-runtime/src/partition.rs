@@ -1,23 +1,28 @@
 //! One partition of one store: its rows, and the slot through which they are lent.
-//! Told by: the worker that computed it (`Fill`), the coordinator (`Dismiss`), a test (`Kill`). Tells the coordinator
-//! that its task is done, or, when it dies unasked, that the partition is lost.
-//! Never: runs user code, touches a row or a file, or decides to recompute.
+//! Told by: the worker that computed it (`Fill`) or has spilled it (`Spilled`), the coordinator (`Spill`, `Dismiss`), a
+//! test (`Kill`). Tells the coordinator that its task is done, that its rows are on disk, or, when it dies unasked, that
+//! the partition is lost.
+//! Never: runs user code, touches a row or a file itself, or decides to recompute.
 //!
 //! ```text
-//!   Computing ──Fill──▶ Resident ──Dismiss──▶ (dropped)
-//!       └──────── Kill, panic ────┴─────────▶ (lost: PartitionGone to the coordinator)
+//!   Computing ──Fill──▶ Resident ──Spill──▶ Resident, Spilling ──Spilled──▶ On disk
+//!                          └──────────────────────┴──────── Dismiss ──────────┴─────▶ (dropped)
+//!   any of them ──Kill, panic──▶ (lost: PartitionGone to the coordinator)
 //! ```
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use actix::{Actor, ActorContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use emberflow_core::{
     chaos::{Kind, OnPurpose, Point},
     store::Stored,
 };
 
 use crate::{
-    coordinator::{Links, PartitionGone, TaskReport, machine::Key},
+    coordinator::{Evicted, Links, PartitionGone, TaskReport, machine::Key},
     governor::Reservation,
     mail::post,
     slot::Slot,
@@ -41,6 +46,14 @@ impl PartitionActor {
         let (store, partition) = self.key;
         self.links.chaos.strike_at(store, partition, point)
     }
+
+    /// Drops rows that are not needed any more, and then gives their room back.
+    fn free(&self, data: Option<Stored>, room: Option<Reservation>) {
+        let large = |stored: &Stored| stored.footprint.bytes + stored.footprint.file_bytes > FREE_ON_WORKER_BYTES;
+        if data.as_ref().is_some_and(large) {
+            self.links.pool.submit_first(Box::new(move || drop((data, room))));
+        }
+    }
 }
 
 impl Actor for PartitionActor {
@@ -51,12 +64,7 @@ impl Actor for PartitionActor {
 impl Drop for PartitionActor {
     fn drop(&mut self) {
         let (data, room) = (self.slot.empty(), self.room.take());
-        if data
-            .as_ref()
-            .is_some_and(|stored| stored.footprint.bytes + stored.footprint.file_bytes > FREE_ON_WORKER_BYTES)
-        {
-            self.links.pool.submit(Box::new(move || drop((data, room))));
-        }
+        self.free(data, room);
         if !self.dismissed {
             let gone = PartitionGone { key: self.key, generation: self.slot.generation };
             // A dead coordinator asks for nothing any more.
@@ -91,6 +99,67 @@ impl Handler<Fill> for PartitionActor {
         if self.strike(Point::Filled).is_some() {
             ctx.terminate();
         }
+    }
+}
+
+/// From the coordinator: what is in memory has to make room for others. A worker writes it.
+pub(crate) struct Spill;
+
+impl Message for Spill {
+    type Result = ();
+}
+
+impl Handler<Spill> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Spill, ctx: &mut Self::Context) {
+        let (Some(stored), Some(kind)) = (self.slot.look(), self.room.as_ref().map(Reservation::kind)) else { return };
+        let (owner, links, key) = (ctx.address(), Arc::clone(&self.links), self.key);
+        self.links.pool.submit_first(Box::new(move || {
+            // Rows are serialised by code of the user's.
+            let spilled = match catch_unwind(AssertUnwindSafe(|| stored.data.spill(&*links.files))) {
+                Ok(Ok(Some(spilled))) => spilled,
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) => {
+                    tracing::warn!(store = %key.0, partition = key.1, %error, "rows stay in memory");
+                    return;
+                }
+                Err(_) => {
+                    tracing::warn!(store = %key.0, partition = key.1, "writing rows panicked: they stay in memory");
+                    return;
+                }
+            };
+            let (data, footprint) = spilled;
+            let room = Reservation::take((&links.governor, &links.ledger), kind, footprint.bytes, true);
+            let stored = Stored { data, footprint, keep: stored.keep };
+            // Whoever owned the rows is gone, and they with him.
+            let _ = post(&owner, Spilled { stored, room });
+        }));
+    }
+}
+
+/// From the worker: the same rows, on disk.
+pub(crate) struct Spilled {
+    stored: Stored,
+    room: Option<Reservation>,
+}
+
+impl Message for Spilled {
+    type Result = ();
+}
+
+impl Handler<Spilled> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Spilled { stored, room }: Spilled, _: &mut Self::Context) {
+        let (bytes, file_bytes) = (stored.footprint.spilled, stored.footprint.file_bytes);
+        let (before, before_room) = (self.slot.look(), self.room.take());
+        self.slot.fill(stored);
+        self.room = room;
+        self.free(before, before_room);
+        let evicted = Evicted { key: self.key, generation: self.slot.generation, bytes, file_bytes };
+        // A dead coordinator asks for nothing any more.
+        let _ = post(&self.links.coordinator, evicted);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The worker threads: a work-stealing pool on crossbeam's deques. Owns threads and queues; knows nothing of tasks.
 //!
 //! Work comes in through an injector, is taken in small batches into a worker's own deque, and is stolen from there by
-//! whoever runs dry. A worker that finds nothing says that it is idle, looks once more, and parks; whoever submits
+//! whoever runs dry. What gives memory back has an injector of its own, where everybody looks first. A worker that finds nothing says that it is idle, looks once more, and parks; whoever submits
 //! first puts the work in and then wakes an idle worker. Both sides go through the same lock, so no wake-up is missed.
 
 use std::{
@@ -57,6 +57,8 @@ pub(crate) fn worker() -> usize {
 }
 
 struct Shared {
+    /// What goes before everything else.
+    urgent: Injector<Work>,
     injector: Injector<Work>,
     stealers: Vec<Stealer<Work>>,
     unparkers: Vec<Unparker>,
@@ -74,6 +76,12 @@ pub(crate) struct PoolHandle {
 impl PoolHandle {
     pub(crate) fn submit(&self, work: Work) {
         self.shared.injector.push(work);
+        self.shared.wake_one();
+    }
+
+    /// As [`submit`](Self::submit), before all that waits.
+    pub(crate) fn submit_first(&self, work: Work) {
+        self.shared.urgent.push(work);
         self.shared.wake_one();
     }
 
@@ -124,6 +132,7 @@ impl Pool {
         let deques: Vec<Worker<Work>> = (0..workers).map(|_| Worker::new_fifo()).collect();
         let parkers: Vec<Parker> = (0..workers).map(|_| Parker::new()).collect();
         let shared = Arc::new(Shared {
+            urgent: Injector::new(),
             injector: Injector::new(),
             stealers: deques.iter().map(Worker::stealer).collect(),
             unparkers: parkers.iter().map(|parker| parker.unparker().clone()).collect(),
@@ -180,7 +189,8 @@ impl Shared {
                 continue;
             }
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(index);
-            let nothing = self.injector.is_empty() && self.stealers.iter().all(Stealer::is_empty);
+            let nothing =
+                self.urgent.is_empty() && self.injector.is_empty() && self.stealers.iter().all(Stealer::is_empty);
             if nothing && !self.stopping.load(Ordering::SeqCst) {
                 parker.park();
             }
@@ -190,7 +200,10 @@ impl Shared {
     }
 
     fn find(&self, index: usize, deque: &Worker<Work>) -> Option<Work> {
-        deque.pop().or_else(|| {
+        let urgent = (!self.urgent.is_empty())
+            .then(|| iter::repeat_with(|| self.urgent.steal()).find(|steal| !steal.is_retry())?.success())
+            .flatten();
+        urgent.or_else(|| deque.pop()).or_else(|| {
             iter::repeat_with(|| {
                 let others = self.stealers.iter().enumerate().filter(|(other, _)| *other != index);
                 self.injector

@@ -30,6 +30,11 @@ impl Slot {
         *self.data.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
     }
 
+    /// All of what is there.
+    pub(crate) fn look(&self) -> Option<Stored> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Takes the rows away. Who has borrowed them keeps them until he is done.
     pub(crate) fn empty(&self) -> Option<Stored> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).take()

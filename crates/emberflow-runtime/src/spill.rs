@@ -246,7 +246,7 @@ mod tests {
 
     fn files(limit: Option<u64>) -> (tempfile::TempDir, SpillFiles, Arc<Ledger>) {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(Ledger::new(1 << 20, limit, false));
+        let ledger = Arc::new(Ledger::new(1 << 20, 1, limit, false));
         let files = SpillFiles::new(dir.path().to_owned(), Arc::clone(&ledger), false);
         (dir, files, ledger)
     }

@@ -29,6 +29,7 @@ use crate::{
     coordinator::{
         Links, Made, TaskReport,
         machine::{Ran, TaskEnd},
+        residents::Resident,
     },
     governor::Reservation,
     mail::post,
@@ -64,30 +65,13 @@ impl TaskRun {
     pub(crate) fn run(self) {
         let began = Instant::now();
         let _at_work = self.links.pool.at_work(self.task);
-        let _chaos = self.links.chaos.attempt(self.plan.store, self.partition);
         let _span = spans::task(&self.span, self.task, self.stage, self.partition, self.attempt).entered();
-        let at = (self.stage, self.partition, self.attempt);
-        let cancelled = Arc::clone(&self.cancelled);
-        let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
-        let (ledger, files) = (Arc::clone(&self.links.ledger), Arc::clone(&self.links.files));
-        let memory = Arc::new(TaskMemory::new(ledger, files, Arc::clone(&cancelled)));
-        let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
-        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, (Arc::clone(&self.io), workspace));
-        let outcome = match self.cancelled.load(Ordering::Relaxed) {
-            true => Err(TaskError::Cancelled),
-            // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
-            false => catch_unwind(AssertUnwindSafe(|| {
-                cx.enter(|| {
-                    self.strike(Point::BeforeTask)?;
-                    let output = self.plan.run(self.partition, &self.slots, &cx)?;
-                    let output = self.keep(output, &memory)?;
-                    self.strike(Point::AfterTask)?;
-                    Ok(output)
-                })
-            }))
-            .unwrap_or_else(|payload| Err(panicked(payload))),
+        let (cx, outcome) = loop {
+            let (memory, cx, outcome) = self.attempt();
+            if memory.end() || outcome.is_ok() {
+                break (cx, outcome);
+            }
         };
-        let outcome = ended(&cx, outcome);
         // Those of an attempt that failed are dropped here, where the user's own drop may panic.
         let updates = match outcome {
             Ok(_) => cx.take_updates(),
@@ -120,10 +104,18 @@ impl TaskRun {
             report(end, Made::default())
         };
         let report = match (outcome, &self.owner) {
-            (Ok(Output::Stored { stored, room, passing }), Some(owner)) => {
+            (Ok(Output::Stored { stored, room, found }), Some(owner)) => {
                 let Footprint { rows, bytes, file_bytes, spilled } = stored.footprint;
-                let spilled = (spilled > 0).then_some((spilled, file_bytes));
-                let made = Made { updates, spilled, ..Made::default() };
+                let passing = found == Found::RoomToPass;
+                let nanos = began.elapsed().as_nanos() as u64;
+                let resident = |bytes| Resident { generation: self.task, bytes, nanos, keep: stored.keep };
+                let made = Made {
+                    updates,
+                    spilled: (spilled > 0).then_some((spilled, file_bytes)),
+                    resident: (!passing).then_some(resident(bytes)),
+                    refused: (found != Found::Room && stored.keep != Keep::OnDisk).then_some(resident(bytes + spilled)),
+                    ..Made::default()
+                };
                 let done = report(TaskEnd::Done { rows, bytes, passing }, made);
                 match post(owner, Fill { stored, room, report: done }) {
                     Ok(()) => return,
@@ -157,6 +149,34 @@ impl TaskRun {
         }
     }
 
+    /// Runs the plan, once.
+    fn attempt(&self) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
+        let _chaos = self.links.chaos.attempt(self.plan.store, self.partition);
+        let at = (self.stage, self.partition, self.attempt);
+        let cancelled = Arc::clone(&self.cancelled);
+        let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
+        let (ledger, files) = (Arc::clone(&self.links.ledger), Arc::clone(&self.links.files));
+        let memory = Arc::new(TaskMemory::new(ledger, files, Arc::clone(&cancelled)));
+        let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
+        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, (Arc::clone(&self.io), workspace));
+        let outcome = match self.cancelled.load(Ordering::Relaxed) {
+            true => Err(TaskError::Cancelled),
+            // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
+            false => catch_unwind(AssertUnwindSafe(|| {
+                cx.enter(|| {
+                    self.strike(Point::BeforeTask)?;
+                    let output = self.plan.run(self.partition, &self.slots, &cx)?;
+                    let output = self.keep(output, &memory)?;
+                    self.strike(Point::AfterTask)?;
+                    Ok(output)
+                })
+            }))
+            .unwrap_or_else(|payload| Err(panicked(payload))),
+        };
+        let outcome = ended(&cx, outcome);
+        (memory, cx, outcome)
+    }
+
     /// Takes room for the rows that are to be stored, or spills them if there is none.
     fn keep(&self, output: TaskOutput, memory: &Arc<TaskMemory>) -> Result<Output, TaskError> {
         let mut stored = match output {
@@ -169,12 +189,12 @@ impl TaskRun {
         if stored.keep != Keep::OnDisk
             && let Some(room) = room(stored.footprint.bytes, stored.keep == Keep::InMemory)
         {
-            return Ok(Output::Stored { stored, room, passing: false });
+            return Ok(Output::Stored { stored, room, found: Found::Room });
         }
         let all = stored.footprint.bytes + stored.footprint.spilled;
         if stored.keep == Keep::Auto && memory.is_quicker_than_disk(all) {
             let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
-            return Ok(Output::Stored { stored, room, passing: true });
+            return Ok(Output::Stored { stored, room, found: Found::RoomToPass });
         }
         match stored.data.spill(&**memory) {
             Ok(Some((data, footprint))) => (stored.data, stored.footprint) = (data, footprint),
@@ -185,7 +205,7 @@ impl TaskRun {
             }
         }
         let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
-        Ok(Output::Stored { stored, room, passing: false })
+        Ok(Output::Stored { stored, room, found: Found::None })
     }
 }
 
@@ -199,12 +219,16 @@ impl Ran {
 /// What a task has made, and where it is.
 enum Output {
     Result(ActionOutput),
-    Stored {
-        stored: Stored,
-        room: Reservation,
-        /// Whether it is there only for those who wait for it.
-        passing: bool,
-    },
+    Stored { stored: Stored, room: Reservation, found: Found },
+}
+
+/// Whether rows found room in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Room,
+    /// For as long as those need them who wait for them.
+    RoomToPass,
+    None,
 }
 
 /// Runs what the user's code has left for the end of its attempt. If that panics, the attempt has failed.

@@ -5,7 +5,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -18,7 +18,11 @@ use emberflow_core::{
     spill::{SpillSpace, SpilledBytes},
 };
 
-use crate::{governor::Ledger, spill::SpillFiles};
+use crate::{
+    governor::Ledger,
+    spill::SpillFiles,
+    turns::{Turn, Waited},
+};
 
 /// What is held without room before it is written: a sixty-fourth of the budget, but within these bounds.
 const UNIT_BYTES: (u64, u64) = (16 << 10, 1 << 20);
@@ -33,36 +37,50 @@ pub(crate) struct TaskMemory {
     pub(crate) cancelled: Arc<AtomicBool>,
     began: Instant,
     held: AtomicU64,
-    asked: AtomicBool,
+    /// Of batches on their way.
+    batches: AtomicU64,
+    /// Since it first asked.
+    turn: OnceLock<Turn>,
+    gave_way: AtomicBool,
 }
 
 impl TaskMemory {
     pub(crate) fn new(ledger: Arc<Ledger>, files: Arc<SpillFiles>, cancelled: Arc<AtomicBool>) -> Self {
-        let (held, asked) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { ledger, files, cancelled, began: Instant::now(), held, asked }
+        let (held, batches, gave_way) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Self { ledger, files, cancelled, began: Instant::now(), held, batches, turn: OnceLock::new(), gave_way }
+    }
+
+    /// The attempt has ended; some of its memory may still be held by its results. `false` if it has to begin again,
+    /// since it gave way to older tasks. By then, they have ended.
+    pub(crate) fn end(&self) -> bool {
+        let batches = self.batches.swap(0, Ordering::Relaxed);
+        if batches > 0 {
+            self.ledger.release_work(batches);
+        }
+        let Some(turn) = self.turn.get() else { return true };
+        self.ledger.turns.end(*turn);
+        let gave_way = self.gave_way.load(Ordering::Relaxed);
+        if gave_way {
+            self.ledger.turns.older_have_ended(*turn, || self.is_cancelled());
+        }
+        !gave_way
+    }
+
+    fn turn(&self) -> Turn {
+        *self.turn.get_or_init(|| self.ledger.turns.begin())
     }
 
     fn take(&self, bytes: u64, anyhow: bool) -> bool {
         if !self.ledger.accounts() {
             return true;
         }
-        if !self.asked.swap(true, Ordering::Relaxed) {
-            self.ledger.task_works(true);
-        }
+        self.turn();
         let refused = !anyhow && chaos::strike(Point::Memory).is_some();
         let taken = !refused && self.ledger.reserve_work(self.held.load(Ordering::Relaxed), bytes, anyhow);
         if taken {
             self.held.fetch_add(bytes, Ordering::Relaxed);
         }
         taken
-    }
-}
-
-impl Drop for TaskMemory {
-    fn drop(&mut self) {
-        if *self.asked.get_mut() {
-            self.ledger.task_works(false);
-        }
     }
 }
 
@@ -86,6 +104,24 @@ impl Workspace for TaskMemory {
 
     fn overdraw(&self, bytes: u64) {
         self.take(bytes, true);
+    }
+
+    fn hold_batch(&self, bytes: u64) {
+        if self.ledger.accounts() {
+            let bytes = bytes.min(self.ledger.batches_limit() - self.batches.load(Ordering::Relaxed));
+            self.batches.fetch_add(bytes, Ordering::Relaxed);
+            self.ledger.reserve_work(0, bytes, true);
+        }
+    }
+
+    fn wait(&self, bytes: u64) -> bool {
+        let waited = self.ledger.wait_for_work(self.turn(), bytes, || self.is_cancelled());
+        match waited {
+            Waited::Granted => _ = self.held.fetch_add(bytes, Ordering::Relaxed),
+            Waited::GiveWay => self.gave_way.store(true, Ordering::Relaxed),
+            Waited::InVain | Waited::Cancelled => {}
+        }
+        waited == Waited::Granted
     }
 
     fn release(&self, bytes: u64) {

@@ -35,6 +35,7 @@ mod sharing;
 mod shuffle;
 mod sink;
 mod source;
+mod storage;
 
 pub mod prelude;
 pub mod testing;
@@ -51,6 +52,8 @@ pub use emberflow_core::{
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
+#[cfg(feature = "s3")]
+pub use emberflow_s3::{Answer, S3Config, S3Error};
 pub use rdd::{Explain, LocalIter, Number, PartitionIter, Rdd, Stats, StorageLevel};
 pub use sharing::{
     accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},

@@ -28,6 +28,8 @@ use emberflow_core::{
     error::TaskError,
 };
 
+use crate::storage;
+
 const MAGIC: &[u8; 8] = b"EMBERROW";
 const VERSION: u32 = 1;
 /// Where the type's name begins.
@@ -80,9 +82,15 @@ enum Fault {
 impl RowFileError {
     /// For a task that reads: trying again helps if the system failed, unless there is no such file.
     pub(crate) fn unread(self) -> TaskError {
-        match &self.fault {
-            Fault::Io { source, .. } if source.kind() != io::ErrorKind::NotFound => TaskError::io(self),
-            _ => TaskError::io_permanent(self),
+        let Self { path, byte, fault } = self;
+        match fault {
+            // Who gave the bytes may have said what is wrong with them.
+            Fault::Io { what, source } => storage::task_error_of(source).unwrap_or_else(|source| {
+                let passes = source.kind() != io::ErrorKind::NotFound;
+                let error = Self { path, byte, fault: Fault::Io { what, source } };
+                if passes { TaskError::io(error) } else { TaskError::io_permanent(error) }
+            }),
+            fault => TaskError::io_permanent(Self { path, byte, fault }),
         }
     }
 
@@ -202,7 +210,7 @@ impl<T: ExchangeData> Writer<T> {
 
 /// Reads one file, row by row.
 pub(crate) struct Reader<T> {
-    file: BufReader<File>,
+    file: BufReader<Box<dyn Read>>,
     path: PathBuf,
     /// The file's length, and how far it was read.
     bytes: u64,
@@ -222,16 +230,20 @@ impl<T: ExchangeData> Reader<T> {
     pub(crate) fn open(path: &Path, expected: Option<(usize, u64)>) -> Result<Self, RowFileError> {
         let failed =
             |source| RowFileError { path: path.to_owned(), byte: 0, fault: Fault::Io { what: "read", source } };
-        Self::new(File::open(path).map_err(failed)?, path, expected)
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        Self::new(file, bytes, path, expected)
     }
 
-    /// As [`open`](Self::open), of a file that is open.
-    pub(crate) fn new(file: File, path: &Path, expected: Option<(usize, u64)>) -> Result<Self, RowFileError> {
-        let failed =
-            |source| RowFileError { path: path.to_owned(), byte: 0, fault: Fault::Io { what: "read", source } };
-        let bytes = file.metadata().map_err(failed)?.len();
+    /// As [`open`](Self::open), of a file that is open and has so many bytes.
+    pub(crate) fn new(
+        file: impl Read + 'static,
+        bytes: u64,
+        path: &Path,
+        expected: Option<(usize, u64)>,
+    ) -> Result<Self, RowFileError> {
         let mut reader = Self {
-            file: BufReader::with_capacity(FRAME_BYTES, file),
+            file: BufReader::with_capacity(FRAME_BYTES, Box::new(file)),
             path: path.to_owned(),
             bytes,
             at: 0,

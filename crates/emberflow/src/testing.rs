@@ -1,6 +1,6 @@
-//! Faults for tests: losing what the engine keeps, as a crash would, and waiting until it is lost; a disk as slow as a
-//! test wants it; and, with the feature `chaos`, faults drawn from a seed, or named, at every point where things go wrong
-//! in life.
+//! Faults for tests: losing what the engine keeps, as a crash would, and waiting until it is lost; a disk as slow and a
+//! machine as small as a test wants them; and, with the feature `chaos`, faults drawn from a seed, or named, at every point
+//! where things go wrong in life.
 //!
 //! For those who want to see their program survive, and for emberflow's own recovery tests.
 //!
@@ -63,6 +63,22 @@ pub fn kill_map_output<T: Data>(rdd: &Rdd<T>, map: PartitionIndex) -> Result<boo
 /// takes: for tests of [`StorageLevel::Auto`](crate::StorageLevel::Auto), which decides by it.
 pub fn assume_disk_cost(ctx: &Context, nanos_a_kilobyte: u64) {
     ctx.shared().engine.assume_disk_cost(nanos_a_kilobyte);
+}
+
+/// Has the context believe that its process may take so many bytes of memory, whatever the system says: when it has nearly
+/// taken them, rows go to disk, whatever the budget.
+///
+/// ```
+/// use emberflow::{prelude::*, testing};
+///
+/// let ctx = Context::local(2)?;
+/// testing::assume_memory_limit(&ctx, 1);
+/// # #[cfg(target_os = "linux")]
+/// assert_eq!((ctx.range(0..1_000_u64).cache().count()?, ctx.memory().spilled_in_all), (1_000, 8_000));
+/// # Ok::<(), Error>(())
+/// ```
+pub fn assume_memory_limit(ctx: &Context, bytes: u64) {
+    ctx.shared().engine.assume_memory_limit(bytes);
 }
 
 /// Where the rows of a cached RDD are kept, to be compared with what events say.

@@ -19,7 +19,7 @@ use emberflow_core::{
     error::{Error, Result},
     event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
-    plan::{Sink, StageOutline, StagePlan},
+    plan::{Sink, StageKind, StageOutline, StagePlan},
     segments::Footprint,
     task::Io,
     update::Updates,
@@ -27,13 +27,16 @@ use emberflow_core::{
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::machine::{Command, Input, Key, Limits, Machine, Ran, StageSpec, TaskEnd};
+use super::{
+    machine::{Command, Input, Key, Limits, Machine, Ran, StageSpec, TaskEnd},
+    residents::{Eviction, Resident, Residents},
+};
 use crate::{
     bus::Bus,
     governor::{Governor, Ledger},
     job::JobOutput,
     mail::post,
-    partition::{Dismiss, Kill, PartitionActor},
+    partition::{Dismiss, Kill, PartitionActor, Spill},
     pool::PoolHandle,
     slot::{Slot, StoreSlots, TaskSlots},
     spans::Spans,
@@ -75,6 +78,7 @@ pub(crate) struct Coordinator {
     actors: HashMap<TaskId, (Key, Addr<PartitionActor>)>,
     running: HashMap<TaskId, Arc<AtomicBool>>,
     jobs: HashMap<JobId, JobShell>,
+    residents: Residents,
     spans: Spans,
     stopped: bool,
 }
@@ -127,6 +131,10 @@ pub(crate) struct Made {
     pub(crate) took: Duration,
     /// What its rows took in memory before they were spilled, and what they take on disk.
     pub(crate) spilled: Option<(u64, u64)>,
+    /// Its rows as far as they are in memory to stay.
+    pub(crate) resident: Option<Resident>,
+    /// All of them, if they are not, for want of room.
+    pub(crate) refused: Option<Resident>,
 }
 
 impl Coordinator {
@@ -139,6 +147,7 @@ impl Coordinator {
             actors: HashMap::new(),
             running: HashMap::new(),
             jobs: HashMap::new(),
+            residents: Residents::default(),
             spans: Spans::default(),
             stopped: false,
         }
@@ -173,10 +182,12 @@ impl Coordinator {
                 Command::Cancel { task } => {
                     if let Some(cancelled) = self.running.remove(&task) {
                         cancelled.store(true, Ordering::Relaxed);
+                        self.with.ledger.turns.look_again();
                     }
                 }
                 Command::Discard { task } => {
-                    if let Some((_, actor)) = self.actors.remove(&task) {
+                    if let Some((key, actor)) = self.actors.remove(&task) {
+                        self.residents.gone(key, task);
                         // A dead one has nothing left to discard.
                         let _ = post(&actor, Dismiss);
                     }
@@ -187,6 +198,9 @@ impl Coordinator {
                     }
                 }
                 Command::Count { key: (store, partition) } => {
+                    if let Some(resident) = made.resident.take() {
+                        self.residents.stored((store, partition), resident);
+                    }
                     if let Some(shell) = self.stores.get_mut(&store) {
                         shell.computed += 1;
                         shell.compute_time += made.took;
@@ -200,6 +214,7 @@ impl Coordinator {
                     }
                 }
                 Command::DropStore { store } => {
+                    self.residents.forget(store);
                     let Some(shell) = self.stores.remove(&store) else { continue };
                     for slot in shell.slots.iter().flatten() {
                         if let Some((_, actor)) = self.actors.remove(&slot.generation) {
@@ -252,6 +267,25 @@ impl Coordinator {
             }
         }
         output
+    }
+
+    /// A partition of a store found no room: partitions that are worth less make room for those of it that are still
+    /// to come.
+    fn make_room(&mut self, store: StoreId, refused: Resident) {
+        let bytes = refused.bytes.saturating_mul(self.machine.pending(store) as u64);
+        let disk = self.with.ledger.disk_cost();
+        let evicted = self.residents.evict(refused, bytes, disk, |store| self.machine.is_used(store));
+        for (key, generation, how) in evicted {
+            match how {
+                Eviction::Drop => self.step(Input::Evict { key, generation }, Made::default()),
+                Eviction::Spill => {
+                    if let Some((_, actor)) = self.actors.get(&generation) {
+                        // A dead one holds nothing.
+                        let _ = post(actor, Spill);
+                    }
+                }
+            }
+        }
     }
 
     /// Drops what may be large, or the user's: not here, where it would hold up everybody, and where a panic would be
@@ -368,6 +402,7 @@ impl Handler<Submit> for Coordinator {
             inputs: Arc::clone(plan) as _,
         });
         let stores = stages.iter().map(|plan| plan.store).collect();
+        self.residents.job(stages.iter().filter(|plan| plan.kind != StageKind::Result).map(|plan| plan.store));
         let input = Input::Submit { job, action, stages: specs.collect(), wanted };
         for plan in stages {
             match self.stores.entry(plan.store) {
@@ -404,7 +439,34 @@ impl Handler<TaskReport> for Coordinator {
             let (store, partition) = (*store, *partition);
             self.with.bus.publish(&Event::PartitionSpilled { store, partition, task, bytes, file_bytes });
         }
+        let refused = made.refused.and_then(|refused| Some((self.actors.get(&task)?.0.0, refused)));
         self.step(Input::TaskEnded { task, end, ran }, made);
+        if let Some((store, refused)) = refused {
+            self.make_room(store, refused);
+        }
+    }
+}
+
+/// From a partition actor that was told to spill: its rows are on disk.
+pub(crate) struct Evicted {
+    pub(crate) key: Key,
+    pub(crate) generation: TaskId,
+    pub(crate) bytes: u64,
+    pub(crate) file_bytes: u64,
+}
+
+impl Message for Evicted {
+    type Result = ();
+}
+
+impl Handler<Evicted> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, evicted: Evicted, _: &mut Self::Context) {
+        let Evicted { key: (store, partition), generation: task, bytes, file_bytes } = evicted;
+        if self.actors.contains_key(&task) {
+            self.with.bus.publish(&Event::PartitionSpilled { store, partition, task, bytes, file_bytes });
+        }
     }
 }
 
@@ -606,6 +668,7 @@ impl Handler<Stop> for Coordinator {
         for (_, cancelled) in self.running.drain() {
             cancelled.store(true, Ordering::Relaxed);
         }
+        self.with.ledger.turns.look_again();
         for (job, shell) in self.jobs.drain() {
             self.with.bus.publish(&Event::JobFinished { job, error: Some(Error::ContextClosed.to_string()) });
             // Whoever dropped the handle does not want to know.

@@ -89,6 +89,8 @@ pub(crate) enum Input {
     Cancel { job: JobId },
     /// No lineage can reach the store any more.
     Forget { store: StoreId },
+    /// A stored partition has to make room, if no job uses its store.
+    Evict { key: Key, generation: TaskId },
 }
 
 /// Where a task ran, and how long.
@@ -260,6 +262,7 @@ impl Machine {
                 }
             }
             Input::Forget { store } => self.forget(store),
+            Input::Evict { key, generation } => self.evict(key, generation),
         }
         self.announce();
         self.launch();
@@ -269,6 +272,16 @@ impl Machine {
     /// Jobs that have not ended.
     pub(crate) fn jobs(&self) -> Vec<JobId> {
         self.jobs.keys().copied().collect()
+    }
+
+    /// Whether a job that has not ended may read the store.
+    pub(crate) fn is_used(&self, store: StoreId) -> bool {
+        self.jobs.values().any(|job| job.stores.contains(&store))
+    }
+
+    /// How many partitions of a store are wanted that are not there.
+    pub(crate) fn pending(&self, store: StoreId) -> usize {
+        self.stores.get(&store).and_then(|store| store.run.as_ref()).map_or(0, |run| run.pending)
     }
 
     fn emit(&mut self, event: Event) {
@@ -362,7 +375,7 @@ impl Machine {
                     readers.insert(key);
                 }
             }
-            self.pending(job, key.0);
+            self.one_more(job, key.0);
             if missing == 0 {
                 self.make_ready(key, false);
             } else if let Some(node) = self.node(key) {
@@ -380,7 +393,7 @@ impl Machine {
     }
 
     /// One more partition of a store is wanted: its stage begins, or grows.
-    fn pending(&mut self, job: JobId, store: StoreId) {
+    fn one_more(&mut self, job: JobId, store: StoreId) {
         let living = |other: &JobId| self.jobs.contains_key(other);
         let Some(store) = self.stores.get_mut(&store) else { return };
         match &mut store.run {
@@ -690,6 +703,14 @@ impl Machine {
         }
     }
 
+    /// Drops a stored partition that nobody reads.
+    fn evict(&mut self, key: Key, generation: TaskId) {
+        if !self.is_used(key.0) && self.state(key) == Some(State::Done { generation }) {
+            self.passing.entry(key).or_default();
+            self.drop_passed(&[key]);
+        }
+    }
+
     /// Whoever does not want anything any more reads nothing, either.
     fn forget_readers(&mut self, wanted: impl Fn(&Key) -> bool) {
         if self.passing.is_empty() {
@@ -927,7 +948,7 @@ impl Machine {
 
     /// Releases a store, now or when the last job that may read it has ended.
     fn forget(&mut self, id: StoreId) {
-        let used = self.jobs.values().any(|job| job.stores.contains(&id));
+        let used = self.is_used(id);
         let Some(store) = self.stores.get_mut(&id) else { return };
         store.forgotten = true;
         if used {

@@ -2,9 +2,10 @@
 
 mod actor;
 pub(crate) mod machine;
+pub(crate) mod residents;
 
 pub use actor::{CachedPartition, StoreState};
 pub(crate) use actor::{
-    CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Links, Made,
+    CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Evicted, Forget, KillPartition, Links, Made,
     PartitionGone, Start, Stop, Submit, TaskReport,
 };

@@ -54,6 +54,8 @@ pub struct ContextBuilder {
     progress: Option<Progress>,
     #[cfg(feature = "chaos")]
     pub(super) chaos: Option<emberflow_core::chaos::Schedule>,
+    #[cfg(feature = "s3")]
+    s3: Option<emberflow_s3::S3Config>,
     #[cfg(feature = "ui")]
     ui: Option<u16>,
     #[cfg(feature = "ui")]
@@ -255,6 +257,23 @@ impl ContextBuilder {
         self
     }
 
+    /// Where S3 is and who asks, for paths such as `s3://bucket/key`. By default as the environment says: `AWS_REGION`,
+    /// `AWS_ENDPOINT_URL`, the chain of credentials, and `EMBERFLOW_S3_PATH_STYLE` and `EMBERFLOW_S3_ANONYMOUS`, which
+    /// are `on` or `off`. Only with the feature `s3`.
+    ///
+    /// ```no_run
+    /// use emberflow::{S3Config, prelude::*};
+    ///
+    /// let ctx = Context::builder().s3(S3Config::new().region("eu-central-1").anonymous()).build()?;
+    /// println!("{}", ctx.text_file("s3://a-public-bucket/films/*.csv.gz")?.count()?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[cfg(feature = "s3")]
+    pub fn s3(mut self, config: emberflow_s3::S3Config) -> Self {
+        self.s3 = Some(config);
+        self
+    }
+
     /// A page that shows what the application does, on the loopback interface at this port or, if it is taken, one of
     /// the next sixteen; 0 for any. `EMBERFLOW_UI`, which is `on` (port 4040, as Spark's), `off` or a port; off by
     /// default. Only with the feature `ui`.
@@ -365,6 +384,8 @@ impl ContextBuilder {
         let chaos = chaos::faults(self.chaos, task_failure_limit, env)?;
         #[cfg(not(feature = "chaos"))]
         let chaos = chaos::faults(env)?;
+        #[cfg(feature = "s3")]
+        let s3 = s3_from(self.s3, env)?;
         let engine = Engine::start(Config {
             app_name,
             workers,
@@ -379,7 +400,14 @@ impl ContextBuilder {
             chaos,
         })?;
         let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS);
-        let ctx = Context::start(engine, hash_seed, partitions, checkpoint_dir);
+        let ctx = Context::start(
+            engine,
+            hash_seed,
+            partitions,
+            checkpoint_dir,
+            #[cfg(feature = "s3")]
+            s3,
+        );
         ctx.show(shown)?;
         Ok(ctx)
     }
@@ -411,6 +439,28 @@ impl ContextBuilder {
         }
         Ok(Shown {})
     }
+}
+
+/// What the environment says of S3 beyond what the AWS SDK reads there itself.
+#[cfg(feature = "s3")]
+fn s3_from(
+    given: Option<emberflow_s3::S3Config>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<emberflow_s3::S3Config> {
+    if let Some(config) = given {
+        return Ok(config);
+    }
+    let mut config = emberflow_s3::S3Config::new();
+    if let Some(url) = env("AWS_ENDPOINT_URL_S3").or_else(|| env("AWS_ENDPOINT_URL")) {
+        config = config.endpoint(url);
+    }
+    if env("EMBERFLOW_S3_PATH_STYLE").is_some() {
+        config = config.path_style(switch("EMBERFLOW_S3_PATH_STYLE", None, env)?);
+    }
+    if switch("EMBERFLOW_S3_ANONYMOUS", None, env)? {
+        config = config.anonymous();
+    }
+    Ok(config)
 }
 
 /// How the application is to be seen.

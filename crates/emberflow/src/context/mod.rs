@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_dir: Mutex<Option<PathBuf>>,
     pub(crate) started_at: SystemTime,
     pub(crate) cached: jobs::CachedNodes,
+    #[cfg(feature = "s3")]
+    pub(crate) s3: Arc<emberflow_s3::S3>,
     #[cfg(feature = "ui")]
     ui: OnceLock<emberflow_ui::Served>,
     #[cfg(feature = "ui")]
@@ -152,10 +154,18 @@ impl Context {
         ContextBuilder::default()
     }
 
-    fn start(engine: Engine, hash_seed: u64, default_partitions: usize, checkpoint_dir: Option<PathBuf>) -> Self {
+    fn start(
+        engine: Engine,
+        hash_seed: u64,
+        default_partitions: usize,
+        checkpoint_dir: Option<PathBuf>,
+        #[cfg(feature = "s3")] s3: emberflow_s3::S3Config,
+    ) -> Self {
         let (engine, hasher) = (Arc::new(engine), KeyHasher::new(hash_seed));
         let (checkpoint_dir, started_at) = (Mutex::new(checkpoint_dir), SystemTime::now());
         let shared = Arc::new(Shared {
+            #[cfg(feature = "s3")]
+            s3: emberflow_s3::S3::new(s3, engine.io()),
             engine,
             hasher,
             default_partitions,

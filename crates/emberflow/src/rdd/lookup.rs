@@ -4,8 +4,10 @@ use emberflow_core::{
     data::{ExchangeData, Key},
     error::Result,
     ids::PartitionIndex,
+    memory::ResultClaim,
     partitioner::{KeyHasher, Placement, partition_of_hash},
     place::{OpInfo, Place},
+    size,
 };
 
 use super::Rdd;
@@ -53,14 +55,17 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
             let wanted = rdd.partitions_with(&key);
             let parts = driver.run(&rdd, info, wanted, move |_, mut rows, cx| {
                 let (mut found, mut count): (Vec<V>, u64) = (Vec::new(), 0);
+                let mut room = ResultClaim::new(cx.workspace());
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
+                    let before = found.len();
                     found.extend(batch.as_slice().iter().filter(|row| row.0 == key).map(|row| row.1.clone()));
+                    room.grow(size::estimate(&found[before..]))?;
                 }
-                Ok((found, count))
+                Ok(((found, room), count))
             });
-            Ok(parts.await?.concat())
+            Ok(parts.await?.into_iter().flat_map(|(found, _room)| found).collect())
         })
     }
 

@@ -5,7 +5,9 @@ use std::{cmp::Reverse, sync::Arc};
 use emberflow_core::{
     data::ExchangeData,
     error::Result,
+    memory::ResultClaim,
     place::{OpInfo, Place},
+    size,
 };
 
 use super::Rdd;
@@ -282,9 +284,11 @@ impl<T: ExchangeData> Rdd<T> {
                     }
                 }
                 keep_smallest(&mut best, n);
-                Ok((best, count))
+                let mut room = ResultClaim::new(cx.workspace());
+                room.grow(size::estimate_of(&best, |(_, row)| row))?;
+                Ok(((best, room), count))
             });
-            let mut best: Vec<(O, T)> = parts.await?.into_iter().flatten().collect();
+            let mut best: Vec<(O, T)> = parts.await?.into_iter().flat_map(|(best, _room)| best).collect();
             keep_smallest(&mut best, n);
             Ok(best.into_iter().map(|(_, row)| row).collect())
         })

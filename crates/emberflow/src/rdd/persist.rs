@@ -42,16 +42,19 @@ pub enum StorageLevel {
     MemorySerialized,
     /// On disk: memory is left to others.
     DiskOnly,
+    /// Nowhere: the RDD is left as it is. For programs that take the level from their settings.
+    Off,
 }
 
 impl StorageLevel {
-    fn keep(self) -> Keep {
+    fn keep(self) -> Option<Keep> {
         match self {
-            Self::MemoryAndDisk => Keep::IfRoom,
-            Self::Auto => Keep::Auto,
-            Self::MemoryOnly => Keep::InMemory,
-            Self::MemorySerialized => Keep::Serialized,
-            Self::DiskOnly => Keep::OnDisk,
+            Self::MemoryAndDisk => Some(Keep::IfRoom),
+            Self::Auto => Some(Keep::Auto),
+            Self::MemoryOnly => Some(Keep::InMemory),
+            Self::MemorySerialized => Some(Keep::Serialized),
+            Self::DiskOnly => Some(Keep::OnDisk),
+            Self::Off => None,
         }
     }
 }
@@ -95,12 +98,18 @@ impl<T: ExchangeData> Rdd<T> {
     /// assert!(ctx.memory().persisted == 0 && ctx.memory().spilled > 0);
     /// # Ok::<(), Error>(())
     /// ```
+    ///
+    /// A partition that is kept makes room for others, of RDDs that no running job reads, when they are worth several
+    /// times as much: by what it would take to get a byte of it back (to compute it, with [`StorageLevel::Auto`], or to
+    /// write and read it), and by how many jobs ago it could last be read. It is dropped if its level lets it be computed
+    /// again and that is quicker, and else written to disk.
     pub fn persist(&self, level: StorageLevel) -> Rdd<T> {
+        let Some(keep) = level.keep() else { return self.clone() };
         let mut persisted = self.node().persisted.lock().unwrap_or_else(PoisonError::into_inner);
         if persisted.is_none() {
             let store = self.shared().engine.next_store();
             let guard = self.shared().engine.guard(store);
-            *persisted = Some(Persisted { store, writer: Arc::new(CacheWriter::<T>::new(level.keep())), guard });
+            *persisted = Some(Persisted { store, writer: Arc::new(CacheWriter::<T>::new(keep)), guard });
             self.shared().cached.add(self.node());
         }
         drop(persisted);

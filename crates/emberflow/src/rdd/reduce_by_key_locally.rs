@@ -9,7 +9,9 @@ use std::{
 use emberflow_core::{
     data::{ExchangeData, Key},
     error::Result,
+    memory::ResultClaim,
     place::{OpInfo, Place},
+    size,
 };
 
 use super::Rdd;
@@ -67,16 +69,19 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
             let parts = driver.run(&rdd, info, rdd.all_partitions(), move |_, mut rows, cx| {
                 // In first-come order, so that the order in which `f` is called is the same every time.
                 let mut sums = Sums::default();
-                let mut count = 0;
+                let (mut count, mut room) = (0, ResultClaim::new(cx.workspace()));
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
+                    let (before, a_row) =
+                        (sums.values.len(), size::estimate(batch.as_slice()) / batch.len().max(1) as u64);
                     batch.for_each(|(key, value)| sums.add(key, value, &*each));
+                    room.grow((sums.values.len() - before) as u64 * a_row)?;
                 }
-                Ok((sums, count))
+                Ok(((sums, room), count))
             });
             let mut all = Sums::default();
-            for part in parts.await? {
+            for (part, _room) in parts.await? {
                 part.into_pairs().for_each(|(key, value)| all.add(key, value, &*f));
             }
             Ok(all.into_pairs().collect())

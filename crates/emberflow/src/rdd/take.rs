@@ -3,7 +3,9 @@
 use emberflow_core::{
     data::{Data, ExchangeData},
     error::Result,
+    memory::ResultClaim,
     place::{OpInfo, Place},
+    size,
 };
 
 use super::Rdd;
@@ -90,7 +92,7 @@ impl<T: ExchangeData> Rdd<T> {
     }
 
     async fn take_with(&self, driver: &crate::action::Driver, info: OpInfo, n: usize) -> Result<Vec<T>> {
-        let (mut found, mut looked_at): (Vec<T>, usize) = (Vec::new(), 0);
+        let (mut found, mut rooms, mut looked_at): (Vec<T>, Vec<ResultClaim>, usize) = (Vec::new(), Vec::new(), 0);
         while found.len() < n && looked_at < self.partitions() {
             let left = n - found.len();
             let round = match (looked_at, found.len()) {
@@ -101,17 +103,22 @@ impl<T: ExchangeData> Rdd<T> {
             let until = self.partitions().min(looked_at + round);
             let wanted = (looked_at..until).collect();
             let parts = driver.run(self, info.clone(), wanted, move |_, mut rows, cx| {
-                let mut some: Vec<T> = Vec::new();
+                let (mut some, mut room): (Vec<T>, _) = (Vec::new(), ResultClaim::new(cx.workspace()));
                 while some.len() < left
                     && let Some(batch) = rows.next()?
                 {
                     cx.check_cancelled()?;
-                    some.extend(batch.as_slice().iter().take(left - some.len()).cloned());
+                    let taken = &batch.as_slice()[..batch.len().min(left - some.len())];
+                    room.grow(size::estimate(taken))?;
+                    some.extend_from_slice(taken);
                 }
                 let rows = some.len() as u64;
-                Ok((some, rows))
+                Ok(((some, room), rows))
             });
-            found.extend(parts.await?.into_iter().flatten().take(left));
+            for (some, room) in parts.await? {
+                found.extend(some.into_iter().take(n - found.len()));
+                rooms.push(room);
+            }
             looked_at = until;
         }
         Ok(found)

@@ -6,7 +6,9 @@ use emberflow_core::{
     data::ExchangeData,
     error::{Result, TaskError},
     ids::PartitionIndex,
+    memory::ResultClaim,
     place::{OpInfo, Place},
+    size,
 };
 use rand::Rng;
 
@@ -86,9 +88,11 @@ impl<T: ExchangeData> Rdd<T> {
                 }
             }
             keep_smallest(&mut best, n);
-            Ok((best, count))
+            let mut room = ResultClaim::new(cx.workspace());
+            room.grow(size::estimate_of(&best, |(_, row)| row))?;
+            Ok(((best, room), count))
         });
-        let mut best = parts.await?.concat();
+        let mut best: Vec<(u64, T)> = parts.await?.into_iter().flat_map(|(best, _room)| best).collect();
         keep_smallest(&mut best, n);
         Ok(best.into_iter().map(|(_, row)| row).collect())
     }
@@ -128,20 +132,22 @@ impl<T: ExchangeData> Rdd<T> {
         let parts = driver.run(self, info, wanted, move |partition, mut rows, cx| {
             let mut wanted = drawn[partition].iter().peekable();
             let (mut found, mut count): (Vec<(usize, T)>, u64) = (Vec::new(), 0);
+            let mut room = ResultClaim::new(cx.workspace());
             while wanted.peek().is_some() {
                 let Some(batch) = rows.next()? else {
                     return Err(TaskError::rejected(OtherRows { counted: counts[partition], found: count }));
                 };
                 cx.check_cancelled()?;
-                let first = count;
+                let (first, before) = (count, found.len());
                 count += batch.len() as u64;
                 while let Some((row, place)) = wanted.next_if(|(row, _)| *row < count) {
                     found.push((*place, batch.as_slice()[(row - first) as usize].clone()));
                 }
+                room.grow(size::estimate_of(&found[before..], |(_, row)| row))?;
             }
-            Ok((found, count))
+            Ok(((found, room), count))
         });
-        let mut sample = parts.await?.concat();
+        let mut sample: Vec<(usize, T)> = parts.await?.into_iter().flat_map(|(found, _room)| found).collect();
         sample.sort_unstable_by_key(|(place, _)| *place);
         Ok(sample.into_iter().map(|(_, row)| row).collect())
     }

@@ -9,41 +9,39 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    storage::InputFile,
     task::{Marker, TaskContext},
 };
 
-use super::{
-    leaf,
-    text::{FileFault, InputFile, look_up},
-};
+use super::leaf;
 use crate::{
     context::Shared,
     rdd::Rdd,
     row_file::{Reader, RowFileError},
+    storage::{BlockReader, look_up},
 };
 
 pub(crate) fn object_files<T: ExchangeData>(shared: &Arc<Shared>, info: OpInfo, path: &Path) -> Result<Rdd<T>> {
-    let mut files = Vec::new();
-    look_up(path, &mut files)?;
+    let mut files = look_up(shared, path)?;
     // The names have five digits or more: `part-100000` comes after `part-99999`.
     files.sort_by(|a, b| {
-        let order = |file: &InputFile| (file.path.parent().map(Path::to_owned), file.path.as_os_str().len());
-        order(a).cmp(&order(b)).then_with(|| a.path.cmp(&b.path))
+        let order = |path: &Path| (path.parent().map(Path::to_owned), path.as_os_str().len());
+        order(a.path()).cmp(&order(b.path())).then_with(|| a.path().cmp(b.path()))
     });
     Ok(leaf(shared, info, files.len(), ObjectFiles::<T> { files, rows: PhantomData }))
 }
 
 struct ObjectFiles<T> {
-    files: Vec<InputFile>,
+    files: Vec<Arc<dyn InputFile>>,
     rows: PhantomData<fn() -> T>,
 }
 
 impl<T: ExchangeData> Operator for ObjectFiles<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         inputs.marker().enter();
-        let input = &self.files[partition];
-        let file = input.open().map_err(FileFault::into_task_error)?;
-        let rows = Reader::<T>::new(file, &input.path, None);
+        let file = &self.files[partition];
+        let bytes = BlockReader::new(file.open(0..file.bytes(), inputs.task())?);
+        let rows = Reader::<T>::new(bytes, file.bytes(), file.path(), None);
         Ok(AnyStream::new(FileRows::new(rows.map_err(RowFileError::unread)?, inputs)))
     }
 }

@@ -1,35 +1,31 @@
-//! `text_file`: lines of files, directories and globs, one by one or in blocks; and how files are looked up.
+//! `text_file`: lines of files, directories and globs, one by one or in blocks.
 //!
 //! A partition is a list of pieces: a byte range of a large file, or several small files. A line belongs to the piece
-//! in which it begins. Files are read in blocks of 256 KiB, the next one by an I/O thread while the worker cuts the
-//! last one into lines.
+//! in which it begins. Files are read in blocks, the next one while the worker cuts the last one into lines.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
     mem,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    time::SystemTime,
+    sync::Arc,
 };
 
 use emberflow_core::{
     batch::{AnyStream, Batch, Stream, buffers},
-    error::{Error, Result, TaskError},
+    error::{Result, TaskError},
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    storage::{Blocks, InputFile},
     task::{Marker, TaskContext},
 };
-use flate2::read::MultiGzDecoder;
 
 use super::leaf;
-use crate::{context::Shared, rdd::Rdd};
+use crate::{
+    context::Shared,
+    rdd::Rdd,
+    storage::{Ahead, BLOCK_BYTES, Gunzip, is_gzip, look_up},
+};
 
-/// Bytes read at once.
-const BLOCK_BYTES: usize = 256 << 10;
-/// Blocks that may wait for the worker.
-const BLOCKS_AHEAD: usize = 2;
 /// What opening a file costs, in bytes that could be read meanwhile: keeps partitions of many tiny files from having
 /// too many.
 const OPEN_BYTES: u64 = 16 << 10;
@@ -142,36 +138,10 @@ impl TextOptions {
     }
 }
 
-/// A file as it was when the RDD was made.
-#[derive(Clone, Debug)]
-pub(super) struct InputFile {
-    pub(super) path: Arc<Path>,
-    pub(super) bytes: u64,
-    modified: Option<SystemTime>,
-}
-
-impl InputFile {
-    pub(super) fn is_gzip(&self) -> bool {
-        self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
-    }
-
-    /// Opens it, if it is still what it was.
-    pub(super) fn open(&self) -> Result<File, FileFault> {
-        let read = |source| FileFault::Read { path: self.path.to_path_buf(), source };
-        let file = File::open(&self.path).map_err(read)?;
-        let metadata = file.metadata().map_err(read)?;
-        if metadata.len() != self.bytes || metadata.modified().ok() != self.modified {
-            let path = self.path.to_path_buf();
-            return Err(FileFault::Changed { path, was: self.bytes, is: metadata.len() });
-        }
-        Ok(file)
-    }
-}
-
 /// A part of a partition.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    pub(super) file: InputFile,
+    pub(super) file: Arc<dyn InputFile>,
     start: u64,
     end: u64,
 }
@@ -184,98 +154,45 @@ pub(crate) fn text_files(
 ) -> Result<Rdd<String>> {
     let mut files = Vec::new();
     for path in paths {
-        look_up(path, &mut files)?;
+        files.extend(look_up(shared, path)?);
     }
     let partition_bytes = partition_bytes(&files, options.min_partitions, shared.default_partitions);
-    let partitions = pack(files, partition_bytes, InputFile::is_gzip);
+    let partitions = pack(files, partition_bytes, is_gzip);
     Ok(leaf(shared, info, partitions.len(), TextFiles { partitions, options: options.clone() }))
 }
 
 /// How many bytes a partition should have.
-pub(super) fn partition_bytes(files: &[InputFile], at_least: Option<usize>, about: usize) -> u64 {
-    let total: u64 = files.iter().map(|file| file.bytes).sum();
+pub(super) fn partition_bytes(files: &[Arc<dyn InputFile>], at_least: Option<usize>, about: usize) -> u64 {
+    let total: u64 = files.iter().map(|file| file.bytes()).sum();
     match at_least {
         Some(partitions) => total.div_ceil(partitions.max(1) as u64).clamp(1, MOST_BYTES),
         None => total.div_ceil(about as u64).clamp(LEAST_BYTES, MOST_BYTES),
     }
 }
 
-/// The files that a path or a glob names, in path order.
-pub(super) fn look_up(path: &Path, files: &mut Vec<InputFile>) -> Result<()> {
-    let pattern = path.to_string_lossy();
-    let before = files.len();
-    if path.exists() {
-        return find_files(path, files);
-    }
-    if pattern.contains(['*', '?', '[']) {
-        let bad =
-            |error: glob::PatternError| Error::BadGlob { pattern: pattern.to_string(), reason: error.to_string() };
-        for found in glob::glob(&pattern).map_err(bad)? {
-            let found = found.map_err(|error| {
-                let path = error.path().to_owned();
-                file_error("cannot list", &path, error.into())
-            })?;
-            if found.is_file() {
-                files.push(describe(&found)?);
-            }
-        }
-    }
-    if files.len() == before {
-        return Err(Error::NoSuchInput { pattern: pattern.into_owned() });
-    }
-    Ok(())
-}
-
-/// A file, or all the files below a directory, but not those whose names begin with `_` or `.`: they are marks and
-/// unfinished output, as in Hadoop and Spark.
-fn find_files(path: &Path, files: &mut Vec<InputFile>) -> Result<()> {
-    if path.is_file() {
-        files.push(describe(path)?);
-        return Ok(());
-    }
-    let hidden = |entry: &walkdir::DirEntry| {
-        entry.depth() > 0 && entry.file_name().as_encoded_bytes().first().is_some_and(|first| b"_.".contains(first))
-    };
-    let entries = walkdir::WalkDir::new(path).follow_links(true).sort_by_file_name();
-    for entry in entries.into_iter().filter_entry(|entry| !hidden(entry)) {
-        let entry = entry.map_err(|error| {
-            let at = error.path().unwrap_or(path).to_owned();
-            file_error("cannot list", &at, error.into())
-        })?;
-        if entry.file_type().is_file() {
-            files.push(describe(entry.path())?);
-        }
-    }
-    Ok(())
-}
-
-fn describe(path: &Path) -> Result<InputFile> {
-    let metadata = fs::metadata(path).map_err(|error| file_error("cannot read", path, error))?;
-    Ok(InputFile { path: path.into(), bytes: metadata.len(), modified: metadata.modified().ok() })
-}
-
-fn file_error(what: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::File { what, path: path.to_owned(), source: Arc::new(source) }
-}
-
 /// Cuts large files, except those that are to stay `whole`, and packs small ones, in their order, into partitions of
 /// about `partition_bytes`.
-pub(super) fn pack(files: Vec<InputFile>, partition_bytes: u64, whole: impl Fn(&InputFile) -> bool) -> Vec<Vec<Piece>> {
+pub(super) fn pack(
+    files: Vec<Arc<dyn InputFile>>,
+    partition_bytes: u64,
+    whole: impl Fn(&dyn InputFile) -> bool,
+) -> Vec<Vec<Piece>> {
     let mut partitions: Vec<Vec<Piece>> = Vec::new();
     let (mut open, mut open_bytes): (Vec<Piece>, u64) = (Vec::new(), 0);
     for file in files {
-        let whole = file.bytes <= partition_bytes || whole(&file);
-        let cost = file.bytes + OPEN_BYTES;
+        let bytes = file.bytes();
+        let whole = bytes <= partition_bytes || whole(&*file);
+        let cost = bytes + OPEN_BYTES;
         if !open.is_empty() && open_bytes + cost > partition_bytes + OPEN_BYTES {
             partitions.push(mem::take(&mut open));
             open_bytes = 0;
         }
         if whole {
             open_bytes += cost;
-            open.push(Piece { start: 0, end: file.bytes, file });
+            open.push(Piece { start: 0, end: bytes, file });
         } else {
-            let parts = file.bytes.div_ceil(partition_bytes) as usize;
-            let at = |part| super::cut(file.bytes, part, parts);
+            let parts = bytes.div_ceil(partition_bytes) as usize;
+            let at = |part| super::cut(bytes, part, parts);
             partitions
                 .extend((0..parts).map(|part| vec![Piece { file: file.clone(), start: at(part), end: at(part + 1) }]));
         }
@@ -336,8 +253,10 @@ impl Stream<String> for LineStream {
 
 /// The lines of one piece.
 struct Lines {
-    piece: Piece,
-    blocks: Blocks,
+    file: Arc<dyn InputFile>,
+    blocks: Box<dyn Blocks>,
+    /// A line that begins here or later belongs to another piece.
+    end: u64,
     /// The block that is being cut, and how far.
     block: Vec<u8>,
     at: usize,
@@ -354,8 +273,23 @@ impl Lines {
         // The byte before the piece says whether the piece begins with a line or in the middle of one.
         let skipping = piece.start > 0;
         let offset = piece.start.saturating_sub(u64::from(skipping));
-        let blocks = Blocks::open(&piece, offset, task)?;
-        Ok(Self { piece, blocks, block: Vec::new(), at: 0, offset, carry: Vec::new(), skipping })
+        let Piece { file, end, .. } = piece;
+        let (range, gzip) = (offset..end, is_gzip(&*file));
+        let open = || {
+            let blocks = file.open(range.clone(), task)?;
+            Ok::<Box<dyn Blocks>, TaskError>(if gzip {
+                Box::new(Gunzip::new(blocks, Arc::clone(&file)))
+            } else {
+                blocks
+            })
+        };
+        let blocks = open()?;
+        // What fits one block is not worth a thread.
+        let ahead = blocks.reads_ahead() || end - offset <= BLOCK_BYTES as u64;
+        let blocks = if ahead { blocks } else { Ahead::over(blocks, task, open)? };
+        // How long a file is that is decompressed, its end will tell.
+        let end = if gzip { u64::MAX } else { end };
+        Ok(Self { file, blocks, end, block: Vec::new(), at: 0, offset, carry: Vec::new(), skipping })
     }
 
     /// Adds lines until there are `limit` rows; whether there may be more.
@@ -379,7 +313,7 @@ impl Lines {
                 continue;
             }
             let position = self.offset + self.at as u64;
-            if self.carry.is_empty() && !self.skipping && position >= self.piece.end && !self.piece.file.is_gzip() {
+            if self.carry.is_empty() && !self.skipping && position >= self.end {
                 return Ok(false);
             }
             if rows.len() >= limit {
@@ -420,7 +354,7 @@ impl Lines {
     /// The end of the last line that fits a block of so many bytes, or else of the next line, if it is in sight.
     fn block_end(&self, rest: &[u8], position: u64, bytes: usize) -> Option<usize> {
         // What begins behind the piece is not its own.
-        let own = if self.piece.file.is_gzip() { u64::MAX } else { self.piece.end - position };
+        let own = self.end - position;
         let window = rest.len().min(bytes).min(usize::try_from(own).unwrap_or(usize::MAX));
         memchr::memrchr(b'\n', &rest[..window]).or_else(|| memchr::memchr(b'\n', rest))
     }
@@ -451,7 +385,7 @@ impl Lines {
     }
 
     fn bad_line(&self, byte: u64, fault: LineFault) -> TaskError {
-        TaskError::io_permanent(LineError { path: self.piece.file.path.to_path_buf(), byte, fault })
+        TaskError::io_permanent(LineError { path: self.file.path().to_path_buf(), byte, fault })
     }
 }
 
@@ -470,120 +404,4 @@ enum LineFault {
     NotUtf8,
     #[error("a line of more than {most} bytes; is this a text file? see TextOptions::max_line_bytes")]
     TooLong { most: usize },
-}
-
-/// A file that cannot be read, or is not the one that was found.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FileFault {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error(
-        "{} has changed since the rdd was made: it had {was} bytes and has {is}, or another time stamp; \
-         make the rdd again",
-        path.display()
-    )]
-    Changed { path: PathBuf, was: u64, is: u64 },
-    #[error("{} ended after {byte} bytes of {expected}; it was cut while it was read", path.display())]
-    Short { path: PathBuf, byte: u64, expected: u64 },
-}
-
-impl FileFault {
-    pub(super) fn into_task_error(self) -> TaskError {
-        match self {
-            Self::Read { .. } => TaskError::io(self),
-            Self::Changed { .. } | Self::Short { .. } => TaskError::io_permanent(self),
-        }
-    }
-}
-
-/// The bytes of a piece, block by block.
-enum Blocks {
-    /// Read by the worker itself: what fits one block is not worth a thread.
-    Direct(Reader),
-    /// Read ahead by an I/O thread.
-    Ahead(mpsc::Receiver<Result<Vec<u8>, FileFault>>),
-}
-
-impl Blocks {
-    fn open(piece: &Piece, from: u64, task: &TaskContext) -> Result<Self, TaskError> {
-        let mut reader = Reader::open(piece, from).map_err(FileFault::into_task_error)?;
-        if piece.end - from <= BLOCK_BYTES as u64 {
-            return Ok(Self::Direct(reader));
-        }
-        let (send, receive) = mpsc::sync_channel(BLOCKS_AHEAD);
-        let spawned = task.io().spawn(Box::new(move || {
-            // Ends with the file, with an error, or when the reader of the channel has gone.
-            while let Some(block) = reader.next_block().transpose() {
-                let over = block.is_err();
-                if send.send(block).is_err() || over {
-                    break;
-                }
-            }
-        }));
-        if !spawned {
-            return Reader::open(piece, from).map(Self::Direct).map_err(FileFault::into_task_error);
-        }
-        Ok(Self::Ahead(receive))
-    }
-
-    fn next(&mut self) -> Result<Option<Vec<u8>>, TaskError> {
-        match self {
-            Self::Direct(reader) => reader.next_block().map_err(FileFault::into_task_error),
-            Self::Ahead(blocks) => match blocks.recv() {
-                Ok(block) => block.map(Some).map_err(FileFault::into_task_error),
-                Err(mpsc::RecvError) => Ok(None),
-            },
-        }
-    }
-}
-
-/// Reads a file from some point to its end.
-struct Reader {
-    file: InputFile,
-    from: Input,
-    at: u64,
-}
-
-enum Input {
-    Plain(File),
-    Gzip(Box<MultiGzDecoder<io::BufReader<File>>>),
-}
-
-impl Reader {
-    fn open(piece: &Piece, from: u64) -> Result<Self, FileFault> {
-        let path = &piece.file.path;
-        let read = |source| FileFault::Read { path: path.to_path_buf(), source };
-        let mut file = piece.file.open()?;
-        let from_input = if piece.file.is_gzip() {
-            Input::Gzip(Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, file))))
-        } else {
-            file.seek(SeekFrom::Start(from)).map_err(read)?;
-            Input::Plain(file)
-        };
-        Ok(Self { file: piece.file.clone(), from: from_input, at: from })
-    }
-
-    /// The next block; `None` at the end of the file.
-    fn next_block(&mut self) -> Result<Option<Vec<u8>>, FileFault> {
-        let path = || self.file.path.to_path_buf();
-        let read = match &mut self.from {
-            Input::Plain(file) => {
-                let left = usize::try_from(self.file.bytes - self.at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
-                let mut block = Vec::with_capacity(left);
-                file.take(left as u64).read_to_end(&mut block).map(|read| (read == left).then_some(block))
-            }
-            Input::Gzip(file) => {
-                let mut block = Vec::with_capacity(BLOCK_BYTES);
-                file.take(BLOCK_BYTES as u64).read_to_end(&mut block).map(|_| Some(block))
-            }
-        };
-        match read {
-            Ok(Some(block)) => {
-                self.at += block.len() as u64;
-                Ok((!block.is_empty()).then_some(block))
-            }
-            Ok(None) => Err(FileFault::Short { path: path(), byte: self.at, expected: self.file.bytes }),
-            Err(source) => Err(FileFault::Read { path: path(), source }),
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! `whole_text_files` and `binary_files`: a row a file, with its path.
 
 use std::{
-    io::Read,
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,64 +13,50 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    storage::InputFile,
     task::{Marker, TaskContext},
 };
-use flate2::read::MultiGzDecoder;
 
 use super::{
     leaf,
-    text::{FileFault, InputFile, Piece, look_up, pack, partition_bytes},
+    text::{Piece, pack, partition_bytes},
 };
-use crate::{context::Shared, rdd::Rdd};
+use crate::{
+    context::Shared,
+    rdd::Rdd,
+    storage::{Gunzip, is_gzip, look_up, read_all},
+};
 
 pub(crate) fn whole_text_files(shared: &Arc<Shared>, info: OpInfo, path: &Path) -> Result<Rdd<(PathBuf, String)>> {
-    whole_files(shared, info, path, |file| {
-        let bytes = if file.is_gzip() { decompressed(file) } else { content(file) };
-        String::from_utf8(bytes?).map_err(|error| {
-            let (path, byte) = (file.path.to_path_buf(), error.utf8_error().valid_up_to());
+    whole_files(shared, info, path, |file, task| {
+        let blocks = file.open(0..file.bytes(), task)?;
+        let text = if is_gzip(&**file) {
+            read_all(Box::new(Gunzip::new(blocks, Arc::clone(file))), file.bytes(), task)?
+        } else {
+            read_all(blocks, file.bytes(), task)?
+        };
+        String::from_utf8(text).map_err(|error| {
+            let (path, byte) = (file.path().to_path_buf(), error.utf8_error().valid_up_to());
             TaskError::io_permanent(NotText { path, byte })
         })
     })
 }
 
 pub(crate) fn binary_files(shared: &Arc<Shared>, info: OpInfo, path: &Path) -> Result<Rdd<(PathBuf, Vec<u8>)>> {
-    whole_files(shared, info, path, content)
+    whole_files(shared, info, path, |file, task| read_all(file.open(0..file.bytes(), task)?, file.bytes(), task))
 }
 
 fn whole_files<C: Data>(
     shared: &Arc<Shared>,
     info: OpInfo,
     path: &Path,
-    read: impl Fn(&InputFile) -> Result<C, TaskError> + Send + Sync + 'static,
+    read: impl Fn(&Arc<dyn InputFile>, &TaskContext) -> Result<C, TaskError> + Send + Sync + 'static,
 ) -> Result<Rdd<(PathBuf, C)>> {
-    let mut files = Vec::new();
-    look_up(path, &mut files)?;
+    let files = look_up(shared, path)?;
     let bytes = partition_bytes(&files, None, shared.default_partitions);
     let partitions = pack(files, bytes, |_| true);
     let read = Arc::new(read);
     Ok(leaf(shared, info, partitions.len(), WholeFiles { partitions, read, content: PhantomData }))
-}
-
-/// The bytes of a file that is still as long as it was.
-fn content(file: &InputFile) -> Result<Vec<u8>, TaskError> {
-    let path = || file.path.to_path_buf();
-    let mut bytes = Vec::with_capacity(usize::try_from(file.bytes).unwrap_or(0));
-    let read = file
-        .open()
-        .and_then(|mut from| from.read_to_end(&mut bytes).map_err(|source| FileFault::Read { path: path(), source }));
-    let read = read.map_err(FileFault::into_task_error)? as u64;
-    if read != file.bytes {
-        return Err(FileFault::Changed { path: path(), was: file.bytes, is: read }.into_task_error());
-    }
-    Ok(bytes)
-}
-
-fn decompressed(file: &InputFile) -> Result<Vec<u8>, TaskError> {
-    let (packed, mut bytes) = (content(file)?, Vec::new());
-    match MultiGzDecoder::new(&*packed).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(source) => Err(FileFault::Read { path: file.path.to_path_buf(), source }.into_task_error()),
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +75,7 @@ struct WholeFiles<C, F> {
 impl<C, F> Operator for WholeFiles<C, F>
 where
     C: Data,
-    F: Fn(&InputFile) -> Result<C, TaskError> + Send + Sync + 'static,
+    F: Fn(&Arc<dyn InputFile>, &TaskContext) -> Result<C, TaskError> + Send + Sync + 'static,
 {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(FileStream {
@@ -110,12 +95,12 @@ struct FileStream<F> {
     marker: Marker,
 }
 
-impl<C: Data, F: Fn(&InputFile) -> Result<C, TaskError>> Stream<(PathBuf, C)> for FileStream<F> {
+impl<C: Data, F: Fn(&Arc<dyn InputFile>, &TaskContext) -> Result<C, TaskError>> Stream<(PathBuf, C)> for FileStream<F> {
     fn next(&mut self) -> Result<Option<Batch<(PathBuf, C)>>, TaskError> {
         self.task.check_cancelled()?;
         self.marker.enter();
         let Some(piece) = self.files.next() else { return Ok(None) };
-        let content = (self.read)(&piece.file)?;
-        Ok(Some(Batch::Owned(vec![(piece.file.path.to_path_buf(), content)])))
+        let content = (self.read)(&piece.file, &self.task)?;
+        Ok(Some(Batch::Owned(vec![(piece.file.path().to_path_buf(), content)])))
     }
 }

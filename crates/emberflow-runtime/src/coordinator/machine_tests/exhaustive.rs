@@ -87,6 +87,7 @@ fn moves(path: &Path, plans: &[Vec<StageSpec>], open: &mut Vec<Path>) {
     }
     for at in world.stored.keys() {
         go(true, &|world| world.lose_stored(*at));
+        go(true, &|world| world.evict(*at));
     }
     for job in world.living() {
         go(true, &|world| world.cancel(job.get()));

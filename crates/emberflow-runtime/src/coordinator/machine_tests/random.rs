@@ -30,6 +30,7 @@ enum Move {
     LateAnswer,
     LateLoss,
     Cancel,
+    Evict,
     Forget,
 }
 
@@ -134,6 +135,10 @@ impl Case {
                 let stored: Vec<Key> = world.stored.keys().copied().collect();
                 world.lose_stored(*stored.get(pick % stored.len().max(1))?);
             }
+            Move::Evict => {
+                let stored: Vec<Key> = world.stored.keys().copied().collect();
+                world.evict(*stored.get(pick % stored.len().max(1))?);
+            }
             Move::LateAnswer => world.end(late(pick)?.0, if pick.is_multiple_of(2) { done() } else { panicked() }),
             Move::LateLoss => {
                 let (task, key) = late(pick).filter(|(task, key)| world.stored.get(key) != Some(task))?;
@@ -168,6 +173,7 @@ fn case() -> impl Strategy<Value = Case> {
         1 => Just(Move::NoInputLost),
         2 => Just(Move::OwnerDied),
         4 => Just(Move::StoredLost),
+        2 => Just(Move::Evict),
         2 => Just(Move::LateAnswer),
         1 => Just(Move::LateLoss),
         1 => Just(Move::Cancel),

@@ -228,6 +228,11 @@ impl World {
         self.step(Input::Cancel { job: JobId::new(job) });
     }
 
+    /// A stored partition is to make room.
+    pub(super) fn evict(&mut self, at: Key) {
+        self.step(Input::Evict { key: at, generation: self.stored[&at] });
+    }
+
     pub(super) fn forget(&mut self, store: u64) {
         self.step(Input::Forget { store: StoreId::new(store) });
     }
@@ -287,6 +292,7 @@ impl World {
                 self.stored.get(&(*store, *partition)) != Some(generation) && !self.running.contains_key(generation)
             }
             Input::Cancel { job } => !self.jobs.contains_key(job),
+            Input::Evict { key, .. } => self.jobs.values().any(|job| job.stores.contains(&key.0)),
             _ => false,
         };
         if quiet {
@@ -351,6 +357,7 @@ impl World {
             Input::Forget { store } => {
                 self.forgotten.extend(self.specs.contains_key(store).then_some(*store));
             }
+            Input::Evict { key, generation } => _ = self.passing.insert(*key, *generation),
         }
         for job in step.ended.keys() {
             step.dropped.extend(self.jobs.remove(job).map(|job| job.result));

@@ -1,0 +1,24 @@
+//! An S3 server on the loopback interface, for tests and examples: objects in a temporary directory, and faults on order.
+//!
+//! Owns a thread with a runtime, which ends with the [`Server`]. The protocol is s3s's, the storage s3s-fs's; a layer
+//! between them does what s3s-fs leaves out (`If-Match`, ETags in listings), counts what is asked, and breaks what a test
+//! wants broken. What breaks below the protocol, a connection, is the [`Proxy`]'s. Never: part of a release.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "server"), allow(rustdoc::broken_intra_doc_links, reason = "there is no server then"))]
+
+#[cfg(feature = "server")]
+mod faults;
+#[cfg(feature = "server")]
+mod layer;
+#[cfg(feature = "server")]
+mod proxy;
+#[cfg(feature = "server")]
+mod server;
+
+#[cfg(feature = "server")]
+pub use self::{
+    faults::{Fault, Op, Request},
+    proxy::{Break, Proxy},
+    server::{ACCESS_KEY, PUBLIC_BUCKET, SECRET_KEY, Server},
+};
