@@ -9,7 +9,7 @@ use emberflow::{
 
 use super::{
     ends_well, struck,
-    support::{World, within_deadline},
+    support::{World, eventually, within_deadline},
     times,
 };
 
@@ -34,6 +34,10 @@ fn every_kind_of_fault_at_every_point_changes_no_bit_of_a_result() {
     let plain = World::tight(2);
     let expected = program(&plain, &plain.files());
     for (point, kind) in Point::ALL.into_iter().flat_map(|point| point.kinds().iter().map(move |kind| (point, *kind))) {
+        // See below.
+        if matches!(point, Point::Evict | Point::Evicted) {
+            continue;
+        }
         for nth in [1, 2, 4] {
             let fault = Fault::new(point, kind).nth(nth);
             // What is refused room, and what is mapped, goes to disk at times only.
@@ -56,7 +60,7 @@ fn every_kind_of_fault_at_every_point_changes_no_bit_of_a_result() {
 fn faults_that_never_end_are_an_error_that_names_them_and_the_place() {
     for (point, kind) in Point::ALL.into_iter().flat_map(|point| point.kinds().iter().map(move |kind| (point, *kind))) {
         // These can be done without.
-        if matches!(point, Point::Memory | Point::SpillMap) || kind == Kind::Delay {
+        if matches!(point, Point::Memory | Point::SpillMap | Point::Evict | Point::Evicted) || kind == Kind::Delay {
             continue;
         }
         let world = struck(2, [Fault::new(point, kind)]);
@@ -73,6 +77,27 @@ fn faults_that_never_end_are_an_error_that_names_them_and_the_place() {
         assert!(error.contains(&told), "{kind} at {point}: {error}");
         assert!(error.contains("at tests/chaos/points.rs:"), "{kind} at {point}: {error}");
         assert_eq!(fs::read_dir(world.files()).unwrap().count(), 0, "{kind} at {point} leaves half a sink");
+    }
+}
+
+#[test]
+fn what_strikes_a_partition_that_makes_room_for_others_changes_no_row() {
+    let all = [Point::Evict, Point::Evicted].map(|point| point.kinds().iter().map(move |kind| (point, *kind)));
+    let written = [Kind::Io, Kind::Damage].map(|kind| (Point::SpillWrite, kind));
+    for (point, kind) in all.into_iter().flatten().chain(written) {
+        let faults = Schedule::of([Fault::new(point, kind).nth(1)]);
+        let world = World::with(|builder| builder.workers(2).memory_budget(120_000).force_spill(false).chaos(faults));
+        let old = world.range_into(0..10_000_u64, 8).cache();
+        assert_eq!(old.sum().unwrap(), 49_995_000);
+        // It fits, and nothing was written; then it is not read any more.
+        assert_eq!((world.memory().spilled_in_all, times(&world, point, kind)), (0, 0));
+        (0..4).for_each(|_| assert_eq!(world.range_into(0..2_u64, 2).count().unwrap(), 2));
+        let fresh = world.range_into(0..5_000_u64, 8).cache();
+        assert_eq!(fresh.sum().unwrap(), 12_497_500);
+        assert_eq!(eventually(|| times(&world, point, kind), |times| *times == 1), 1, "{kind} at {point}");
+        assert_eq!((old.sum().unwrap(), fresh.sum().unwrap()), (49_995_000, 12_497_500), "{kind} at {point}");
+        drop((old, fresh));
+        ends_well(world);
     }
 }
 

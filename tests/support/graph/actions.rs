@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use emberflow::{Context, Error, Rdd, Result, testing};
+use emberflow::{Context, Error, Rdd, Result, StorageLevel, testing};
 use proptest::{prelude::*, sample::select};
 
 use super::model::{NOTHING, Parts, Row, concat, function, groups, sorted, then};
@@ -46,6 +46,8 @@ pub(super) enum Act {
     CountIntoShuffle,
     /// Rows are counted on their way into a cache, which is then read twice, and loses a partition in between.
     CountIntoCache,
+    /// Rows are kept that, where there is little memory, drive others out that nobody has read for some jobs.
+    Crowd,
     SaveText,
     SaveObjects,
     Unpersist,
@@ -99,6 +101,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => (0_usize..20).prop_map(Act::TakeOrderedBy),
         1 => (-2_i64..7).prop_map(Act::Lookup),
         2 => (0_usize..8).prop_map(Act::Kill),
+        4 => Just(Act::Crowd),
     ]
 }
 
@@ -173,6 +176,16 @@ impl Act {
                     testing::kill_cached_partition(&kept, 0)?;
                 }
                 text((first, kept.count()?, rows.value()))
+            }
+            Self::Crowd => {
+                let six_thousand = |level| ctx.range_into(0..6_000_u64, 4).persist(level);
+                let old = six_thousand(StorageLevel::MemoryAndDisk);
+                let first = old.count()?;
+                for _ in 0..4 {
+                    ctx.range_into(0..2_u64, 2).count()?;
+                }
+                let fresh = six_thousand(StorageLevel::MemorySerialized);
+                text((first, fresh.count()?, old.sum()?, fresh.sum()?))
             }
             Self::SaveText => {
                 rdd.map(|(key, n)| format!("{key} {n}")).save_as_text_file(path)?;
@@ -259,6 +272,7 @@ impl Act {
             Self::RunJob => text((0..).zip(parts).last().into_iter().collect::<Vec<(usize, _)>>()),
             Self::ForEach => text((rows.iter().map(|row| row.1).sum::<i64>(), sorted(&rows))),
             Self::CountIntoShuffle | Self::CountIntoCache => text((rows.len(), rows.len(), rows.len())),
+            Self::Crowd => text((6_000, 6_000, 17_997_000, 17_997_000)),
             Self::Unpersist => text(false),
             Self::Cancel(_) | Self::Abandon | Self::Kill(_) => text(()),
             Self::TakeSample(..) | Self::Stats | Self::Quantiles | Self::ApproxDistinct => return None,

@@ -138,8 +138,8 @@ fn at_random() -> impl Strategy<Value = Op> {
 }
 
 fn kept() -> impl Strategy<Value = Op> {
-    use StorageLevel::{Auto, DiskOnly, MemoryAndDisk, MemoryOnly, MemorySerialized};
-    let level = || select(vec![MemoryAndDisk, Auto, MemoryOnly, MemorySerialized, DiskOnly]);
+    use StorageLevel::{Auto, DiskOnly, MemoryAndDisk, MemoryOnly, MemorySerialized, Off};
+    let level = || select(vec![MemoryAndDisk, Auto, MemoryOnly, MemorySerialized, DiskOnly, Off]);
     prop_oneof![
         6 => level().prop_map(Op::Persist),
         3 => level().prop_map(Op::PersistText),

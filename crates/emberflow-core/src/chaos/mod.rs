@@ -36,6 +36,10 @@ pub enum Point {
     Fill,
     /// The actor of a partition has taken the rows.
     Filled,
+    /// The actor of a partition is told to make room: its rows are to go to disk.
+    Evict,
+    /// The actor of a partition hears that its rows are on disk.
+    Evicted,
     /// A task looks for a stored partition that it reads.
     Fetch,
     /// A task opens its part of a source.
@@ -74,12 +78,14 @@ pub enum Kind {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::BeforeTask,
         Self::InTask,
         Self::AfterTask,
         Self::Fill,
         Self::Filled,
+        Self::Evict,
+        Self::Evicted,
         Self::Fetch,
         Self::Source,
         Self::Sink,
@@ -94,8 +100,8 @@ impl Point {
         match self {
             Self::BeforeTask | Self::AfterTask => &[Kind::Panic, Kind::Error, Kind::Lost, Kind::Delay],
             Self::InTask => &[Kind::Panic, Kind::Error, Kind::Delay],
-            Self::Fill => &[Kind::Panic, Kind::Lost, Kind::Delay],
-            Self::Filled | Self::Fetch => &[Kind::Lost, Kind::Delay],
+            Self::Fill | Self::Evict => &[Kind::Panic, Kind::Lost, Kind::Delay],
+            Self::Filled | Self::Evicted | Self::Fetch => &[Kind::Lost, Kind::Delay],
             Self::Source | Self::Sink | Self::SpillMap => &[Kind::Io, Kind::Delay],
             Self::Memory => &[Kind::Refused, Kind::Delay],
             Self::SpillWrite | Self::SpillRead => &[Kind::Io, Kind::Damage, Kind::Delay],
@@ -110,6 +116,8 @@ impl Point {
             Self::AfterTask => "task.after",
             Self::Fill => "actor.fill",
             Self::Filled => "actor.filled",
+            Self::Evict => "actor.evict",
+            Self::Evicted => "actor.evicted",
             Self::Fetch => "fetch",
             Self::Source => "source",
             Self::Sink => "sink",

@@ -24,6 +24,12 @@ impl Chaos {
         AtWork
     }
 
+    /// Nothing to know.
+    #[inline(always)]
+    pub fn afterwards(&self, _: StoreId, _: PartitionIndex) -> AtWork {
+        AtWork
+    }
+
     /// Never.
     #[inline(always)]
     pub fn strike_at(&self, _: StoreId, _: PartitionIndex, _: Point) -> Option<Kind> {

@@ -227,6 +227,14 @@ impl Chaos {
         AtWork(())
     }
 
+    /// On a thread that does something with what an attempt at this partition has made.
+    pub fn afterwards(&self, store: StoreId, partition: PartitionIndex) -> AtWork {
+        if let Some(run) = &self.0 {
+            CURRENT.set(Some((Arc::clone(run), (store, partition))));
+        }
+        AtWork(())
+    }
+
     /// Whether a fault strikes elsewhere than on the thread of an attempt at this partition.
     pub fn strike_at(&self, store: StoreId, partition: PartitionIndex, point: Point) -> Option<Kind> {
         self.0.as_ref()?.strike((store, partition), point)
