@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     batch::AnyStream,
+    chaos::{self, Point},
     error::{Error, TaskError},
     ids::{PartitionIndex, RddId, StoreId},
     lineage::{Dependency, RddNode},
@@ -64,6 +65,10 @@ impl PlanInput {
     ) -> Result<AnyStream, TaskError> {
         match self {
             Self::Narrow(node) => {
+                if node.inputs.is_empty() {
+                    cx.marker(node.rdd).enter();
+                    chaos::pass(Point::Source)?;
+                }
                 let stream = node.op.open(partition, &Inputs { node, fetch, cx })?;
                 cx.marker(node.rdd).enter();
                 cx.workspace().hold_batch(stream.batch_bytes(cx.batch_rows()));

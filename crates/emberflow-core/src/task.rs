@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     batch,
+    chaos::{self, Point},
     error::TaskError,
     ids::{JobId, PartitionIndex, RddId, StageId, TaskId},
     memory::Workspace,
@@ -346,7 +347,7 @@ impl TaskContext {
     /// [`TaskError::Cancelled`].
     #[inline]
     pub fn check_cancelled(&self) -> Result<(), TaskError> {
-        if self.is_cancelled() { Err(TaskError::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() { Err(TaskError::Cancelled) } else { chaos::pass(Point::InTask) }
     }
 
     /// A marker that says that the operator of `rdd` is about to run the user's code.
@@ -386,7 +387,11 @@ impl Marker {
     /// [`TaskError::Cancelled`].
     #[inline]
     pub fn check_cancelled(&self) -> Result<(), TaskError> {
-        if self.inner.cancelled.load(Ordering::Relaxed) { Err(TaskError::Cancelled) } else { Ok(()) }
+        if self.inner.cancelled.load(Ordering::Relaxed) {
+            Err(TaskError::Cancelled)
+        } else {
+            chaos::pass(Point::InTask)
+        }
     }
 }
 

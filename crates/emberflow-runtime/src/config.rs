@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use emberflow_core::chaos::Chaos;
+
 /// Whether progress bars are drawn on standard error, if that is a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -40,4 +42,6 @@ pub struct Config {
     pub progress: Progress,
     /// Whether a table on standard error tells of each job that has ended.
     pub job_summary: bool,
+    /// Faults on purpose.
+    pub chaos: Chaos,
 }

@@ -97,7 +97,10 @@ impl Engine {
             config.force_spill,
         ));
         let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger), config.spill_compression));
-        let limits = Limits { task_failures: config.task_failure_limit, losses: LOSS_LIMIT, workers: config.workers };
+        // Where faults are bounded, so are losses: there may be more of them in a row than life has.
+        let losses = if config.chaos.is_bounded() { u32::MAX } else { LOSS_LIMIT };
+        let limits = Limits { task_failures: config.task_failure_limit, losses, workers: config.workers };
+        let chaos = config.chaos.clone();
         let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), files, config.batch_rows);
         let (send, started) = crossbeam::channel::bounded(1);
         let run = move || {
@@ -112,8 +115,18 @@ impl Engine {
                 let account = Arc::clone(&ledger);
                 let governor = Governor::start_in_arbiter(&govern.handle(), |_| Governor { ledger: account });
                 let partitions = hold.handle();
-                let coordinator =
-                    Coordinator::new(Start { limits, batch_rows, pool, io, bus, governor, ledger, files, partitions });
+                let coordinator = Coordinator::new(Start {
+                    limits,
+                    batch_rows,
+                    pool,
+                    io,
+                    bus,
+                    governor,
+                    ledger,
+                    files,
+                    partitions,
+                    chaos,
+                });
                 // The receiver waits for this very message.
                 let _ = send.send((System::current(), coordinator.start()));
                 [govern, hold]
@@ -328,6 +341,14 @@ impl Engine {
             Some(console) => console.suspend(f),
             None => f(),
         }
+    }
+
+    /// How many faults on purpose of each kind have struck at each point.
+    #[cfg(feature = "chaos")]
+    pub fn faults_injected(
+        &self,
+    ) -> std::collections::BTreeMap<(emberflow_core::chaos::Point, emberflow_core::chaos::Kind), u64> {
+        self.config.chaos.injected()
     }
 
     /// Subscribes to events; up to `capacity` of them wait for a slow reader.

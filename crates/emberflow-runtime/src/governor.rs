@@ -16,7 +16,10 @@ use std::{
 };
 
 use actix::{Actor, Addr, Context, Handler, Message};
-use emberflow_core::plan::StageKind;
+use emberflow_core::{
+    chaos::{self, Point},
+    plan::StageKind,
+};
 
 use crate::{mail::post, pressure::Pressure, system, turns::Turns};
 
@@ -360,7 +363,8 @@ impl Reservation {
         bytes: u64,
         anyhow: bool,
     ) -> Option<Self> {
-        let taken = ledger.reserve(kind, bytes, anyhow);
+        let refused = !anyhow && chaos::strike(Point::Memory).is_some();
+        let taken = !refused && ledger.reserve(kind, bytes, anyhow);
         taken.then(|| Self { kind, bytes, governor: governor.clone(), ledger: Arc::clone(ledger) })
     }
 

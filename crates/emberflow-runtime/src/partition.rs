@@ -16,7 +16,10 @@ use std::{
 };
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
-use emberflow_core::store::Stored;
+use emberflow_core::{
+    chaos::{Kind, OnPurpose, Point},
+    store::Stored,
+};
 
 use crate::{
     coordinator::{Evicted, Links, PartitionGone, TaskReport, machine::Key},
@@ -38,6 +41,16 @@ pub(crate) struct PartitionActor {
 }
 
 impl PartitionActor {
+    /// Whether a fault on purpose strikes that kills this actor.
+    ///
+    /// # Panics
+    /// If it is a panic.
+    fn is_struck(&self, point: Point) -> bool {
+        let (store, partition) = self.key;
+        let kind = self.links.chaos.strike_at(store, partition, point);
+        kind.inspect(|kind| assert_ne!(*kind, Kind::Panic, "{}", OnPurpose { point, kind: *kind })).is_some()
+    }
+
     /// Drops rows that are not needed any more, and then gives their room back.
     fn free(&self, data: Option<Stored>, room: Option<Reservation>) {
         let large = |stored: &Stored| stored.footprint.bytes + stored.footprint.file_bytes > FREE_ON_WORKER_BYTES;
@@ -81,11 +94,17 @@ impl Message for Fill {
 impl Handler<Fill> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Fill { stored, room, report }: Fill, _: &mut Self::Context) {
+    fn handle(&mut self, Fill { stored, room, report }: Fill, ctx: &mut Self::Context) {
+        if self.is_struck(Point::Fill) {
+            return ctx.terminate();
+        }
         self.slot.fill(stored);
         self.room = Some(room);
         // A dead coordinator means that the context is ending; whoever waits for the job is told by its end.
         let _ = post(&self.links.coordinator, report);
+        if self.is_struck(Point::Filled) {
+            ctx.terminate();
+        }
     }
 }
 
@@ -102,9 +121,13 @@ impl Handler<Spill> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, Spill { hope }: Spill, ctx: &mut Self::Context) {
+        if self.is_struck(Point::Evict) {
+            return ctx.terminate();
+        }
         let (Some(stored), Some(kind)) = (self.slot.look(), self.room.as_ref().map(Reservation::kind)) else { return };
         let (owner, links, key) = (ctx.address(), Arc::clone(&self.links), self.key);
         self.links.pool.submit_first(Box::new(move || {
+            let _chaos = links.chaos.afterwards(key.0, key.1);
             // Rows are serialised by code of the user's.
             let spilled = match catch_unwind(AssertUnwindSafe(|| stored.data.spill(&*links.files))) {
                 Ok(Ok(Some(spilled))) => spilled,
@@ -142,7 +165,7 @@ impl Message for Spilled {
 impl Handler<Spilled> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Spilled { stored, room, _hope }: Spilled, _: &mut Self::Context) {
+    fn handle(&mut self, Spilled { stored, room, _hope }: Spilled, ctx: &mut Self::Context) {
         let (bytes, file_bytes) = (stored.footprint.spilled, stored.footprint.file_bytes);
         let (before, before_room) = (self.slot.look(), self.room.take());
         self.slot.fill(stored);
@@ -151,6 +174,9 @@ impl Handler<Spilled> for PartitionActor {
         let evicted = Evicted { key: self.key, generation: self.slot.generation, bytes, file_bytes };
         // A dead coordinator asks for nothing any more.
         let _ = post(&self.links.coordinator, evicted);
+        if self.is_struck(Point::Evicted) {
+            ctx.terminate();
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use emberflow_core::{
+    chaos::{self, Point},
     error::TaskError,
     ids::{PartitionIndex, StoreId, TaskId},
     operator::Fetch,
@@ -72,11 +73,18 @@ pub(crate) struct TaskSlots {
 
 impl TaskSlots {
     fn slot(&self, store: StoreId, partition: PartitionIndex) -> Option<&Arc<Slot>> {
-        if let Some((_, slots)) = self.shuffles.iter().find(|(id, _)| *id == store) {
-            return slots.get(partition)?.as_ref();
-        }
-        let found = self.persisted.binary_search_by_key(&(store, partition), |(key, _)| *key).ok()?;
-        self.persisted[found].1.as_ref()
+        let slot = match self.shuffles.iter().find(|(id, _)| *id == store) {
+            Some((_, slots)) => slots.get(partition)?.as_ref(),
+            None => {
+                let found = self.persisted.binary_search_by_key(&(store, partition), |(key, _)| *key).ok()?;
+                self.persisted[found].1.as_ref()
+            }
+        };
+        slot.inspect(|slot| {
+            if chaos::strike(Point::Fetch).is_some() {
+                drop(slot.empty());
+            }
+        })
     }
 
     /// Looks whether anything that was spilled is damaged, and is lost therefore.

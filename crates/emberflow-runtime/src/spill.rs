@@ -18,7 +18,10 @@ use std::{
     time::Instant,
 };
 
-use emberflow_core::spill::{SpillSpace, SpilledBytes};
+use emberflow_core::{
+    chaos::{self, Kind, OnPurpose, Point},
+    spill::{SpillSpace, SpilledBytes},
+};
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::governor::Ledger;
@@ -79,7 +82,7 @@ impl SpillSpace for SpillFiles {
     fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
         let (len, began) = (bytes.len() as u64, Instant::now());
         let _span = tracing::debug_span!("spill", bytes = len).entered();
-        let written = self.take(len).and_then(|(file, at)| write_all_at(&file.file, bytes, at).map(|()| (file, at)));
+        let written = self.take(len).and_then(|(file, at)| file.write(bytes, at).map(|()| (file, at)));
         let (file, at) =
             written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))?;
         self.ledger.spill(len, began.elapsed());
@@ -107,9 +110,22 @@ impl SpillFile {
         Self { file, bytes: AtomicU64::new(0), map: OnceLock::new(), map_bytes, ledger }
     }
 
+    fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        match chaos::strike(Point::SpillWrite) {
+            None => write_all_at(&self.file, bytes, at),
+            Some(Kind::Damage) => write_all_at(&self.file, &damaged(bytes), at),
+            // A disk that is full takes a part.
+            Some(kind) => write_all_at(&self.file, &bytes[..bytes.len() / 2], at)
+                .and(Err(io::Error::other(OnPurpose { point: Point::SpillWrite, kind }))),
+        }
+    }
+
     /// Shows bytes that were written.
     fn show(&self, at: u64, len: usize, to: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        let map = || MmapOptions::new().len(usize::try_from(self.map_bytes).ok()?).map_raw_read_only(&self.file).ok();
+        let map = || {
+            let map = MmapOptions::new().len(usize::try_from(self.map_bytes).ok()?).map_raw_read_only(&self.file).ok();
+            map.filter(|_| chaos::strike(Point::SpillMap).is_none())
+        };
         let Some(map) = self.map.get_or_init(map).as_ref().filter(|_| at + len as u64 <= self.map_bytes) else {
             let mut bytes = vec![0; len];
             read_exact_at(&self.file, &mut bytes, at)?;
@@ -183,6 +199,14 @@ fn write_all_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The same bytes, but for a bit.
+fn damaged(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes
+}
+
 /// Bytes of a file. When the last ones go, and the next file is being written, so does the file.
 struct Extent {
     file: Arc<SpillFile>,
@@ -201,7 +225,12 @@ impl SpilledBytes for Extent {
         }
         let began = Instant::now();
         let _span = tracing::debug_span!("read_back", bytes = part.len()).entered();
-        self.file.show(self.at + part.start as u64, part.len(), to)?;
+        let at = self.at + part.start as u64;
+        match chaos::strike(Point::SpillRead) {
+            None => self.file.show(at, part.len(), to)?,
+            Some(Kind::Damage) => self.file.show(at, part.len(), &mut |bytes| to(&damaged(bytes)))?,
+            Some(kind) => return Err(io::Error::other(OnPurpose { point: Point::SpillRead, kind })),
+        }
         self.file.ledger.read_back(part.len() as u64, began.elapsed());
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::{
 
 use actix::Addr;
 use emberflow_core::{
+    chaos::{self, Kind, OnPurpose, Point},
     error::{TaskError, Unwound},
     event::{self, Event},
     ids::{JobId, PartitionIndex, StageId, TaskId},
@@ -33,7 +34,7 @@ use crate::{
     },
     governor::Reservation,
     mail::post,
-    partition::{Fill, PartitionActor},
+    partition::{Fill, Kill, PartitionActor},
     pool::{Busy, worker},
     slot::TaskSlots,
     spans,
@@ -107,10 +108,10 @@ impl TaskRun {
                             rdd,
                             operator: operator.to_string(),
                         },
-                        lost => TaskEnd::InputsLost { lost },
+                        lost => TaskEnd::InputsLost { lost, cause: Some(cause) },
                     }
                 }
-                TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost() },
+                TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost(), cause: None },
                 error => TaskEnd::Failed { error, rdd, operator: operator.to_string() },
             };
             report(end, Made::default())
@@ -146,12 +147,27 @@ impl TaskRun {
         let _ = post(&self.links.coordinator, report);
     }
 
+    /// A point at which a fault on purpose may strike this task, or the actor that is to take its rows.
+    fn strike(&self, point: Point) -> Result<(), TaskError> {
+        match (chaos::strike(point), &self.owner) {
+            (None, _) => Ok(()),
+            (Some(Kind::Lost), Some(owner)) => {
+                // One that is dead already is lost as well.
+                let _ = post(owner, Kill);
+                Ok(())
+            }
+            (Some(Kind::Lost), None) => Err(TaskError::OutputLost),
+            (Some(kind), _) => chaos::fail(OnPurpose { point, kind }),
+        }
+    }
+
     /// Runs the plan, once.
     fn attempt(
         &self,
         again: Option<Turn>,
         busy: &Busy<'_>,
     ) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
+        let _chaos = self.links.chaos.attempt(self.plan.store, self.partition);
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
         let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
@@ -164,7 +180,11 @@ impl TaskRun {
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
             false => catch_unwind(AssertUnwindSafe(|| {
                 cx.enter(|| {
-                    self.plan.run(self.partition, &self.slots, &cx).and_then(|output| self.keep(output, &memory))
+                    self.strike(Point::BeforeTask)?;
+                    let output = self.plan.run(self.partition, &self.slots, &cx)?;
+                    let output = self.keep(output, &memory)?;
+                    self.strike(Point::AfterTask)?;
+                    Ok(output)
                 })
             }))
             .unwrap_or_else(|payload| Err(panicked(payload))),

@@ -12,6 +12,7 @@ use std::{
 };
 
 use emberflow_core::{
+    chaos::{self, Point},
     error::{TaskError, over_budget},
     memory::Workspace,
     spill::{SpillSpace, SpilledBytes},
@@ -90,7 +91,8 @@ impl TaskMemory {
             return true;
         }
         self.turn();
-        let taken = self.ledger().reserve_work(self.held.load(Ordering::Relaxed), bytes, anyhow);
+        let refused = !anyhow && chaos::strike(Point::Memory).is_some();
+        let taken = !refused && self.ledger().reserve_work(self.held.load(Ordering::Relaxed), bytes, anyhow);
         if taken {
             self.held.fetch_add(bytes, Ordering::Relaxed);
         }

@@ -1,5 +1,6 @@
 //! Faults for tests: losing what the engine keeps, as a crash would, and waiting until it is lost; a disk as slow and a
-//! machine as small as a test wants them.
+//! machine as small as a test wants them; and, with the feature `chaos`, faults drawn from a seed, or named, at every point
+//! where things go wrong in life.
 //!
 //! For those who want to see their program survive, and for emberflow's own recovery tests.
 //!
@@ -14,6 +15,10 @@
 //! assert_eq!(rows.count()?, 100);
 //! # Ok::<(), Error>(())
 //! ```
+#![cfg_attr(feature = "chaos", doc = "", doc = include_str!("testing_chaos.md"))]
+
+#[cfg(feature = "chaos")]
+pub use emberflow_core::chaos::{Fault, Kind, OnPurpose, Point, Schedule};
 
 use std::time::Duration;
 

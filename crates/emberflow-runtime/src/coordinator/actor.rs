@@ -15,6 +15,7 @@ use std::{
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
 use emberflow_core::{
+    chaos::Chaos,
     error::{Error, Result},
     event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
@@ -55,6 +56,7 @@ pub(crate) struct Start {
     pub(crate) files: Arc<SpillFiles>,
     /// Where partition actors live.
     pub(crate) partitions: ArbiterHandle,
+    pub(crate) chaos: Chaos,
 }
 
 /// Whom partition actors and tasks talk to. Shared, since each clone of an address costs two allocations.
@@ -65,6 +67,7 @@ pub(crate) struct Links {
     pub(crate) files: Arc<SpillFiles>,
     pub(crate) bus: Arc<Bus>,
     pub(crate) pool: PoolHandle,
+    pub(crate) chaos: Chaos,
 }
 
 pub(crate) struct Coordinator {
@@ -360,6 +363,7 @@ impl Actor for Coordinator {
             files: Arc::clone(&self.with.files),
             bus: Arc::clone(&self.with.bus),
             pool: self.with.pool.clone(),
+            chaos: self.with.chaos.clone(),
         }));
     }
 }

@@ -28,7 +28,7 @@ use std::{
 };
 
 use emberflow_core::{
-    error::{Error, FailedAttempt, TaskError},
+    error::{Cause, Error, FailedAttempt, TaskError},
     event::Event,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
@@ -108,8 +108,8 @@ pub(crate) enum TaskEnd {
     Done { rows: u64, bytes: u64, passing: bool },
     /// It failed while the operator of `rdd` ran.
     Failed { error: TaskError, rdd: RddId, operator: String },
-    /// Partitions that it reads were not there: which, and the generation that was expected.
-    InputsLost { lost: Vec<(Key, TaskId)> },
+    /// Partitions that it reads were not there: which, and the generation that was expected; and why, if that is known.
+    InputsLost { lost: Vec<(Key, TaskId)>, cause: Option<Cause> },
 }
 
 /// What is to be done.
@@ -216,6 +216,8 @@ pub(crate) struct Machine {
     ready: BTreeMap<JobId, VecDeque<Key>>,
     running: HashMap<TaskId, Running>,
     causes: HashMap<Key, Vec<FailedAttempt>>,
+    /// How often in a row stored partitions that a job uses were lost before anybody had read them.
+    unread: BTreeMap<Key, u32>,
     started: Vec<StoreId>,
     last_job: JobId,
     next_task: u64,
@@ -237,6 +239,7 @@ impl Machine {
             ready: BTreeMap::new(),
             running: HashMap::new(),
             causes: HashMap::new(),
+            unread: BTreeMap::new(),
             started: Vec::new(),
             last_job: JobId::new(0),
             next_task: 0,
@@ -532,11 +535,15 @@ impl Machine {
                 self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration, worker });
                 self.done(key, task, (rows, bytes), passing);
             }
-            TaskEnd::InputsLost { lost } => {
+            TaskEnd::InputsLost { lost, cause } => {
                 self.out.push(Command::Discard { task });
-                let error = lost.first().map_or(TaskError::OutputLost, |((store, partition), generation)| {
-                    TaskError::InputLost { store: *store, partition: *partition, generation: Some(*generation) }
-                });
+                let error = match (cause, lost.first()) {
+                    (Some(cause), _) => TaskError::SpillUnreadable { cause },
+                    (None, Some(((store, partition), generation))) => {
+                        TaskError::InputLost { store: *store, partition: *partition, generation: Some(*generation) }
+                    }
+                    (None, None) => TaskError::OutputLost,
+                };
                 self.set_idle(key);
                 for (input, generation) in lost {
                     self.lost(input, generation);
@@ -595,18 +602,22 @@ impl Machine {
             self.settled(key.0);
             return;
         }
+        let jobs = self.jobs_that_demand(key);
+        self.lost_too_often(key, stage, losses, &jobs, &error);
+    }
+
+    fn lost_too_often(&mut self, key: Key, stage: StageId, losses: u32, jobs: &[JobId], last: &TaskError) {
         let spec = &self.stores[&key.0].spec;
         let (rdd, operator) = (spec.rdd, spec.name.clone());
-        let jobs = self.jobs_that_demand(key);
         self.end_jobs(
-            &jobs,
+            jobs,
             Err(&|_| Error::LostTooOften {
                 rdd,
                 operator: operator.clone(),
                 stage,
                 partition: key.1,
                 losses,
-                last: error.clone(),
+                last: last.clone(),
             }),
         );
     }
@@ -665,6 +676,10 @@ impl Machine {
 
     /// A task is done with what it reads: by another plan than the newest, perhaps. Few partitions pass at a time.
     fn has_read(&mut self, reader: Key) {
+        if let Some(store) = self.stores.get(&reader.0).filter(|_| !self.unread.is_empty()) {
+            let inputs = store.spec.inputs.inputs_of(reader.1);
+            self.unread.retain(|key, _| !inputs.shuffles.contains(&key.0) && !inputs.persisted.contains(key));
+        }
         self.forget_readers(|other| *other != reader);
     }
 
@@ -726,8 +741,11 @@ impl Machine {
 
     /// The actor of a partition died. Before its task was done, it takes the rows, and their report, with it.
     fn gone(&mut self, key: Key, generation: TaskId) {
-        if self.state(key) != Some(State::Running { task: generation }) {
+        if self.state(key) == Some(State::Done { generation }) {
             self.lost(key, generation);
+            self.lost_unread(key, generation);
+        } else if self.state(key) != Some(State::Running { task: generation }) {
+            // Late.
         } else if let Some(Running { stage, attempt, .. }) = self.running.remove(&generation) {
             self.out.push(Command::Cancel { task: generation });
             self.out.push(Command::Discard { task: generation });
@@ -756,6 +774,29 @@ impl Machine {
         {
             let job = run.job;
             self.demand(job, key);
+        }
+    }
+
+    /// A stored partition died. If it does so again and again before anybody has read it, jobs would wait for ever: what
+    /// they read may never be there all at once.
+    fn lost_unread(&mut self, key: Key, generation: TaskId) {
+        if !self.jobs.values().any(|job| job.stores.contains(&key.0)) {
+            return;
+        }
+        let losses = self.unread.entry(key).or_default();
+        *losses += 1;
+        let losses = *losses;
+        if losses < self.limits.losses {
+            return;
+        }
+        self.unread.remove(&key);
+        let jobs = self.jobs_that_demand(key);
+        let Some(job) = jobs.first() else { return };
+        // Unless it is being computed again already: it takes a stage to name.
+        self.demand(*job, key);
+        let last = TaskError::InputLost { store: key.0, partition: key.1, generation: Some(generation) };
+        if let Some(stage) = self.stores[&key.0].run.as_ref().map(|run| run.stage) {
+            self.lost_too_often(key, stage, losses, &jobs, &last);
         }
     }
 
@@ -834,6 +875,7 @@ impl Machine {
             // A job that has what it wanted, and made it all by itself, leaves nothing to others and wants no more.
             touched |= failed || job.stores.iter().any(|id| self.stores.contains_key(id));
         }
+        self.unread.retain(|key, _| self.jobs.values().any(|job| job.stores.contains(&key.0)));
         if touched && self.stores.values().any(|store| store.run.is_some()) {
             self.sweep();
         }

@@ -15,7 +15,7 @@ use emberflow_runtime::{Config, Engine, Progress, system};
 #[cfg(feature = "ui")]
 use emberflow_ui::security::{Listen, Token};
 
-use super::Context;
+use super::{Context, chaos};
 use crate::storage;
 
 /// The share of the memory that the process may use, in hundredths, that is the budget unless told otherwise.
@@ -57,6 +57,8 @@ pub struct ContextBuilder {
     batch_rows: Option<usize>,
     hash_seed: Option<u64>,
     progress: Option<Progress>,
+    #[cfg(feature = "chaos")]
+    pub(super) chaos: Option<emberflow_core::chaos::Schedule>,
     #[cfg(feature = "s3")]
     s3: Option<emberflow_s3::S3Config>,
     job_summary: Option<bool>,
@@ -456,6 +458,11 @@ impl ContextBuilder {
                 return Err(invalid("EMBERFLOW_PROGRESS", text, "give auto, on or off".to_owned()));
             }
         };
+        let task_failure_limit = limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT);
+        #[cfg(feature = "chaos")]
+        let chaos = chaos::faults(self.chaos, task_failure_limit, env)?;
+        #[cfg(not(feature = "chaos"))]
+        let chaos = chaos::faults(env)?;
         #[cfg(feature = "s3")]
         let s3 = s3_from(self.s3, env)?;
         let engine = Engine::start(Config {
@@ -466,10 +473,11 @@ impl ContextBuilder {
             spill_limit_bytes,
             spill_compression,
             force_spill,
-            task_failure_limit: limit.unwrap_or(DEFAULT_TASK_FAILURE_LIMIT),
+            task_failure_limit,
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
             job_summary,
+            chaos,
         })?;
         let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS);
         let ctx = Context::start(
@@ -597,7 +605,7 @@ pub(super) fn check_checkpoint_dir(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn invalid(setting: &'static str, value: &str, reason: String) -> Error {
+pub(super) fn invalid(setting: &'static str, value: &str, reason: String) -> Error {
     Error::InvalidSetting { setting, value: value.to_owned(), reason }
 }
 
@@ -672,6 +680,8 @@ mod tests {
         );
         assert!(error(&[("EMBERFLOW_MEMORY_BUDGET", "lots")]).contains("such as 512MiB"));
         assert!(error(&[("EMBERFLOW_PROGRESS", "yes")]).contains("auto, on or off"));
+        // Either it is no seed, or the feature that it needs is missing.
+        assert!(error(&[("EMBERFLOW_CHAOS", "much")]).contains("EMBERFLOW_CHAOS = \"much\": "));
         assert!(error(&[("EMBERFLOW_FORCE_SPILL", "1")]).contains("give on or off"));
         // Either it is no port, or the feature that it needs is missing.
         assert!(error(&[("EMBERFLOW_UI", "everywhere")]).contains("EMBERFLOW_UI = \"everywhere\": "));

@@ -2,6 +2,7 @@
 
 mod app;
 mod builder;
+mod chaos;
 mod checkpoint;
 mod jobs;
 mod sharing;

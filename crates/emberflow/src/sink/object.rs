@@ -4,6 +4,7 @@ use std::path::Path;
 
 use emberflow_core::{
     batch::BoxStream,
+    chaos::{self, Point},
     data::ExchangeData,
     error::{Result, TaskError},
     place::{OpInfo, Place},
@@ -87,6 +88,7 @@ pub(super) fn write_part<T: ExchangeData>(
     let mut file = Writer::new(file, &path, part.partition).map_err(|error| error.unwritten())?;
     while let Some(batch) = rows.next()? {
         cx.check_cancelled()?;
+        chaos::pass(Point::Sink)?;
         batch.as_slice().iter().try_for_each(|row| file.push(row)).map_err(|error| error.unwritten())?;
     }
     let (file, written) = file.finish().map_err(|error| error.unwritten())?;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use emberflow_core::{
+    chaos::{self, Point},
     data::Data,
     error::Result,
     place::{OpInfo, Place},
@@ -77,6 +78,7 @@ impl<T: Data + Display> Rdd<T> {
                 let mut count = 0;
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
+                    chaos::pass(Point::Sink)?;
                     for row in batch.as_slice() {
                         writeln!(file, "{row}").map_err(|error| storage::unwritten(file.get_ref().path(), error))?;
                     }

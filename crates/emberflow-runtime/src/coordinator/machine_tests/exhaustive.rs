@@ -76,10 +76,10 @@ fn moves(path: &Path, plans: &[Vec<StageSpec>], open: &mut Vec<Path>) {
         go(true, &|world| world.end(*id, failed(TaskError::rejected("no"))));
         go(true, &|world| world.end(*id, failed(TaskError::OutputLost)));
         for input in &task.seen {
-            go(true, &|world| world.end(*id, TaskEnd::InputsLost { lost: vec![*input] }));
+            go(true, &|world| world.end(*id, TaskEnd::InputsLost { lost: vec![*input], cause: None }));
         }
         if task.seen.len() > 1 {
-            go(true, &|world| world.end(*id, TaskEnd::InputsLost { lost: task.seen.clone() }));
+            go(true, &|world| world.end(*id, TaskEnd::InputsLost { lost: task.seen.clone(), cause: None }));
         }
         if !world.is_result(task.key.0) {
             go(true, &|world| world.lose(task.key, *id));

@@ -119,13 +119,13 @@ impl Case {
                 let task = *readers.get(pick % readers.len().max(1))?;
                 let seen = &world.running[&task].seen;
                 let lost = vec![seen[pick / 7 % seen.len()]];
-                world.end(task, TaskEnd::InputsLost { lost });
+                world.end(task, TaskEnd::InputsLost { lost, cause: None });
             }
             Move::AllInputsLost => {
                 let task = task(pick)?;
-                world.end(task, TaskEnd::InputsLost { lost: world.running[&task].seen.clone() });
+                world.end(task, TaskEnd::InputsLost { lost: world.running[&task].seen.clone(), cause: None });
             }
-            Move::NoInputLost => world.end(task(pick)?, TaskEnd::InputsLost { lost: Vec::new() }),
+            Move::NoInputLost => world.end(task(pick)?, TaskEnd::InputsLost { lost: Vec::new(), cause: None }),
             Move::OwnerDied => {
                 let task = task(pick)?;
                 let key = Some(world.running[&task].key).filter(|key| !world.is_result(key.0))?;

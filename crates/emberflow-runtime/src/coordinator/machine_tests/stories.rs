@@ -70,7 +70,7 @@ fn losing_one_map_output_recomputes_that_one_and_then_its_reducers_finish() {
     let mut world = after_the_maps(&[jobs::shuffle()]);
     let reducer = world.task_at(key(101, 0)).expect("the maps are done");
     let lost = world.running[&reducer].seen[1];
-    world.end(reducer, TaskEnd::InputsLost { lost: vec![lost] });
+    world.end(reducer, TaskEnd::InputsLost { lost: vec![lost], cause: None });
     world.finish();
     assert_eq!([0, 1].map(|partition| launches(&world, key(1, partition))), [1, 2]);
     assert_eq!([0, 1].map(|partition| launches(&world, key(101, partition))), [2, 1]);
@@ -81,10 +81,10 @@ fn losing_one_map_output_recomputes_that_one_and_then_its_reducers_finish() {
 fn a_loss_that_two_reducers_report_is_repaired_once() {
     let mut world = after_the_maps(&[jobs::shuffle()]);
     let lost = vec![(key(1, 0), world.stored[&key(1, 0)])];
-    world.end_at(key(101, 0), TaskEnd::InputsLost { lost: lost.clone() });
+    world.end_at(key(101, 0), TaskEnd::InputsLost { lost: lost.clone(), cause: None });
     world.end_at(key(1, 0), done());
     // By now this names a generation that is long replaced.
-    world.end_at(key(101, 1), TaskEnd::InputsLost { lost });
+    world.end_at(key(101, 1), TaskEnd::InputsLost { lost, cause: None });
     world.finish();
     assert_eq!(launches(&world, key(1, 0)), 2);
     assert!(outcome(&world, 1).is_ok());
@@ -99,7 +99,7 @@ fn losing_both_ends_of_a_chain_rebuilds_them_in_order() {
     world.launched.clear();
     let reader = world.task_at(key(101, 0)).expect("its shuffle is there");
     let lost = vec![world.running[&reader].seen[0]];
-    world.end(reader, TaskEnd::InputsLost { lost });
+    world.end(reader, TaskEnd::InputsLost { lost, cause: None });
     world.finish();
     assert_eq!(world.launched, [key(1, 0), key(2, 0), key(101, 0)]);
 }
@@ -202,7 +202,7 @@ fn four_losses_in_a_row_end_the_job() {
     for _ in 0..4 {
         let reducer = world.task_at(key(101, 0)).expect("it is tried again");
         let lost = vec![world.running[&reducer].seen[0]];
-        world.end(reducer, TaskEnd::InputsLost { lost });
+        world.end(reducer, TaskEnd::InputsLost { lost, cause: None });
         if world.task_at(key(1, 0)).is_some() {
             world.end_at(key(1, 0), done());
         }
@@ -210,6 +210,41 @@ fn four_losses_in_a_row_end_the_job() {
     let Err(Error::LostTooOften { losses: 4, last, partition: 0, .. }) = outcome(&world, 1) else { panic!() };
     assert!(matches!(last, TaskError::InputLost { partition: 0, generation: Some(_), .. }), "{last}");
     assert_eq!(launches(&world, key(1, 0)), 4);
+}
+
+#[test]
+fn map_outputs_that_die_in_turns_before_anybody_reads_them_end_the_job() {
+    let mut world = world();
+    world.submit(1, &jobs::shuffle());
+    world.end_at(key(1, 0), done());
+    // There is always one of them, and never both.
+    for turn in 0..7 {
+        let (there, other) = (key(1, turn % 2), key(1, 1 - turn % 2));
+        world.lose_stored(there);
+        if world.living().is_empty() {
+            break;
+        }
+        world.end_at(other, done());
+    }
+    let Err(Error::LostTooOften { losses: 4, last, partition: 0, .. }) = outcome(&world, 1) else { panic!() };
+    assert!(matches!(last, TaskError::InputLost { partition: 0, generation: Some(_), .. }), "{last}");
+    assert_eq!([0, 1].map(|partition| launches(&world, key(1, partition))), [4, 4]);
+}
+
+#[test]
+fn losing_what_somebody_has_read_does_not_end_a_job_however_often() {
+    let mut world = World::new(Limits { task_failures: 4, losses: 4, workers: 1 });
+    world.submit(1, &[maps(1, 1, &[]), result(101, 20, &[Read::All(1)])]);
+    while !world.living().is_empty() {
+        let oldest = *world.running.keys().next().expect("nothing waits for ever");
+        let is_reader = world.is_result(world.running[&oldest].key.0);
+        world.end(oldest, done());
+        if is_reader && world.stored.contains_key(&key(1, 0)) {
+            world.lose_stored(key(1, 0));
+        }
+    }
+    assert!(outcome(&world, 1).is_ok());
+    assert!(launches(&world, key(1, 0)) > 5, "{:?}", world.launched);
 }
 
 #[test]
@@ -309,7 +344,7 @@ fn forgetting_a_store_waits_for_the_jobs_that_read_it() {
     // What is lost meanwhile can still be rebuilt.
     let reducer = world.task_at(key(102, 0)).expect("the maps are done");
     let lost = world.running[&reducer].seen.clone();
-    world.end(reducer, TaskEnd::InputsLost { lost });
+    world.end(reducer, TaskEnd::InputsLost { lost, cause: None });
     world.finish();
     assert!(outcome(&world, 2).is_ok() && world.machine.stores.is_empty());
     let dropped = |event: &&Event| matches!(event, Event::StoreDropped { partitions: 2, .. });
@@ -343,7 +378,7 @@ fn a_new_plan_takes_over_while_the_old_one_runs() {
     let task = world.task_at(key(2, 0)).expect("both jobs need it");
     let lost = world.running[&task].seen.clone();
     assert_eq!((lost.len(), world.stored.len()), (1, 0));
-    world.end(task, TaskEnd::InputsLost { lost });
+    world.end(task, TaskEnd::InputsLost { lost, cause: None });
     world.finish();
     assert!(outcome(&world, 2).is_ok());
 }

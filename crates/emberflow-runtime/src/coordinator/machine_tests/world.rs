@@ -159,6 +159,8 @@ pub(super) struct World {
     jobs: BTreeMap<JobId, Living>,
     failures: BTreeMap<Key, u32>,
     losses: BTreeMap<Key, u32>,
+    /// How often in a row what is stored was lost before it was read, of stores that a job uses.
+    unread: BTreeMap<Key, u32>,
     /// Stages and jobs that have begun, by the events, and not ended.
     stages: BTreeSet<StageId>,
     told: BTreeSet<JobId>,
@@ -183,6 +185,7 @@ impl World {
             jobs: BTreeMap::new(),
             failures: BTreeMap::new(),
             losses: BTreeMap::new(),
+            unread: BTreeMap::new(),
             stages: BTreeSet::new(),
             told: BTreeSet::new(),
             checked_elsewhere: false,
@@ -332,6 +335,14 @@ impl World {
                 let at = (*store, *partition);
                 if self.stored.get(&at) == Some(generation) {
                     self.stored.remove(&at);
+                    if self.jobs.values().any(|job| job.stores.contains(store)) {
+                        let losses = self.unread.entry(at).or_default();
+                        *losses += 1;
+                        if *losses >= self.machine.limits.losses {
+                            self.unread.remove(&at);
+                            step.ended.extend(self.jobs_that_need(at).into_iter().map(|job| (job, Ending::Lost)));
+                        }
+                    }
                 } else if self.running.contains_key(generation) {
                     // Its owner died before the rows came: they will never come.
                     step.cancelled.insert(*generation);
@@ -353,6 +364,7 @@ impl World {
         }
         self.passing.retain(|at, generation| self.stored.get(at) == Some(generation));
         let used = |store: &StoreId| self.jobs.values().any(|job| job.stores.contains(store));
+        self.unread.retain(|at, _| used(&at.0));
         step.dropped.extend(self.forgotten.iter().filter(|store| self.specs.contains_key(store) && !used(store)));
         let needed = self.needed();
         step.cancelled.extend(self.running.iter().filter(|(_, task)| !needed.contains(&task.key)).map(|(id, _)| *id));
@@ -372,6 +384,7 @@ impl World {
             TaskEnd::Done { passing, .. } => {
                 self.failures.remove(&key);
                 self.losses.remove(&key);
+                self.inputs(key).iter().for_each(|input| _ = self.unread.remove(input));
                 if self.is_result(key.0) {
                     let unfinished = &mut self.jobs.get_mut(&jobs[0]).expect("it needs this").unfinished;
                     assert!(unfinished.remove(&key.1), "a result came twice");
@@ -393,7 +406,7 @@ impl World {
                 last.then_some(Ending::Failed)
             }
             TaskEnd::Failed { .. } | TaskEnd::InputsLost { .. } => {
-                if let TaskEnd::InputsLost { lost } = end {
+                if let TaskEnd::InputsLost { lost, .. } = end {
                     self.stored.retain(|at, generation| !lost.contains(&(*at, *generation)));
                 }
                 let losses = self.losses.entry(key).or_default();
@@ -494,6 +507,7 @@ impl World {
         assert!(self.actors.keys().copied().eq(owned), "actors {:?} for {:?}", self.actors, self.stored);
 
         let needed = self.needed();
+        assert_eq!(self.unread, machine.unread);
         assert!(machine.passing.keys().eq(self.passing.keys()));
         for (at, readers) in &machine.passing {
             assert!(
@@ -576,7 +590,8 @@ impl World {
         }
         let waiters: BTreeMap<_, _> = machine.waiters.iter().collect();
         let causes: BTreeMap<_, _> = machine.causes.iter().map(|(at, causes)| (at, causes.len())).collect();
-        (waiters, causes, &machine.ready, machine.last_job, machine.lossy, &machine.passing).hash(&mut hash);
+        (waiters, causes, &machine.ready, machine.last_job, machine.lossy).hash(&mut hash);
+        (&machine.passing, &machine.unread).hash(&mut hash);
         for task in self.running.values() {
             let fresh: Vec<bool> = task.seen.iter().map(|(at, seen)| self.stored.get(at) == Some(seen)).collect();
             (task.key, fresh).hash(&mut hash);
@@ -600,7 +615,10 @@ impl World {
                 continue;
             }
             world.end(*task, done());
-            world.end(*task, TaskEnd::InputsLost { lost: self.stored.iter().map(|(at, made)| (*at, *made)).collect() });
+            world.end(
+                *task,
+                TaskEnd::InputsLost { lost: self.stored.iter().map(|(at, made)| (*at, *made)).collect(), cause: None },
+            );
             // Results have no actor that could die.
             if !kept && self.kept_stores().contains(&at.0) {
                 world.lose(*at, *task);
