@@ -5,7 +5,7 @@ mod support;
 
 use std::{collections::BTreeMap, fmt::Debug};
 
-use emberflow::{Context, HashPartitioner, Rdd, Result};
+use emberflow::{Context, Error, HashPartitioner, Rdd, Result};
 
 use self::support::{World, sorted, within_deadline};
 
@@ -149,6 +149,29 @@ fn five_hundred_maps_are_computed_with_a_cache_in_their_middle() {
     }
     assert_eq!(middle.collect().unwrap(), (250..260).collect::<Vec<_>>());
     assert!(all.to_debug_string().contains("cached partitions: 2 of 2"));
+}
+
+#[test]
+fn a_lineage_too_deep_for_a_task_is_refused_and_a_checkpoint_helps() {
+    let world = World::new(2);
+    // As deep as it may be, of operators whose rows and closures take room on the stack.
+    let one = world.range_into(0..10_u64, 2).map(|n| [n; 32]);
+    let deep = (0..3_998_u64).fold(one, |rdd, n| match n % 4 {
+        0 => rdd.map(|row| row.map(|n| n + 1)),
+        1 => rdd.flat_map(Some),
+        2 => rdd.map_partitions(|rows| rows),
+        _ => rdd.filter(|row| row[0] < u64::MAX),
+    });
+    assert_eq!(deep.map_ref(|row| row[31]).count().unwrap_err().to_string().matches("4000 operators").count(), 1);
+    assert_eq!(deep.count().unwrap(), 10);
+    let error = deep.map(|row| row).map(|row| row).collect().unwrap_err();
+    assert!(matches!(&error, Error::LineageTooDeep { limit: 4_000, .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("map at tests/edges.rs") && text.contains("checkpoint, local_checkpoint or cache"), "{text}");
+    // Either way it goes on from there.
+    assert_eq!(deep.local_checkpoint().unwrap().map(|row| row[0]).count().unwrap(), 10);
+    let kept = deep.cache();
+    assert_eq!(kept.map(|row| row[31]).collect().unwrap(), (1_000..1_010).collect::<Vec<_>>());
 }
 
 #[test]

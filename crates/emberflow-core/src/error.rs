@@ -235,6 +235,19 @@ pub enum Error {
         /// What was called.
         what: &'static str,
     },
+    /// More operators follow each other in one stage than a task can go through.
+    #[error(
+        "{operator} ({rdd}): {limit} operators come before it without a shuffle, and a task cannot go through more; cut \
+         the lineage with checkpoint, local_checkpoint or cache now and then"
+    )]
+    LineageTooDeep {
+        /// The first RDD that is too deep.
+        rdd: RddId,
+        /// What makes it, and where it was called.
+        operator: String,
+        /// How many operators there may be.
+        limit: usize,
+    },
     /// An RDD of one context was used with another one.
     #[error("{rdd} ({operator}) belongs to another context; an RDD can only be used with the context that made it")]
     ForeignRdd {

@@ -94,6 +94,10 @@ pub enum Sink {
     Result(Arc<dyn Action>),
 }
 
+/// Operators that a task goes through one within the other at most. Each takes some hundred bytes of a worker's stack,
+/// without optimisation some kilobytes.
+pub const MAX_DEPTH: usize = 4_000;
+
 /// What a stage makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -374,9 +378,12 @@ pub struct ActionSpec {
 /// action's own, which comes last. Parents come before children.
 ///
 /// # Errors
-/// [`Error::ForeignRdd`] if an ancestor belongs to another context than `context`.
+/// [`Error::ForeignRdd`] if an ancestor belongs to another context than `context`; [`Error::LineageTooDeep`] if a task
+/// would have to go through more operators than its stack may hold.
 pub fn compile(target: &Arc<RddNode>, context: u64, action: ActionSpec) -> Result<Vec<Arc<StagePlan>>, Error> {
     let mut nodes: HashMap<RddId, PlanInput> = HashMap::new();
+    // How many operators a task goes through to get there.
+    let mut depths: HashMap<RddId, usize> = HashMap::new();
     let mut stages: Vec<Arc<StagePlan>> = Vec::new();
     let mut cut: HashSet<StoreId> = HashSet::new();
     let ancestors = target.ancestors();
@@ -404,6 +411,16 @@ pub fn compile(target: &Arc<RddNode>, context: u64, action: ActionSpec) -> Resul
                 }
             }
         }
+        let narrow = rdd.dependencies.iter().filter_map(|dependency| match dependency {
+            Dependency::Narrow(parent) => depths.get(&parent.id).copied(),
+            Dependency::Wide(_) => None,
+        });
+        let depth = narrow.max().unwrap_or(0) + 1;
+        if depth > MAX_DEPTH {
+            let operator = rdd.info.to_string();
+            return Err(Error::LineageTooDeep { rdd: rdd.id, operator, limit: MAX_DEPTH });
+        }
+        depths.insert(rdd.id, if rdd.persisted().is_some() { 0 } else { depth });
         let name = rdd.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let node = OpNode { rdd: rdd.id, info: rdd.info.clone(), name, op: Arc::clone(&rdd.op), inputs };
         let root = PlanInput::Narrow(Arc::new(node));
