@@ -48,6 +48,8 @@ fn spans_stand_below_what_they_belong_to_and_are_all_closed() {
     // Each of four partitions is written, and read by whoever comes after.
     let (written, read) = (count("report/job/stage/task/spill"), count("report/job/stage/task/read_back"));
     assert!(written.0 >= 8 && read.0 >= 8, "{written:?} and {read:?}");
+    // Four map tasks look for a cached partition each, three reducers for the outputs of four map tasks.
+    assert_eq!(count("report/job/stage/task/fetch"), (16, 16));
     let (opened, closed) = &*seen.0.lock().unwrap();
     assert_eq!(opened.len(), closed.len());
 }

@@ -14,7 +14,7 @@ use emberflow_core::{
     store::{Stored, StoredData},
 };
 
-use crate::coordinator::machine::Key;
+use crate::{coordinator::machine::Key, spans};
 
 pub(crate) struct Slot {
     pub(crate) generation: TaskId,
@@ -109,6 +109,7 @@ impl TaskSlots {
 
 impl Fetch for TaskSlots {
     fn fetch(&self, store: StoreId, partition: PartitionIndex) -> Result<(Arc<dyn StoredData>, TaskId), TaskError> {
+        let _span = spans::fetch(store, partition).entered();
         let slot = self.slot(store, partition);
         let generation = slot.map(|slot| slot.generation);
         slot.and_then(|slot| slot.borrow().map(|data| (data, slot.generation))).ok_or(TaskError::InputLost {
@@ -124,6 +125,7 @@ impl Fetch for TaskSlots {
         partition: PartitionIndex,
         reducer: PartitionIndex,
     ) -> Result<Option<Arc<dyn StoredData>>, TaskError> {
+        let _span = spans::fetch(store, partition).entered();
         let slot = self.slot(store, partition);
         let generation = slot.map(|slot| slot.generation);
         let lost = TaskError::InputLost { store, partition, generation };

@@ -1,12 +1,13 @@
 //! The spans of `tracing`: a job's, open while it runs, below the span in which its action was called; below it those of
-//! its stages; below them those of tasks, entered on their workers; and there what is written to disk and read back.
+//! its stages; below them those of tasks, entered on their workers; and there what is fetched, written to disk, and read
+//! back.
 //! Where nobody subscribes they cost a look at a flag.
 
 use std::collections::HashMap;
 
 use emberflow_core::{
     event::Event,
-    ids::{JobId, PartitionIndex, StageId, TaskId},
+    ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
 };
 use tracing::{Span, debug_span, info_span};
 
@@ -46,6 +47,11 @@ impl Spans {
     pub(crate) fn stage(&self, stage: StageId) -> Span {
         self.stages.get(&stage).cloned().unwrap_or_else(Span::none)
     }
+}
+
+/// That of a look for a stored partition.
+pub(crate) fn fetch(store: StoreId, partition: PartitionIndex) -> Span {
+    debug_span!("fetch", store = store.get(), partition)
 }
 
 /// That of a task, to be entered on its worker.

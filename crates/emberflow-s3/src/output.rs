@@ -3,7 +3,7 @@
 //! Each attempt at a partition has an upload of its own, which nobody sees. When the job has succeeded, the uploads of
 //! the attempts that won are completed, and `_SUCCESS` is put last; all others are aborted. If that fails, or the job
 //! has, every upload is aborted and every object removed again. An attempt that does not come to its end aborts its upload
-//! itself, when the part that is on its way has arrived. What a process leaves that is killed meanwhile are uploads,
+//! itself, when the part that is on its way has arrived, or the answer by which the upload begins. What a process leaves that is killed meanwhile are uploads,
 //! which a bucket's lifecycle rule can end.
 
 use std::{
@@ -226,6 +226,7 @@ impl PartFiles for Files {
             part,
             key,
             path,
+            begun: None,
             upload: Upload::default(),
             bytes: Vec::new(),
             under_way: None,
@@ -241,6 +242,8 @@ struct Object {
     part: PartId,
     key: String,
     path: PathBuf,
+    /// The beginning of the upload, until it is whole.
+    begun: Option<Arc<Begun>>,
     upload: Upload,
     /// Of the next part.
     bytes: Vec<u8>,
@@ -272,9 +275,16 @@ impl Object {
         if let Some(id) = &self.upload.id {
             return Ok(id.clone());
         }
-        let (uploads, key) = (Arc::clone(&self.uploads), self.key.clone());
-        let begin = async move { uploads.s3.begin_upload(&uploads.bucket, &key).await };
-        let id = self.wait(Pending::begin(&self.uploads.s3.io, begin))?;
+        let (uploads, key, begun) = (Arc::clone(&self.uploads), self.key.clone(), Arc::new(Begun::default()));
+        self.begun = Some(Arc::clone(&begun));
+        let begin = async move {
+            let id = uploads.s3.begin_upload(&uploads.bucket, &key).await?;
+            if !begun.arrives(&id) {
+                uploads.abort(&key, &Upload { id: Some(id.clone()), ..Upload::default() }).await;
+            }
+            Ok(id)
+        };
+        let id = self.wait(Pending::begin_for_good(&self.uploads.s3.io, begin))?;
         self.upload.id = Some(id.clone());
         Ok(id)
     }
@@ -290,6 +300,42 @@ impl Object {
         let upload = async move { uploads.s3.upload_part(&uploads.bucket, &key, &id, number, bytes).await };
         self.under_way = Some(Pending::begin(&self.uploads.s3.io, upload));
         Ok(())
+    }
+}
+
+/// Where the answer by which an upload begins meets the attempt that gives it up, whichever comes first.
+#[derive(Default)]
+struct Begun(Mutex<Beginning>);
+
+#[derive(Default)]
+enum Beginning {
+    #[default]
+    UnderWay,
+    Here(String),
+    GivenUp,
+}
+
+impl Begun {
+    fn state(&self) -> MutexGuard<'_, Beginning> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is called so; whether it is still wanted.
+    fn arrives(&self, id: &str) -> bool {
+        let mut state = self.state();
+        if let Beginning::GivenUp = *state {
+            return false;
+        }
+        *state = Beginning::Here(id.to_owned());
+        true
+    }
+
+    /// It is not wanted any more; how it is called, if that is known by now.
+    fn give_up(&self) -> Option<String> {
+        match mem::replace(&mut *self.state(), Beginning::GivenUp) {
+            Beginning::Here(id) => Some(id),
+            Beginning::UnderWay | Beginning::GivenUp => None,
+        }
     }
 }
 
@@ -331,17 +377,17 @@ impl PartFile for Object {
             return Err(TaskError::Cancelled);
         }
         state.whole.insert(self.part, mem::take(&mut self.upload));
+        self.begun = None;
         Ok(())
     }
 }
 
 impl Drop for Object {
     fn drop(&mut self) {
-        if self.upload.id.is_none() {
-            return;
-        }
+        // If it has not begun yet, whoever begins it aborts it.
+        let Some(id) = self.begun.take().and_then(|begun| begun.give_up()) else { return };
         let (uploads, key) = (Arc::clone(&self.uploads), self.key.clone());
-        let (upload, under_way) = (mem::take(&mut self.upload), self.under_way.take());
+        let (upload, under_way) = (Upload { id: Some(id), ..Upload::default() }, self.under_way.take());
         let abort = async move {
             if let Some(part) = under_way {
                 // A part that arrives later would not be removed. Whether it does is all the same.

@@ -20,14 +20,31 @@ pub(crate) struct Pending<T> {
     told: oneshot::Receiver<()>,
     /// What it means if there is none.
     none: S3Error,
-    /// Closed when this is dropped, which the request sees.
-    _wanted: oneshot::Sender<()>,
+    /// Closed when this is dropped, which the request sees, if that is to end it.
+    _wanted: Option<oneshot::Sender<()>>,
 }
 
 impl<T: Send + 'static> Pending<T> {
     pub(crate) fn begin(io: &Arc<dyn Io>, request: impl Future<Output = Result<T, S3Error>> + Send + 'static) -> Self {
-        let (send, result) = mpsc::sync_channel(1);
         let (wanted, unwanted) = oneshot::channel::<()>();
+        let until = async move { _ = unwanted.await };
+        Self { _wanted: Some(wanted), ..Self::start(io, request, until) }
+    }
+
+    /// As [`begin`](Self::begin), but the request goes on when this is dropped.
+    pub(crate) fn begin_for_good(
+        io: &Arc<dyn Io>,
+        request: impl Future<Output = Result<T, S3Error>> + Send + 'static,
+    ) -> Self {
+        Self::start(io, request, std::future::pending())
+    }
+
+    fn start(
+        io: &Arc<dyn Io>,
+        request: impl Future<Output = Result<T, S3Error>> + Send + 'static,
+        until: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let (send, result) = mpsc::sync_channel(1);
         let (tell, told) = oneshot::channel();
         let job = Box::pin(async move {
             tokio::select! {
@@ -36,12 +53,12 @@ impl<T: Send + 'static> Pending<T> {
                     // Nobody may be there to take it any more.
                     let _ = (send.send(done), tell.send(()));
                 }
-                _ = unwanted => {}
+                () = until => {}
             }
         });
         // Without a runtime the request is dropped, and with it the sender; also if the runtime ends before it.
         let none = if io.spawn_async(job) { S3Error::Died } else { S3Error::Stopped };
-        Self { result, told, none, _wanted: wanted }
+        Self { result, told, none, _wanted: None }
     }
 
     /// Waits for the result.

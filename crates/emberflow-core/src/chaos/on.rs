@@ -25,6 +25,8 @@ const RATE: f64 = 0.25;
 const FAULTS_PER_TASK: u32 = 2;
 /// How long a delay is: longer than most tasks of a test, so that others overtake.
 const DELAY: Duration = Duration::from_micros(300);
+/// Delays of one try, which may pass a point for each of its rows.
+const MOST_DELAYS: u32 = 64;
 
 /// Which faults strike: drawn from a seed, or named one by one.
 ///
@@ -185,6 +187,8 @@ struct Told {
 struct Task {
     tries: u32,
     faults: u32,
+    /// Of this try.
+    delays: u32,
     /// How often this try has passed each point.
     passed: [u32; Point::ALL.len()],
 }
@@ -221,7 +225,7 @@ impl Chaos {
             let key = (store, partition);
             let mut told = run.told();
             let task = told.tasks.entry(key).or_default();
-            (task.tries, task.passed) = (task.tries + 1, Default::default());
+            (task.tries, task.delays, task.passed) = (task.tries + 1, 0, Default::default());
             CURRENT.set(Some((Arc::clone(run), key)));
         }
         AtWork(())
@@ -309,6 +313,8 @@ impl Run {
             }
         };
         let kind = kind.filter(|kind| !kind.costs_an_attempt() || !exhausted)?;
+        let kind = Some(kind).filter(|kind| *kind != Kind::Delay || task.delays < MOST_DELAYS)?;
+        task.delays += u32::from(kind == Kind::Delay);
         task.faults += u32::from(kind.costs_an_attempt());
         *struck.entry((point, kind)).or_default() += 1;
         Some(kind)
