@@ -159,6 +159,8 @@ struct Inner {
     desk: Arc<Desk>,
     rows_read: Cell<u64>,
     stored_reads: Cell<Reads>,
+    /// Whether somebody wants to know of them.
+    watched: Cell<bool>,
     updates: RefCell<Updates>,
     at_end: RefCell<Vec<AtEnd>>,
 }
@@ -202,6 +204,7 @@ impl TaskContext {
                 desk,
                 rows_read,
                 stored_reads,
+                watched: Cell::new(false),
                 updates,
                 at_end,
             }),
@@ -278,11 +281,18 @@ impl TaskContext {
         counted.set(counted.get() + rows as u64);
     }
 
+    /// Counts from now on what is read of stored partitions: of a hundred thousand blocks that takes time.
+    pub fn watch(&self) {
+        self.inner.watched.set(true);
+    }
+
     /// Counts something stored that the attempt has opened.
     pub fn count_stored(&self, count: impl FnOnce(&mut Reads)) {
-        let mut reads = self.inner.stored_reads.get();
-        count(&mut reads);
-        self.inner.stored_reads.set(reads);
+        if self.inner.watched.get() {
+            let mut reads = self.inner.stored_reads.get();
+            count(&mut reads);
+            self.inner.stored_reads.set(reads);
+        }
     }
 
     /// What the attempt has read so far.

@@ -175,6 +175,9 @@ impl TaskRun {
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
         let outside = (Arc::clone(&self.io), workspace);
         let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, outside, busy.desk());
+        if self.links.bus.is_heard() {
+            cx.watch();
+        }
         let outcome = match self.cancelled.load(Ordering::Relaxed) {
             true => Err(TaskError::Cancelled),
             // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
