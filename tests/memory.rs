@@ -482,8 +482,9 @@ fn what_no_job_reads_any_more_goes_to_disk_for_what_comes() {
         assert_eq!(world.parallelize(vec![1_u64]).count().unwrap(), 1);
     }
     let mut events = world.events();
-    let fresh = ten_thousand(&world, StorageLevel::MemorySerialized);
-    assert_eq!(fresh.sum().unwrap(), 49_995_000);
+    // So many that the first of them are refused already, serialised as they are: each takes some 12 KB of the 10 KB left.
+    let fresh = world.range_into(0..32_000_u64, 8).persist(StorageLevel::MemorySerialized);
+    assert_eq!(fresh.sum().unwrap(), 511_984_000);
     let of_old = eventually(|| world.storage().unwrap()[0].clone(), |of_old| of_old.spilled_bytes > 0);
     assert!(of_old.spilled_bytes < 80_000 - of_old.bytes, "compressed as all that is spilled: {of_old:?}");
     assert_eq!((of_old.cached_partitions, of_old.dropped, of_old.computed), (8, 0, 8));
@@ -494,7 +495,7 @@ fn what_no_job_reads_any_more_goes_to_disk_for_what_comes() {
     };
     let told = eventually(|| spilled(&mut events), |told| *told > 0);
     assert!(told > 0, "it is told when it is on disk");
-    assert_eq!((old.sum().unwrap(), fresh.sum().unwrap()), (49_995_000, 49_995_000));
+    assert_eq!((old.sum().unwrap(), fresh.sum().unwrap()), (49_995_000, 511_984_000));
     drop((old, fresh));
     assert_eq!(eventually(|| world.memory().persisted + world.memory().spilled, |bytes| *bytes == 0), 0);
 }

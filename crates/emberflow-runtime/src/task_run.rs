@@ -120,12 +120,14 @@ impl TaskRun {
             (Ok(Output::Stored { stored, room, found, nanos }), Some(owner)) => {
                 let Footprint { rows, bytes, file_bytes, spilled } = stored.footprint;
                 let passing = found == Found::RoomToPass;
+                // A long one went to disk as it came; what is left of it may well have found room.
+                let refused = stored.keep != Keep::OnDisk && (found != Found::Room || spilled > 0);
                 let resident = |bytes| Resident { generation: self.task, bytes, nanos, keep: stored.keep };
                 let made = Made {
                     updates,
                     spilled: (spilled > 0).then_some((spilled, file_bytes)),
                     resident: (!passing).then_some(resident(bytes)),
-                    refused: (found != Found::Room && stored.keep != Keep::OnDisk).then_some(resident(bytes + spilled)),
+                    refused: refused.then_some(resident(bytes + spilled)),
                     ..Made::default()
                 };
                 let done = report(TaskEnd::Done { rows, bytes, passing }, made);
