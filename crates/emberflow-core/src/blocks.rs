@@ -17,6 +17,7 @@ use crate::{
     data::ExchangeData,
     error::TaskError,
     memory::{Claim, Workspace},
+    print::Print,
     segments::{self, Footprint, Segment},
     spill::{SpillError, SpillSpace},
     store::StoredData,
@@ -44,6 +45,11 @@ impl<R: ExchangeData> Blocks<R> {
     /// What the rows for `reducer` take, and where.
     pub fn footprint_of(&self, reducer: usize) -> Footprint {
         self.of(reducer).iter().map(Segment::footprint).sum()
+    }
+
+    /// By what they are known when they are made again.
+    pub fn print(&self) -> Print {
+        Print::of(self.blocks.iter().map(|(reducer, segments)| (*reducer, &**segments)))
     }
 
     /// Looks whether what was spilled is still there.
@@ -116,6 +122,10 @@ impl<R: ExchangeData> StoredData for Blocks<R> {
 
     fn check(&self) {
         Self::check(self);
+    }
+
+    fn print(&self) -> Print {
+        Self::print(self)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -3,11 +3,12 @@
 //! A task's error stays typed until the coordinator has judged it: a loss is repaired, a panic is tried again, a
 //! failure that would only repeat itself ends the job at once.
 
-use std::{error::Error as StdError, fmt, io, path::PathBuf, sync::Arc};
+use std::{error::Error as StdError, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     codec::CodecError,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+    print::Print,
 };
 
 /// The result of everything that a user calls.
@@ -73,6 +74,15 @@ pub enum TaskError {
     /// attempt.
     #[error("it gave its memory to an older task, and begins again")]
     GaveWay,
+    /// The attempt took longer than it may. It was told to end, and is not waited for.
+    #[error(
+        "it ran longer than the task_deadline of {limit:?}; raise it, use more partitions, or look for what the closure \
+         waits for"
+    )]
+    Overdue {
+        /// The deadline.
+        limit: Duration,
+    },
     /// The actor that should own the rows died before it could take them. Not charged to the task.
     #[error("the partition's actor died before it could take the rows")]
     OutputLost,
@@ -112,6 +122,7 @@ impl TaskError {
             | Self::InputLost { .. }
             | Self::SpillUnreadable { .. }
             | Self::GaveWay
+            | Self::Overdue { .. }
             | Self::OutputLost => true,
             Self::Io { permanent, .. } => !permanent,
             Self::Rejected { .. } | Self::Cancelled | Self::PlanMismatch { .. } | Self::OverBudget { .. } => false,
@@ -210,6 +221,36 @@ pub enum Error {
         losses: u32,
         /// The last loss.
         last: TaskError,
+    },
+    /// A partition was lost when others had been made of it, and what was made in its place is something else: the
+    /// result would be made of both.
+    #[error(
+        "{operator} ({rdd}), partition {partition}: it was lost, and made again it is not what it was ({before}; now \
+         {after}), while others are made of what it was. A closure before it does not always give the same rows: seed \
+         its random numbers, sort what comes from a HashMap, or checkpoint what depends on the time or the outside; or \
+         turn check_determinism off"
+    )]
+    NotDeterministic {
+        /// The RDD whose partition it is.
+        rdd: RddId,
+        /// Its operator and where it was written.
+        operator: String,
+        /// Which partition.
+        partition: PartitionIndex,
+        /// What it was.
+        before: Print,
+        /// What it is now.
+        after: Print,
+    },
+    /// Nothing happened any more: no task ended, and none that ran went on.
+    #[error("{job} is stalled: for {limit:?} no task has begun, gone on, or ended{waits_for}")]
+    Stalled {
+        /// The job.
+        job: JobId,
+        /// For how long.
+        limit: Duration,
+        /// What it still needed, what that waited for, and what the workers were at; a line each.
+        waits_for: String,
     },
     /// The job was cancelled: by its handle, by dropping its future, or through the context.
     #[error("{job} was cancelled")]

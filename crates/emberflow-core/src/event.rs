@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::StageOutline,
+    print::Print,
     task::Reads,
 };
 
@@ -127,6 +128,24 @@ pub enum Event {
         /// The attempt's number, from one.
         attempt: u32,
     },
+    /// The task that has just started computes what a much slower one is computing: the first to be done ends the other.
+    TaskSpeculated {
+        /// The second attempt.
+        task: TaskId,
+        /// Its stage.
+        stage: StageId,
+        /// The partition that both compute.
+        partition: PartitionIndex,
+        /// The first one.
+        original: TaskId,
+    },
+    /// A worker would not end a task that had been given up: another thread took its place.
+    WorkerReplaced {
+        /// Which worker, from zero.
+        worker: usize,
+        /// What it is at.
+        task: TaskId,
+    },
     /// An attempt has ended on its worker, well or not. What it came to follows, unless it had been given up. Told by the
     /// worker itself, and only if somebody listens.
     TaskRan {
@@ -217,6 +236,21 @@ pub enum Event {
         partition: PartitionIndex,
         /// The attempt that had made it.
         task: TaskId,
+    },
+    /// A partition that had been lost or dropped was made again, and is not what it was: a closure is not deterministic.
+    PartitionDiffers {
+        /// Where.
+        store: StoreId,
+        /// The RDD that it belongs to.
+        rdd: RddId,
+        /// Which one.
+        partition: PartitionIndex,
+        /// The attempt that has made it now.
+        task: TaskId,
+        /// What it was.
+        before: Print,
+        /// What it is.
+        after: Print,
     },
     /// A whole store was released: unpersisted, or no lineage can reach it any more.
     StoreDropped {

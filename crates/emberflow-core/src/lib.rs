@@ -29,6 +29,7 @@ pub mod partitioner;
 pub mod picture;
 pub mod place;
 pub mod plan;
+pub mod print;
 pub mod segments;
 pub mod size;
 pub mod spill;

@@ -123,8 +123,8 @@ struct Facts {
     memory_bytes: u64,
     /// Of the bytes as they were written.
     checksum: u32,
-    /// How many bytes there were before they were compressed, if they were.
-    decompressed: Option<usize>,
+    /// How many bytes there were before they were compressed, if they were, and their checksum.
+    decompressed: Option<(usize, u32)>,
 }
 
 impl<T> Clone for Frame<T> {
@@ -148,6 +148,12 @@ impl<T> Frame<T> {
     /// What they take as they are.
     pub fn packed_bytes(&self) -> u64 {
         self.part.len() as u64
+    }
+
+    /// A checksum of what the rows are serialised as: of some frames together, that of their rows in one frame.
+    pub fn content(&self) -> crc32fast::Hasher {
+        let (bytes, checksum) = self.facts.decompressed.unwrap_or((self.part.len(), self.facts.checksum));
+        crc32fast::Hasher::new_with_initial_len(checksum, bytes as u64)
     }
 
     /// Whether they are in memory, serialised.
@@ -199,7 +205,7 @@ impl<T: ExchangeData> Frame<T> {
         let decompressed;
         let bytes = match self.facts.decompressed {
             None => bytes,
-            Some(len) => {
+            Some((len, _)) => {
                 decompressed = lz4_flex::block::decompress(bytes, len)
                     .map_err(|source| Unreadable::Compressed { type_name, source })?;
                 &decompressed
@@ -272,7 +278,8 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
             let compressed = lz4_flex::block::compress(&self.buffer[start..]);
             // What does not shrink stays as it is.
             if compressed.len() < self.buffer.len() - start {
-                decompressed = Some(self.buffer.len() - start);
+                let bytes = &self.buffer[start..];
+                decompressed = Some((bytes.len(), crc32fast::hash(bytes)));
                 self.buffer.truncate(start);
                 self.buffer.extend_from_slice(&compressed);
             }

@@ -15,6 +15,7 @@ use crate::{
     error::TaskError,
     ids::PartitionIndex,
     operator::StoreWriter,
+    print::Print,
     segments::{self, Footprint, RowBuffer, Segment, SegmentStream},
     spill::{SpillError, SpillSpace},
     task::TaskContext,
@@ -53,6 +54,11 @@ pub trait StoredData: Send + Sync + 'static {
 
     /// Looks whether what was spilled is still there. Reads all of it.
     fn check(&self) {}
+
+    /// By what the same contents are known when they are made again. Nothing, for what holds no rows.
+    fn print(&self) -> Print {
+        Print::default()
+    }
 
     /// The contents, to be downcast by who knows their type.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -134,6 +140,10 @@ impl<T: ExchangeData> StoredData for CachedRows<T> {
         if !self.segments.iter().all(Segment::is_sound) {
             self.damaged.store(true, Ordering::Release);
         }
+    }
+
+    fn print(&self) -> Print {
+        Print::of([(0, &*self.segments)])
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

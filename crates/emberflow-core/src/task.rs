@@ -52,6 +52,8 @@ pub struct Desk {
     began: AtomicU64,
     /// The number of the RDD whose operator runs and one, or zero.
     running: AtomicU64,
+    /// How many batches operators have begun with, ever.
+    beats: AtomicU64,
 }
 
 /// What a worker was at when somebody looked.
@@ -63,6 +65,8 @@ pub struct AtWork {
     pub since: SystemTime,
     /// The RDD whose operator runs; none if it is the stage's sink.
     pub rdd: Option<RddId>,
+    /// As long as it stays the same, the attempt does not go on.
+    pub beats: u64,
 }
 
 impl Desk {
@@ -87,10 +91,12 @@ impl Desk {
     pub fn look(&self) -> Option<AtWork> {
         let task = TaskId::new(self.task.load(Ordering::Acquire).checked_sub(1)?);
         let since = UNIX_EPOCH + Duration::from_nanos(self.began.load(Ordering::Relaxed));
-        Some(AtWork { task, since, rdd: self.running() })
+        Some(AtWork { task, since, rdd: self.running(), beats: self.beats.load(Ordering::Relaxed) })
     }
 
     fn run(&self, rdd: Option<RddId>) {
+        // The worker alone writes: no need to add atomically.
+        self.beats.store(self.beats.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.running.store(rdd.map_or(0, |rdd| rdd.get() + 1), Ordering::Relaxed);
     }
 
@@ -447,12 +453,12 @@ mod tests {
         let desk = Arc::new(Desk::default());
         assert_eq!(desk.look(), None);
         let began = desk.begin(TaskId::new(0));
-        assert_eq!(desk.look(), Some(AtWork { task: TaskId::new(0), since: began, rdd: None }));
+        assert_eq!(desk.look(), Some(AtWork { task: TaskId::new(0), since: began, rdd: None, beats: 0 }));
         let identity = Identity { task: TaskId::new(0), job: JobId::new(0), partitions: 1 };
         let outside: (Arc<dyn Io>, Arc<dyn Workspace>) = (Arc::new(NoIo), crate::memory::unlimited());
         let cx = TaskContext::new((StageId::new(0), 0, 1), identity, 8, Arc::default(), outside, Arc::clone(&desk));
         cx.marker(RddId::new(5)).enter();
-        assert_eq!(desk.look().unwrap().rdd, Some(RddId::new(5)));
+        assert_eq!((desk.look().unwrap().rdd, desk.look().unwrap().beats), (Some(RddId::new(5)), 1));
         cx.sink_marker().enter();
         assert_eq!((desk.look().unwrap().rdd, cx.running()), (None, None));
         desk.clear();

@@ -1,8 +1,10 @@
 //! The settings an engine runs with, all of them decided. Defaults and the environment are the facade's business.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use emberflow_core::chaos::Chaos;
+
+use crate::coordinator::Speculation;
 
 /// Whether progress bars are drawn on standard error, if that is a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -36,6 +38,14 @@ pub struct Config {
     pub force_spill: bool,
     /// Failures of one task after which its job fails.
     pub task_failure_limit: usize,
+    /// How long an attempt may run.
+    pub task_deadline: Option<Duration>,
+    /// How long it may be that no task goes on.
+    pub stall_timeout: Option<Duration>,
+    /// Which tasks are computed twice for being slow.
+    pub speculation: Option<Speculation>,
+    /// Whether jobs fail that would mix what a partition is with what it was before it was lost.
+    pub check_determinism: bool,
     /// Rows that a batch holds at most.
     pub batch_rows: usize,
     /// The progress bars.

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use actix::{Actor, Addr, Arbiter, System};
@@ -19,7 +20,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
     plan::{StageOutline, StagePlan},
-    task::{AtWork, Desk, Io},
+    task::{AtWork, Io},
 };
 use tokio::sync::oneshot;
 
@@ -29,13 +30,13 @@ use crate::{
     console::Console,
     coordinator::{
         CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Start, Stop,
-        StoreState, Submit, machine::Limits,
+        StoreState, Submit, machine::Limits, watch::Patience,
     },
     governor::{Governor, Ledger, MemoryUse},
     io::TokioIo,
     job::JobHandle,
     mail::post,
-    pool::{Pool, in_task, is_ours, mark_thread},
+    pool::{Pool, Roster, in_task, is_ours, mark_thread},
     spill::SpillFiles,
 };
 
@@ -51,7 +52,7 @@ pub struct Engine {
     config: Config,
     coordinator: Addr<Coordinator>,
     ledger: Arc<Ledger>,
-    desks: Vec<Arc<Desk>>,
+    roster: Roster,
     bus: Arc<Bus>,
     io: Arc<TokioIo>,
     console: Option<Arc<Console>>,
@@ -64,6 +65,8 @@ pub struct Engine {
 
 struct Threads {
     pool: Pool,
+    /// How long a worker may take to end.
+    patience: Option<Duration>,
     io: Arc<TokioIo>,
     system: System,
     system_thread: JoinHandle<()>,
@@ -99,7 +102,15 @@ impl Engine {
         let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger), config.spill_compression));
         // Where faults are bounded, so are losses: there may be more of them in a row than life has.
         let losses = if config.chaos.is_bounded() { u32::MAX } else { LOSS_LIMIT };
-        let limits = Limits { task_failures: config.task_failure_limit, losses, workers: config.workers };
+        let limits = Limits {
+            task_failures: config.task_failure_limit,
+            losses,
+            workers: config.workers,
+            speculation: config.speculation,
+            deterministic: config.check_determinism,
+        };
+        let (deadline, stall) = (config.task_deadline, config.stall_timeout);
+        let patience = Patience { deadline, stall, speculation: config.speculation.is_some() };
         let chaos = config.chaos.clone();
         let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), files, config.batch_rows);
         let (send, started) = crossbeam::channel::bounded(1);
@@ -126,6 +137,7 @@ impl Engine {
                     files,
                     partitions,
                     chaos,
+                    patience,
                 });
                 // The receiver waits for this very message.
                 let _ = send.send((System::current(), coordinator.start()));
@@ -145,11 +157,11 @@ impl Engine {
         let (system_thread, (system, coordinator)) = match system_thread.map(|thread| (thread, started.recv())) {
             Ok((thread, Ok(started))) => (thread, started),
             Ok((_, Err(_))) => {
-                pool.stop();
+                pool.stop(None);
                 return Err(threads_refused("the actor system did not start".to_owned()));
             }
             Err(error) => {
-                pool.stop();
+                pool.stop(None);
                 return Err(threads_refused(error.to_string()));
             }
         };
@@ -159,11 +171,18 @@ impl Engine {
             config,
             coordinator,
             ledger,
-            desks: pool.handle().desks(),
+            roster: pool.handle().roster(),
             bus,
             io: Arc::clone(&io),
             console,
-            threads: Mutex::new(Some(Threads { pool, io, system, system_thread, listeners: Vec::new() })),
+            threads: Mutex::new(Some(Threads {
+                pool,
+                patience: patience.shortest(),
+                io,
+                system,
+                system_thread,
+                listeners: Vec::new(),
+            })),
             closed: AtomicBool::new(false),
             next_job: AtomicU64::new(0),
             next_rdd: AtomicU64::new(0),
@@ -322,7 +341,7 @@ impl Engine {
 
     /// What each worker is at now.
     pub fn workers_now(&self) -> Vec<Option<AtWork>> {
-        self.desks.iter().map(|desk| desk.look()).collect()
+        self.roster.at_work()
     }
 
     /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. For tests of what is decided by it.
@@ -419,7 +438,7 @@ impl Engine {
 
 impl Threads {
     fn stop(self, bus: &Bus) {
-        self.pool.stop();
+        self.pool.stop(self.patience);
         self.io.stop();
         self.system.stop();
         if self.system_thread.join().is_err() {

@@ -37,7 +37,7 @@ pub mod system;
 
 pub use bus::{EventRecord, EventStream};
 pub use config::{Config, Progress};
-pub use coordinator::{CachedPartition, StoreState};
+pub use coordinator::{CachedPartition, Speculation, StoreState};
 pub use engine::Engine;
 pub use governor::MemoryUse;
 pub use job::{JobHandle, JobOutput};

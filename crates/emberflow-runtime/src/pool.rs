@@ -1,26 +1,34 @@
 //! The worker threads: a work-stealing pool on crossbeam's deques. Owns threads and queues; knows nothing of tasks.
 //!
 //! Work comes in through an injector, is taken in small batches into a worker's own deque, and is stolen from there by
-//! whoever runs dry. What gives memory back has an injector of its own, where everybody looks first. A worker that finds nothing says that it is idle, looks once more, and parks; whoever submits
-//! first puts the work in and then wakes an idle worker. Both sides go through the same lock, so no wake-up is missed.
+//! whoever runs dry. What gives memory back has an injector of its own, where everybody looks first. A worker that finds
+//! nothing says that it is idle, looks once more, and parks; whoever submits first puts the work in and then wakes an idle
+//! worker. Both sides go through the same lock, so no wake-up is missed.
+//!
+//! A thread that does not come back from its work can be *relieved*: another one takes its place, and it ends when it
+//! comes back. No thread can be stopped from outside.
 
 use std::{
-    cell::Cell,
-    iter,
+    cell::{Cell, RefCell},
+    io, iter, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use crossbeam::{
+    channel::{Receiver, RecvTimeoutError, Sender},
     deque::{Injector, Stealer, Worker},
     sync::{Parker, Unparker},
 };
-use emberflow_core::{ids::TaskId, task::Desk};
+use emberflow_core::{
+    ids::TaskId,
+    task::{AtWork, Desk},
+};
 
 /// Something to run on a worker. What it throws ends with it, and is logged.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
@@ -35,6 +43,17 @@ thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
     static OURS: Cell<bool> = const { Cell::new(false) };
     static WORKER: Cell<usize> = const { Cell::new(0) };
+    static DESK: RefCell<Arc<Desk>> = RefCell::default();
+}
+
+/// A thread's place among the workers.
+struct Post {
+    /// Where it shows what it does.
+    desk: Arc<Desk>,
+    /// Wakes it.
+    unparker: Unparker,
+    /// Whether another thread has taken it.
+    relieved: AtomicBool,
 }
 
 /// Says that the current thread is one of an engine's, so that it must not wait for the engine to end.
@@ -62,10 +81,29 @@ struct Shared {
     urgent: Injector<Work>,
     injector: Injector<Work>,
     stealers: Vec<Stealer<Work>>,
-    unparkers: Vec<Unparker>,
-    idle: Mutex<Vec<usize>>,
-    desks: Vec<Arc<Desk>>,
+    idle: Mutex<Vec<Arc<Post>>>,
+    staff: Arc<Mutex<Vec<Staff>>>,
     stopping: AtomicBool,
+}
+
+/// A worker's thread.
+struct Staff {
+    post: Arc<Post>,
+    /// Disconnected when it has ended.
+    ended: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Who the workers are, to see what they do.
+#[derive(Clone)]
+pub(crate) struct Roster(Arc<Mutex<Vec<Staff>>>);
+
+impl Roster {
+    /// What each of them is at; none if it is idle.
+    pub(crate) fn at_work(&self) -> Vec<Option<AtWork>> {
+        let staff = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        staff.iter().map(|staff| staff.post.desk.look()).collect()
+    }
 }
 
 /// A handle to put work in.
@@ -99,24 +137,39 @@ impl PoolHandle {
     }
 
     /// Shows that the current worker is at work on `task`, until what this gives is dropped.
-    pub(crate) fn at_work(&self, task: TaskId) -> Busy<'_> {
-        let desk = &self.shared.desks[worker()];
+    pub(crate) fn at_work(&self, task: TaskId) -> Busy {
+        let desk = DESK.with_borrow(Arc::clone);
         Busy { since: desk.begin(task), desk }
     }
 
-    /// Where to see what the workers do, each its own.
-    pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
-        self.shared.desks.clone()
+    /// Who the workers are.
+    pub(crate) fn roster(&self) -> Roster {
+        Roster(Arc::clone(&self.shared.staff))
+    }
+
+    /// Has another thread take the place of a worker that is at `task`; whether that was so, and it did.
+    pub(crate) fn relieve(&self, worker: usize, task: TaskId) -> io::Result<bool> {
+        let mut staff = self.shared.staff.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(one) = staff.get_mut(worker) else { return Ok(false) };
+        let is_at_it = one.post.desk.look().is_some_and(|at| at.task == task);
+        if !is_at_it || self.shared.stopping.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
+        let name = one.thread.thread().name().unwrap_or_default().to_owned();
+        // What is left in the deque of the old one is stolen from there. A deque that nobody knows has to stay empty.
+        let fresh = self.shared.hire(&name, worker, None)?;
+        mem::replace(one, fresh).post.relieved.store(true, Ordering::SeqCst);
+        Ok(true)
     }
 }
 
 /// A worker is at work while this lives.
-pub(crate) struct Busy<'a> {
+pub(crate) struct Busy {
     since: SystemTime,
-    desk: &'a Arc<Desk>,
+    desk: Arc<Desk>,
 }
 
-impl Busy<'_> {
+impl Busy {
     /// When it began.
     pub(crate) fn since(&self) -> SystemTime {
         self.since
@@ -124,11 +177,11 @@ impl Busy<'_> {
 
     /// Where it shows what it does.
     pub(crate) fn desk(&self) -> Arc<Desk> {
-        Arc::clone(self.desk)
+        Arc::clone(&self.desk)
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.desk.clear();
     }
@@ -137,36 +190,25 @@ impl Drop for Busy<'_> {
 /// The threads. Stopped and joined by [`Pool::stop`].
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
     pub(crate) fn start(name: &str, workers: usize) -> std::io::Result<Self> {
         let deques: Vec<Worker<Work>> = (0..workers).map(|_| Worker::new_fifo()).collect();
-        let parkers: Vec<Parker> = (0..workers).map(|_| Parker::new()).collect();
         let shared = Arc::new(Shared {
             urgent: Injector::new(),
             injector: Injector::new(),
             stealers: deques.iter().map(Worker::stealer).collect(),
-            unparkers: parkers.iter().map(|parker| parker.unparker().clone()).collect(),
             idle: Mutex::new(Vec::with_capacity(workers)),
-            desks: (0..workers).map(|_| Arc::default()).collect(),
+            staff: Arc::default(),
             stopping: AtomicBool::new(false),
         });
-        let mut pool = Self { shared: Arc::clone(&shared), threads: Vec::with_capacity(workers) };
-        for (index, (deque, parker)) in iter::zip(deques, parkers).enumerate() {
-            let shared = Arc::clone(&shared);
-            let thread = thread::Builder::new().name(format!("{name}-worker-{index}")).stack_size(STACK_BYTES);
-            let thread = thread.spawn(move || {
-                IN_TASK.with(|flag| flag.set(true));
-                WORKER.with(|worker| worker.set(index));
-                mark_thread();
-                shared.work(index, &deque, &parker);
-            });
-            match thread {
-                Ok(thread) => pool.threads.push(thread),
+        let pool = Self { shared: Arc::clone(&shared) };
+        for (index, deque) in deques.into_iter().enumerate() {
+            match shared.hire(&format!("{name}-worker-{index}"), index, Some(deque)) {
+                Ok(staff) => shared.staff.lock().unwrap_or_else(PoisonError::into_inner).push(staff),
                 Err(error) => {
-                    pool.stop();
+                    pool.stop(None);
                     return Err(error);
                 }
             }
@@ -178,15 +220,28 @@ impl Pool {
         PoolHandle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Ends the threads after the work that is under way; what has not begun is dropped.
-    pub(crate) fn stop(self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        for unparker in &self.shared.unparkers {
-            unparker.unpark();
+    /// Ends the threads after the work that is under way, for which each is given so long, if not for ever; what has not
+    /// begun is dropped.
+    pub(crate) fn stop(self, patience: Option<Duration>) {
+        let staff = {
+            let mut staff = self.shared.staff.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.stopping.store(true, Ordering::SeqCst);
+            mem::take(&mut *staff)
+        };
+        for one in &staff {
+            one.post.unparker.unpark();
         }
-        for thread in self.threads {
-            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
-                tracing::error!("a worker thread had panicked outside a task");
+        for Staff { thread, ended, .. } in staff {
+            if thread.thread().id() == thread::current().id() {
+                continue;
+            }
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if let Some(patience) = patience
+                && ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout)
+            {
+                tracing::warn!(thread = name, "a worker does not come back from its task, and is left to itself");
+            } else if thread.join().is_err() {
+                tracing::error!(thread = name, "a worker thread had panicked outside a task");
             }
         }
     }
@@ -199,36 +254,59 @@ fn run(work: Work) {
 }
 
 impl Shared {
-    fn work(&self, index: usize, deque: &Worker<Work>, parker: &Parker) {
-        while !self.stopping.load(Ordering::SeqCst) {
+    /// Starts a thread that works as this worker, with a deque of which the others know, or with none.
+    fn hire(self: &Arc<Self>, name: &str, index: usize, deque: Option<Worker<Work>>) -> io::Result<Staff> {
+        let (shared, parker) = (Arc::clone(self), Parker::new());
+        let (unparker, relieved) = (parker.unparker().clone(), AtomicBool::new(false));
+        let post = Arc::new(Post { desk: Arc::default(), unparker, relieved });
+        let (ends, ended) = crossbeam::channel::bounded(0);
+        let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+        let own = Arc::clone(&post);
+        let thread = thread.spawn(move || {
+            let _ends: Sender<()> = ends;
+            IN_TASK.with(|flag| flag.set(true));
+            WORKER.with(|worker| worker.set(index));
+            DESK.set(Arc::clone(&own.desk));
+            mark_thread();
+            shared.work(index, deque.as_ref(), &parker, &own);
+        })?;
+        Ok(Staff { post, ended, thread })
+    }
+
+    fn work(&self, index: usize, deque: Option<&Worker<Work>>, parker: &Parker, post: &Arc<Post>) {
+        let goes_on = || !self.stopping.load(Ordering::SeqCst) && !post.relieved.load(Ordering::SeqCst);
+        while goes_on() {
             if let Some(work) = self.find(index, deque) {
                 run(work);
                 continue;
             }
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(post));
             let nothing =
                 self.urgent.is_empty() && self.injector.is_empty() && self.stealers.iter().all(Stealer::is_empty);
-            if nothing && !self.stopping.load(Ordering::SeqCst) {
+            if nothing && goes_on() {
                 parker.park();
             }
             // Whoever woke this worker took it off the list; a worker that found work by itself does so here.
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|idle| *idle != index);
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|idle| !Arc::ptr_eq(idle, post));
         }
     }
 
-    fn find(&self, index: usize, deque: &Worker<Work>) -> Option<Work> {
-        self.find_urgent().or_else(|| deque.pop()).or_else(|| {
+    fn find(&self, index: usize, deque: Option<&Worker<Work>>) -> Option<Work> {
+        self.find_urgent().or_else(|| deque?.pop()).or_else(|| {
             iter::repeat_with(|| {
-                let others = self.stealers.iter().enumerate().filter(|(other, _)| *other != index);
-                self.injector
-                    .steal_batch_with_limit_and_pop(deque, BATCH)
-                    .or_else(|| others.map(|(_, stealer)| stealer.steal()).collect())
+                // A thread without a deque of its own steals from that of the one that it has relieved, too.
+                let others = self.stealers.iter().enumerate().filter(|(other, _)| deque.is_none() || *other != index);
+                let injected = match deque {
+                    Some(deque) => self.injector.steal_batch_with_limit_and_pop(deque, BATCH),
+                    None => self.injector.steal(),
+                };
+                injected.or_else(|| others.map(|(_, stealer)| stealer.steal()).collect())
             })
             .find(|steal| !steal.is_retry())
             .and_then(crossbeam::deque::Steal::success)
             .inspect(|_| {
                 // While a batch moved from there to here it was in no queue: who looked then is asleep.
-                if !deque.is_empty() {
+                if deque.is_some_and(|deque| !deque.is_empty()) {
                     self.wake_one();
                 }
             })
@@ -245,7 +323,7 @@ impl Shared {
     fn wake_one(&self) {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(worker) = idle {
-            self.unparkers[worker].unpark();
+            worker.unparker.unpark();
         }
     }
 }
@@ -271,7 +349,38 @@ mod tests {
         }
         receive.recv().unwrap();
         assert_eq!(done.load(Ordering::SeqCst), 10_000);
-        pool.stop();
+        pool.stop(None);
         assert!(!in_task());
+    }
+
+    #[test]
+    fn a_worker_that_does_not_come_back_is_relieved_and_what_waited_for_it_is_done() {
+        let pool = Pool::start("test", 1).unwrap();
+        let (handle, roster) = (pool.handle(), pool.handle().roster());
+        let (let_go, held) = crossbeam::channel::bounded::<()>(0);
+        let (send, receive) = crossbeam::channel::bounded(0);
+        let (at_it, began) = (pool.handle(), send.clone());
+        handle.submit(Box::new(move || {
+            let busy = at_it.at_work(TaskId::new(7));
+            began.send(worker()).unwrap();
+            held.recv().unwrap_err();
+            drop((busy, began));
+        }));
+        assert_eq!(receive.recv().unwrap(), 0);
+        for _ in 0..10 {
+            let send = send.clone();
+            handle.submit(Box::new(move || send.send(worker()).unwrap()));
+        }
+        drop(send);
+        assert!(!handle.relieve(0, TaskId::new(6)).unwrap(), "it is at another task");
+        assert!(!handle.relieve(1, TaskId::new(7)).unwrap(), "there is no such worker");
+        assert_eq!(roster.at_work()[0].unwrap().task, TaskId::new(7));
+        assert!(handle.relieve(0, TaskId::new(7)).unwrap());
+        assert_eq!(roster.at_work(), [None]);
+        (0..10).for_each(|_| assert_eq!(receive.recv().unwrap(), 0, "as the same worker"));
+        // The old one ends when it comes back: then nobody sends any more.
+        drop(let_go);
+        assert!(receive.recv().is_err());
+        pool.stop(Some(Duration::from_secs(600)));
     }
 }

@@ -19,6 +19,7 @@ use emberflow_core::{
     memory::Workspace,
     operator::ActionOutput,
     plan::{StagePlan, TaskOutput},
+    print::Print,
     segments::Footprint,
     spill::SpillError,
     store::{Keep, Stored},
@@ -130,7 +131,7 @@ impl TaskRun {
                     refused: refused.then_some(resident(bytes + spilled)),
                     ..Made::default()
                 };
-                let done = report(TaskEnd::Done { rows, bytes, passing }, made);
+                let done = report(TaskEnd::Done { rows, bytes, passing, print: stored.data.print() }, made);
                 match post(owner, Fill { stored, room, report: done }) {
                     Ok(()) => return,
                     Err(_) => failed(TaskError::OutputLost),
@@ -138,7 +139,8 @@ impl TaskRun {
             }
             (Ok(Output::Result(output)), _) => {
                 let made = Made { value: Some(output.value), updates, ..Made::default() };
-                report(TaskEnd::Done { rows: output.rows, bytes: 0, passing: false }, made)
+                let print = Print::default();
+                report(TaskEnd::Done { rows: output.rows, bytes: 0, passing: false, print }, made)
             }
             (Ok(Output::Stored { .. }), None) => {
                 failed(TaskError::PlanMismatch { wanted: "a result", found: "rows for a store" })
@@ -164,11 +166,7 @@ impl TaskRun {
     }
 
     /// Runs the plan, once.
-    fn attempt(
-        &self,
-        again: Option<Turn>,
-        busy: &Busy<'_>,
-    ) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
+    fn attempt(&self, again: Option<Turn>, busy: &Busy) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
         let _chaos = self.links.chaos.attempt(self.plan.store, self.partition);
         let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);

@@ -18,7 +18,7 @@ use emberflow_core::{
     chaos::Chaos,
     error::{Error, Result},
     event::{Event, JobLabels},
-    ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::{Sink, StageKind, StageOutline, StagePlan},
     segments::Footprint,
     task::Io,
@@ -30,6 +30,7 @@ use tracing::Span;
 use super::{
     machine::{Command, Input, Key, Limits, Machine, Ran, StageSpec, TaskEnd},
     residents::{Eviction, Resident, Residents},
+    watch::{AtTask, NOBODY_AT_WORK, Patience, Seen, Watch},
 };
 use crate::{
     bus::Bus,
@@ -57,6 +58,7 @@ pub(crate) struct Start {
     /// Where partition actors live.
     pub(crate) partitions: ArbiterHandle,
     pub(crate) chaos: Chaos,
+    pub(crate) patience: Patience,
 }
 
 /// Whom partition actors and tasks talk to. Shared, since each clone of an address costs two allocations.
@@ -76,11 +78,12 @@ pub(crate) struct Coordinator {
     /// Known once the actor has started.
     links: Option<Arc<Links>>,
     stores: HashMap<StoreId, StoreShell>,
-    actors: HashMap<TaskId, (Key, Addr<PartitionActor>)>,
+    actors: HashMap<TaskId, (Key, Addr<PartitionActor>, Arc<Slot>)>,
     running: HashMap<TaskId, Arc<AtomicBool>>,
     jobs: HashMap<JobId, JobShell>,
     residents: Residents,
     spans: Spans,
+    watch: Watch,
     stopped: bool,
 }
 
@@ -142,6 +145,7 @@ impl Coordinator {
     pub(crate) fn new(with: Start) -> Self {
         Self {
             machine: Machine::new(with.limits),
+            watch: Watch::new(with.patience),
             with,
             links: None,
             stores: HashMap::new(),
@@ -154,13 +158,22 @@ impl Coordinator {
         }
     }
 
-    fn step(&mut self, input: Input, mut made: Made) {
+    fn step(&mut self, input: Input, made: Made) {
+        self.watch.stirs();
+        self.step_unseen(input, made);
+    }
+
+    /// As [`step`](Self::step), of what is no sign of life.
+    fn step_unseen(&mut self, input: Input, mut made: Made) {
         let Some(links) = self.links.clone().filter(|_| !self.stopped) else { return };
         for command in self.machine.step(input) {
             match command {
                 Command::Emit(event) => {
                     self.with.bus.publish(&event);
                     self.spans.follow(&event);
+                    if let Event::PartitionDiffers { rdd, partition, before, after, .. } = &event {
+                        tracing::warn!(%rdd, partition, %before, %after, "made again, it is not what it was");
+                    }
                     if let Event::PartitionDropped { store, .. } = event
                         && let Some(shell) = self.stores.get_mut(&store)
                     {
@@ -187,7 +200,7 @@ impl Coordinator {
                     }
                 }
                 Command::Discard { task } => {
-                    if let Some((key, actor)) = self.actors.remove(&task) {
+                    if let Some((key, actor, _)) = self.actors.remove(&task) {
                         self.residents.gone(key, task);
                         // A dead one has nothing left to discard.
                         let _ = post(&actor, Dismiss);
@@ -198,7 +211,8 @@ impl Coordinator {
                         job.results.push(partition, value, std::mem::take(&mut made.updates));
                     }
                 }
-                Command::Count { key: (store, partition) } => {
+                Command::Count { key: (store, partition), task } => {
+                    self.is_the_one((store, partition), task);
                     if let Some(resident) = made.resident.take() {
                         self.residents.stored((store, partition), resident);
                     }
@@ -218,7 +232,7 @@ impl Coordinator {
                     self.residents.forget(store);
                     let Some(shell) = self.stores.remove(&store) else { continue };
                     for slot in shell.slots.iter().flatten() {
-                        if let Some((_, actor)) = self.actors.remove(&slot.generation) {
+                        if let Some((_, actor, _)) = self.actors.remove(&slot.generation) {
                             let _ = post(&actor, Dismiss);
                         }
                     }
@@ -285,10 +299,88 @@ impl Coordinator {
     }
 
     fn spill(&self, generation: TaskId) {
-        if let Some((_, actor)) = self.actors.get(&generation) {
+        if let Some((_, actor, _)) = self.actors.get(&generation) {
             // A dead one holds nothing.
             let _ = post(actor, Spill { hope: self.with.ledger.hope() });
         }
+    }
+
+    /// Of two attempts at a partition this one was first: readers get what it has stored.
+    fn is_the_one(&mut self, key: Key, task: TaskId) {
+        if let (Some(store), Some((_, _, slot))) = (self.stores.get_mut(&key.0), self.actors.get(&task)) {
+            let current = &mut store.slots[key.1];
+            if current.as_ref().is_none_or(|current| current.generation != task) {
+                *current = Some(Arc::clone(slot));
+                store.shared = None;
+            }
+        }
+    }
+
+    /// Looks what the workers are at, and does what there is to be done about it.
+    fn look_around(&mut self) {
+        if self.stopped {
+            return;
+        }
+        let (at_work, running) = (self.with.pool.roster().at_work(), &self.running);
+        let seen = self.watch.look(&at_work, |task| running.contains_key(&task), !self.jobs.is_empty());
+        let Some(Seen { tasks, still }) = seen else { return };
+        for AtTask { worker, at, took, given_up } in &tasks {
+            let (is_wanted, patience) = (self.running.contains_key(&at.task), self.with.patience);
+            if is_wanted && patience.deadline.is_some_and(|limit| *took > limit) {
+                self.overdue(at.task, at.rdd, patience.deadline.unwrap_or_default());
+            } else if !is_wanted && patience.is_over(*given_up) {
+                self.relieve(*worker, at.task);
+            }
+        }
+        if self.with.limits.speculation.is_some() {
+            let tasks = tasks.iter().map(|task| (task.at.task, task.took)).collect();
+            self.step_unseen(Input::AtWork { tasks }, Made::default());
+        }
+        let limit = if tasks.is_empty() { Some(NOBODY_AT_WORK) } else { self.with.patience.stall };
+        if let Some(limit) = limit.filter(|limit| still >= *limit) {
+            let shell = self.describe(&tasks);
+            self.step(Input::Stalled { limit, shell }, Made::default());
+        }
+    }
+
+    fn overdue(&mut self, task: TaskId, rdd: Option<RddId>, limit: Duration) {
+        let Some((store, _)) = self.machine.key_of(task) else { return };
+        let Some(plan) = self.stores.get(&store).map(|shell| Arc::clone(&shell.plan)) else { return };
+        let (rdd, operator) = match rdd {
+            Some(rdd) => (rdd, plan.operator(rdd).to_string()),
+            None => (plan.rdd, plan.info.to_string()),
+        };
+        self.step(Input::Overdue { task, limit, rdd, operator }, Made::default());
+    }
+
+    fn relieve(&self, worker: usize, task: TaskId) {
+        match self.with.pool.relieve(worker, task) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::warn!(worker, %task, "a thread does not end what was given up: another one takes its place");
+                self.with.bus.publish(&Event::WorkerReplaced { worker, task });
+            }
+            Err(error) => tracing::error!(worker, %task, %error, "a thread does not come back, and no other can start"),
+        }
+    }
+
+    /// What the workers are at, and how the memory stands; a line each.
+    fn describe(&self, tasks: &[AtTask]) -> String {
+        let mut told = String::new();
+        for AtTask { worker, at, took, .. } in tasks {
+            let plan = self.machine.key_of(at.task).and_then(|key| Some(&self.stores.get(&key.0)?.plan));
+            let operator = match (plan, at.rdd) {
+                (Some(plan), Some(rdd)) => plan.operator(rdd).to_string(),
+                (Some(plan), None) => plan.info.to_string(),
+                (None, _) => "what was given up".to_owned(),
+            };
+            told.push_str(&format!("\n  worker {worker} has been at {} for {took:?}, in {operator}", at.task));
+        }
+        if tasks.is_empty() {
+            told.push_str("\n  no worker is at work: this is a bug of emberflow, please report it");
+        }
+        let memory = self.with.ledger.read();
+        told + &format!("\n  {} of {} bytes of memory are taken", memory.persisted + memory.working, memory.budget)
     }
 
     /// Drops what may be large, or the user's: not here, where it would hold up everybody, and where a panic would be
@@ -327,9 +419,10 @@ impl Coordinator {
             store.slots[key.1] = Some(Arc::clone(&slot));
             store.shared = None;
         }
-        let actor = PartitionActor { key, slot, links: Arc::clone(links), room: None, dismissed: false };
+        let actor =
+            PartitionActor { key, slot: Arc::clone(&slot), links: Arc::clone(links), room: None, dismissed: false };
         let addr = PartitionActor::start_in_arbiter(&self.with.partitions, move |_| actor);
-        self.actors.insert(task, (key, addr.clone()));
+        self.actors.insert(task, (key, addr.clone(), slot));
         addr
     }
 
@@ -356,6 +449,7 @@ impl Actor for Coordinator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1 << 20);
+        ctx.run_interval(self.watch.interval(), |coordinator, _| coordinator.look_around());
         self.links = Some(Arc::new(Links {
             coordinator: ctx.address(),
             governor: self.with.governor.clone(),
@@ -439,7 +533,7 @@ impl Handler<TaskReport> for Coordinator {
         let TaskReport { task, end, mut made, ran } = report;
         made.took = ran.duration;
         self.running.remove(&task);
-        if let (Some((bytes, file_bytes)), Some(((store, partition), _))) = (made.spilled, self.actors.get(&task)) {
+        if let (Some((bytes, file_bytes)), Some(((store, partition), ..))) = (made.spilled, self.actors.get(&task)) {
             let (store, partition) = (*store, *partition);
             self.with.bus.publish(&Event::PartitionSpilled { store, partition, task, bytes, file_bytes });
         }
@@ -612,8 +706,9 @@ impl Handler<KillPartition> for Coordinator {
     fn handle(&mut self, kill: KillPartition, _: &mut Self::Context) -> Self::Result {
         let slot = self.stores.get(&kill.store).and_then(|store| store.slots.get(kill.partition)?.as_ref());
         MessageResult(
-            slot.map(|slot| slot.generation)
-                .filter(|generation| self.actors.get(generation).is_some_and(|(_, actor)| post(actor, Kill).is_ok())),
+            slot.map(|slot| slot.generation).filter(|generation| {
+                self.actors.get(generation).is_some_and(|(_, actor, _)| post(actor, Kill).is_ok())
+            }),
         )
     }
 }
@@ -699,7 +794,7 @@ impl Handler<Stop> for Coordinator {
             // Whoever dropped the handle does not want to know.
             let _ = shell.outcome.send(Err(Error::ContextClosed));
         }
-        for (_, (_, actor)) in self.actors.drain() {
+        for (_, (_, actor, _)) in self.actors.drain() {
             let _ = post(&actor, Dismiss);
         }
     }

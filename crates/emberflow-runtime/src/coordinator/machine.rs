@@ -17,6 +17,7 @@
 //! Invariants, checked after every step in the tests:
 //! 1. A result partition is accepted once; an answer of an attempt that is no longer running changes nothing.
 //! 2. No task is launched while something that it reads is missing, as far as the machine has been told.
+//!    A partition has one task, or two while it is speculated; the first that is done ends the other.
 //! 3. Only partitions that a living job demands are running, ready or waiting.
 //! 4. A job ends exactly once, and with the last job the tables are empty.
 
@@ -32,7 +33,10 @@ use emberflow_core::{
     event::Event,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
+    print::Print,
 };
+
+use super::stragglers::{Speculation, Times};
 
 /// A partition of a store: the unit of all bookkeeping.
 pub(crate) type Key = (StoreId, PartitionIndex);
@@ -74,6 +78,10 @@ pub(crate) struct Limits {
     pub(crate) losses: u32,
     /// Worker threads.
     pub(crate) workers: usize,
+    /// Which tasks are computed twice for being slow.
+    pub(crate) speculation: Option<Speculation>,
+    /// Whether jobs fail that would mix rows of a partition with others that it had before it was lost.
+    pub(crate) deterministic: bool,
 }
 
 /// Something that happened.
@@ -91,6 +99,12 @@ pub(crate) enum Input {
     Forget { store: StoreId },
     /// A stored partition has to make room, if no job uses its store.
     Evict { key: Key, generation: TaskId },
+    /// A task runs longer than it may. It is not waited for any more.
+    Overdue { task: TaskId, limit: Duration, rdd: RddId, operator: String },
+    /// What workers are at, and for how long.
+    AtWork { tasks: Vec<(TaskId, Duration)> },
+    /// Nothing has happened for too long. What the shell knows of it is to be told, too.
+    Stalled { limit: Duration, shell: String },
 }
 
 /// Where a task ran, and how long.
@@ -105,7 +119,7 @@ pub(crate) struct Ran {
 pub(crate) enum TaskEnd {
     /// Its rows are stored, or its result is at hand. Rows that are `passing` are there for those tasks only that wait
     /// for them by now or come to want them meanwhile.
-    Done { rows: u64, bytes: u64, passing: bool },
+    Done { rows: u64, bytes: u64, passing: bool, print: Print },
     /// It failed while the operator of `rdd` ran.
     Failed { error: TaskError, rdd: RddId, operator: String },
     /// Partitions that it reads were not there: which, and the generation that was expected; and why, if that is known.
@@ -123,8 +137,8 @@ pub(crate) enum Command {
     Discard { task: TaskId },
     /// The result that came with this report is the partition's result.
     Accept { job: JobId, partition: PartitionIndex },
-    /// What this attempt stored is the partition of its store: what it added to accumulators counts.
-    Count { key: Key },
+    /// What this attempt stored is the partition of its store: readers get it, and what it added to accumulators counts.
+    Count { key: Key, task: TaskId },
     /// Stop all the actors of a store and forget its plan.
     DropStore { store: StoreId },
     /// A job ended.
@@ -147,10 +161,12 @@ struct Node {
     state: State,
     attempts: u32,
     losses: u32,
+    /// Of the rows that are there.
+    print: Option<Print>,
 }
 
 impl Node {
-    const IDLE: Self = Self { state: State::Idle, attempts: 0, losses: 0 };
+    const IDLE: Self = Self { state: State::Idle, attempts: 0, losses: 0, print: None };
 }
 
 /// The partitions of one store that are being computed, as people see it: one stage.
@@ -160,6 +176,8 @@ struct StageRun {
     job: JobId,
     pending: usize,
     announced: bool,
+    /// Of its tasks that are done.
+    times: Times,
 }
 
 #[derive(Clone)]
@@ -172,6 +190,8 @@ struct Store {
     /// Whether every partition has been demanded and none lost since: saves a walk for each reducer.
     all_wanted: bool,
     run: Option<StageRun>,
+    /// What is known of partitions that were there.
+    before: BTreeMap<PartitionIndex, Print>,
     forgotten: bool,
 }
 
@@ -184,8 +204,17 @@ impl Store {
             waiting_for_all: Vec::new(),
             all_wanted: false,
             run: None,
+            before: BTreeMap::new(),
             forgotten: false,
         }
+    }
+
+    /// A partition is not there any more.
+    fn was_there(&mut self, partition: PartitionIndex) {
+        let node = &mut self.nodes[partition];
+        node.state = State::Idle;
+        self.done -= 1;
+        self.before.extend(node.print.take().map(|print| (partition, print)));
     }
 }
 
@@ -215,6 +244,8 @@ pub(crate) struct Machine {
     passing: BTreeMap<Key, BTreeSet<Key>>,
     ready: BTreeMap<JobId, VecDeque<Key>>,
     running: HashMap<TaskId, Running>,
+    /// Tasks of which two compute the same partition: each with the other.
+    twins: BTreeMap<TaskId, TaskId>,
     causes: HashMap<Key, Vec<FailedAttempt>>,
     /// How often in a row stored partitions that a job uses were lost before anybody had read them.
     unread: BTreeMap<Key, u32>,
@@ -238,6 +269,7 @@ impl Machine {
             passing: BTreeMap::new(),
             ready: BTreeMap::new(),
             running: HashMap::new(),
+            twins: BTreeMap::new(),
             causes: HashMap::new(),
             unread: BTreeMap::new(),
             started: Vec::new(),
@@ -263,6 +295,9 @@ impl Machine {
             }
             Input::Forget { store } => self.forget(store),
             Input::Evict { key, generation } => self.evict(key, generation),
+            Input::Overdue { task, limit, rdd, operator } => self.overdue(task, limit, rdd, operator),
+            Input::AtWork { tasks } => self.speculate(&tasks),
+            Input::Stalled { limit, shell } => self.stalled(limit, &shell),
         }
         self.announce();
         self.launch();
@@ -272,6 +307,11 @@ impl Machine {
     /// Jobs that have not ended.
     pub(crate) fn jobs(&self) -> Vec<JobId> {
         self.jobs.keys().copied().collect()
+    }
+
+    /// The partition that a running task computes.
+    pub(crate) fn key_of(&self, task: TaskId) -> Option<Key> {
+        self.running.get(&task).map(|running| running.key)
     }
 
     /// Whether a job that has not ended may read the store.
@@ -406,7 +446,7 @@ impl Machine {
             None => {
                 let stage = StageId::new(self.next_stage);
                 self.next_stage += 1;
-                store.run = Some(StageRun { stage, job, pending: 1, announced: false });
+                store.run = Some(StageRun { stage, job, pending: 1, announced: false, times: Times::default() });
                 self.started.push(store.spec.store);
             }
         }
@@ -487,19 +527,119 @@ impl Machine {
                 continue;
             }
             self.will_read(key);
-            let task = TaskId::new(self.next_task);
-            self.next_task += 1;
-            let Some(store) = self.stores.get_mut(&key.0) else { continue };
-            let Some(run) = &store.run else { continue };
-            let (stage, job) = (run.stage, run.job);
-            let node = &mut store.nodes[key.1];
-            node.attempts += 1;
-            node.state = State::Running { task };
-            let attempt = node.attempts;
-            self.running.insert(task, Running { key, stage, attempt });
-            self.emit(Event::TaskStarted { task, stage, partition: key.1, attempt });
-            self.out.push(Command::Launch { task, stage, job, key, attempt });
+            if let Some(task) = self.start(key)
+                && let Some(node) = self.node(key)
+            {
+                node.state = State::Running { task };
+            }
         }
+    }
+
+    /// Launches a task for a partition.
+    fn start(&mut self, key: Key) -> Option<TaskId> {
+        let task = TaskId::new(self.next_task);
+        self.next_task += 1;
+        let store = self.stores.get_mut(&key.0)?;
+        let run = store.run.as_ref()?;
+        let (stage, job) = (run.stage, run.job);
+        let node = &mut store.nodes[key.1];
+        node.attempts += 1;
+        let attempt = node.attempts;
+        self.running.insert(task, Running { key, stage, attempt });
+        self.emit(Event::TaskStarted { task, stage, partition: key.1, attempt });
+        self.out.push(Command::Launch { task, stage, job, key, attempt });
+        Some(task)
+    }
+
+    /// Computes a second time, while workers are idle, what takes much longer than the other tasks of its stage.
+    fn speculate(&mut self, at_work: &[(TaskId, Duration)]) {
+        let Some(speculation) = self.limits.speculation else { return };
+        for (task, took) in at_work {
+            let Some(Running { key, stage, .. }) = self.running.get(task).filter(|_| !self.twins.contains_key(task))
+            else {
+                continue;
+            };
+            let (key, stage) = (*key, *stage);
+            let run = self.stores.get(&key.0).and_then(|store| store.run.as_ref());
+            let slow = run.is_some_and(|run| run.times.is_slow(*took, run.pending, &speculation));
+            if !slow
+                || !self.ready.is_empty()
+                || self.running.len() >= self.limits.workers
+                || !self.inputs_are_there(key)
+            {
+                continue;
+            }
+            let Some(copy) = self.start(key) else { continue };
+            self.twins.extend([(*task, copy), (copy, *task)]);
+            self.emit(Event::TaskSpeculated { task: copy, stage, partition: key.1, original: *task });
+        }
+    }
+
+    /// A task of two that compute a partition is out of it, however it ended. The other one, if there is one.
+    fn part(&mut self, task: TaskId) -> Option<TaskId> {
+        let twin = self.twins.remove(&task)?;
+        self.twins.remove(&twin);
+        Some(twin)
+    }
+
+    /// A running task is not waited for any more, and neither is its twin.
+    fn stop(&mut self, task: TaskId) {
+        for task in [Some(task), self.part(task)].into_iter().flatten() {
+            self.running.remove(&task);
+            self.out.push(Command::Cancel { task });
+            self.out.push(Command::Discard { task });
+        }
+    }
+
+    /// A task has ended without its rows. Whether another one goes on with them.
+    fn goes_on(&mut self, key: Key, task: TaskId) -> bool {
+        let twin = self.part(task);
+        if let (Some(task), Some(node)) = (twin, self.node(key)) {
+            node.state = State::Running { task };
+        }
+        twin.is_some()
+    }
+
+    fn overdue(&mut self, task: TaskId, limit: Duration, rdd: RddId, operator: String) {
+        if self.running.contains_key(&task) {
+            self.out.push(Command::Cancel { task });
+            let end = TaskEnd::Failed { error: TaskError::Overdue { limit }, rdd, operator };
+            self.task_ended(task, end, Ran { duration: limit, worker: 0 });
+        }
+    }
+
+    /// Ends every job, with all that is known of what it waits for.
+    fn stalled(&mut self, limit: Duration, shell: &str) {
+        let jobs = self.jobs();
+        let told: BTreeMap<JobId, String> = jobs.iter().map(|job| (*job, self.describe(*job))).collect();
+        let error = |job| {
+            let waits_for = told.get(&job).map_or("", String::as_str);
+            Error::Stalled { job, limit, waits_for: format!("{waits_for}{shell}") }
+        };
+        self.end_jobs(&jobs, Err(&error));
+    }
+
+    /// What a job still needs, and what each of that waits for; a line each.
+    fn describe(&self, job: JobId) -> String {
+        const LINES: usize = 20;
+        let mut needed: Vec<Key> = self.demanded_by(job).into_iter().collect();
+        needed.sort_unstable();
+        let mut told = String::new();
+        for key in needed.iter().take(LINES) {
+            let (Some(store), Some(state)) = (self.stores.get(&key.0), self.state(*key)) else { continue };
+            let how = match state {
+                State::Idle => "is wanted by nobody who waits".to_owned(),
+                State::Waiting { missing } => format!("waits for {missing} of what it reads"),
+                State::Ready => "waits for a worker".to_owned(),
+                State::Running { task } => format!("is computed by {task}"),
+                State::Done { generation } => format!("is there, made by {generation}"),
+            };
+            told.push_str(&format!("\n  {}, partition {} ({}): {how}", store.spec.name, key.1, key.0));
+        }
+        if needed.len() > LINES {
+            told.push_str(&format!("\n  and {} more", needed.len() - LINES));
+        }
+        told
     }
 
     /// The next ready partition, the jobs taking turns.
@@ -531,9 +671,17 @@ impl Machine {
         };
         self.mean_task = (self.mean_task * 7 + duration) / 8;
         match end {
-            TaskEnd::Done { rows, bytes, passing } => {
+            TaskEnd::Done { rows, bytes, passing, print } => {
+                if let Some(twin) = self.part(task) {
+                    self.stop(twin);
+                }
+                if self.limits.speculation.is_some()
+                    && let Some(run) = self.stores.get_mut(&key.0).and_then(|store| store.run.as_mut())
+                {
+                    run.times.add(duration);
+                }
                 self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration, worker });
-                self.done(key, task, (rows, bytes), passing);
+                self.done(key, task, (rows, bytes, print), passing);
             }
             TaskEnd::InputsLost { lost, cause } => {
                 self.out.push(Command::Discard { task });
@@ -544,16 +692,16 @@ impl Machine {
                     }
                     (None, None) => TaskError::OutputLost,
                 };
-                self.set_idle(key);
+                let alone = self.set_idle(key, task);
                 for (input, generation) in lost {
                     self.lost(input, generation);
                 }
-                self.lost_again(key, (task, stage, attempt), error);
+                self.lost_again(key, (task, stage, attempt), alone, error);
             }
             TaskEnd::Failed { error: error @ (TaskError::OutputLost | TaskError::InputLost { .. }), .. } => {
                 self.out.push(Command::Discard { task });
-                self.set_idle(key);
-                self.lost_again(key, (task, stage, attempt), error);
+                let alone = self.set_idle(key, task);
+                self.lost_again(key, (task, stage, attempt), alone, error);
             }
             TaskEnd::Failed { error, rdd, operator } => {
                 self.out.push(Command::Discard { task });
@@ -562,11 +710,11 @@ impl Machine {
                 let text = error.to_string();
                 causes.push(FailedAttempt { attempt, rdd, operator, error });
                 self.emit(Event::TaskFailed { task, stage, partition: key.1, attempt, error: text, retried });
-                if retried {
-                    self.make_ready(key, false);
-                } else {
-                    self.set_idle(key);
+                let alone = self.set_idle(key, task);
+                if !retried {
                     self.fail(key, stage);
+                } else if alone {
+                    self.make_ready(key, false);
                 }
             }
         }
@@ -580,14 +728,19 @@ impl Machine {
         })
     }
 
-    fn set_idle(&mut self, key: Key) {
+    /// Nobody computes the partition any more, unless another task than the one that ended does: whether that is so.
+    fn set_idle(&mut self, key: Key, ended: TaskId) -> bool {
+        if self.goes_on(key, ended) {
+            return false;
+        }
         if let Some(node) = self.node(key) {
             node.state = State::Idle;
         }
+        true
     }
 
     /// A task could not run, or its rows could not be kept, for no fault of its own.
-    fn lost_again(&mut self, key: Key, (task, stage, attempt): (TaskId, StageId, u32), error: TaskError) {
+    fn lost_again(&mut self, key: Key, (task, stage, attempt): (TaskId, StageId, u32), alone: bool, error: TaskError) {
         self.lossy = true;
         let limit = self.limits.losses;
         let Some(node) = self.node(key) else { return };
@@ -597,7 +750,7 @@ impl Machine {
         let text = error.to_string();
         self.emit(Event::TaskFailed { task, stage, partition: key.1, attempt, error: text, retried });
         if retried {
-            let Some(job) = self.stores[&key.0].run.as_ref().map(|run| run.job) else { return };
+            let Some(job) = self.stores[&key.0].run.as_ref().map(|run| run.job).filter(|_| alone) else { return };
             self.demand(job, key);
             self.settled(key.0);
             return;
@@ -622,13 +775,15 @@ impl Machine {
         );
     }
 
-    fn done(&mut self, key: Key, task: TaskId, (rows, bytes): (u64, u64), passing: bool) {
+    fn done(&mut self, key: Key, task: TaskId, (rows, bytes, print): (u64, u64, Print), passing: bool) {
         self.causes.remove(&key);
         self.has_read(key);
         let Some(store) = self.stores.get_mut(&key.0) else { return };
         let (kind, rdd) = (store.spec.kind, store.spec.rdd);
-        store.nodes[key.1] = Node { state: State::Done { generation: task }, attempts: 0, losses: 0 };
+        store.nodes[key.1] =
+            Node { state: State::Done { generation: task }, attempts: 0, losses: 0, print: Some(print) };
         store.done += 1;
+        let before = store.before.remove(&key.1).filter(|before| !before.is_like(print));
         let mut woken = self.waiters.remove(&key).unwrap_or_default();
         if store.done == store.nodes.len() {
             woken.append(&mut store.waiting_for_all);
@@ -648,7 +803,7 @@ impl Machine {
                 return;
             }
         } else {
-            self.out.push(Command::Count { key });
+            self.out.push(Command::Count { key, task });
             self.emit(Event::PartitionStored { store: key.0, rdd, partition: key.1, task, rows, bytes });
         }
         self.settled(key.0);
@@ -659,6 +814,40 @@ impl Machine {
         } else {
             self.wake(woken);
         }
+        if let Some(before) = before {
+            self.differs(key, task, (before, print));
+        }
+    }
+
+    /// A partition was made again, and is not what it was. Jobs that have read the one and are about to read the other
+    /// would mix them.
+    fn differs(&mut self, key: Key, task: TaskId, (before, after): (Print, Print)) {
+        let Some(store) = self.stores.get(&key.0) else { return };
+        let (rdd, operator) = (store.spec.rdd, store.spec.name.clone());
+        self.emit(Event::PartitionDiffers { store: key.0, rdd, partition: key.1, task, before, after });
+        if !self.limits.deterministic {
+            return;
+        }
+        let has_read = |(_, job): &(&JobId, &Job)| {
+            // A store that is shared brings others with it, also the results of others.
+            let of_others =
+                |store: &StoreId| *store != job.result && self.jobs.values().any(|job| job.result == *store);
+            let mut own = job.stores.iter().filter(|store| !of_others(store));
+            job.stores.contains(&key.0) && own.any(|store| self.has_read_before(*store, key))
+        };
+        let jobs: Vec<JobId> = self.jobs.iter().filter(has_read).map(|(id, _)| *id).collect();
+        let error = |_| Error::NotDeterministic { rdd, operator: operator.clone(), partition: key.1, before, after };
+        self.end_jobs(&jobs, Err(&error));
+    }
+
+    /// Whether any partition of `store` was made, or is being made, of this one as it was before it was there again.
+    fn has_read_before(&self, store: StoreId, key: Key) -> bool {
+        let Some(Store { nodes, spec, .. }) = self.stores.get(&store).filter(|_| store != key.0) else { return false };
+        (0..).zip(nodes).any(|(at, node)| {
+            let inputs = || spec.inputs.inputs_of(at);
+            let reads = |inputs: TaskInputs| inputs.shuffles.contains(&key.0) || inputs.persisted.contains(&key);
+            matches!(node.state, State::Done { .. } | State::Running { .. }) && reads(inputs())
+        })
     }
 
     /// A task is about to read what was perhaps not there, or not passing, when it was demanded.
@@ -694,8 +883,7 @@ impl Machine {
             let State::Done { generation } = store.nodes[key.1].state else { continue };
             // From now on, what is ready may have to wait again.
             self.lossy = true;
-            store.nodes[key.1].state = State::Idle;
-            store.done -= 1;
+            store.was_there(key.1);
             store.all_wanted = false;
             let rdd = store.spec.rdd;
             self.out.push(Command::Discard { task: generation });
@@ -744,13 +932,11 @@ impl Machine {
         if self.state(key) == Some(State::Done { generation }) {
             self.lost(key, generation);
             self.lost_unread(key, generation);
-        } else if self.state(key) != Some(State::Running { task: generation }) {
-            // Late.
         } else if let Some(Running { stage, attempt, .. }) = self.running.remove(&generation) {
             self.out.push(Command::Cancel { task: generation });
             self.out.push(Command::Discard { task: generation });
-            self.set_idle(key);
-            self.lost_again(key, (generation, stage, attempt), TaskError::OutputLost);
+            let alone = self.set_idle(key, generation);
+            self.lost_again(key, (generation, stage, attempt), alone, TaskError::OutputLost);
         }
     }
 
@@ -762,8 +948,7 @@ impl Machine {
         self.lossy = true;
         self.passing.remove(&key);
         let Some(store) = self.stores.get_mut(&key.0) else { return };
-        store.nodes[key.1].state = State::Idle;
-        store.done -= 1;
+        store.was_there(key.1);
         let rdd = store.spec.rdd;
         let waiter = store.waiting_for_all.first().copied();
         store.all_wanted = waiter.is_some();
@@ -857,8 +1042,7 @@ impl Machine {
             let result = self.stores.remove(&job.result);
             for node in result.iter().flat_map(|store| &store.nodes) {
                 if let State::Running { task } = node.state {
-                    self.running.remove(&task);
-                    self.out.push(Command::Cancel { task });
+                    self.stop(task);
                 }
             }
             if let Some(run) = result.and_then(|store| store.run)
@@ -894,7 +1078,7 @@ impl Machine {
         self.ready.clear();
         self.waiters.clear();
         self.causes.retain(|key, _| needed.contains_key(key));
-        let mut over = Vec::new();
+        let (mut over, mut stopped) = (Vec::new(), Vec::new());
         for (id, store) in &mut self.stores {
             store.waiting_for_all.clear();
             store.all_wanted = false;
@@ -908,9 +1092,7 @@ impl Machine {
                         heir = heir.or(wanted);
                     }
                     State::Running { task } => {
-                        self.running.remove(&task);
-                        self.out.push(Command::Cancel { task });
-                        self.out.push(Command::Discard { task });
+                        stopped.push(task);
                         *node = Node::IDLE;
                     }
                     State::Idle | State::Waiting { .. } | State::Ready if wanted.is_some() => node.state = State::Idle,
@@ -928,6 +1110,7 @@ impl Machine {
                 over.push(*id);
             }
         }
+        stopped.into_iter().for_each(|task| self.stop(task));
         self.forget_readers(|reader| needed.contains_key(reader));
         for id in jobs {
             let Some(job) = self.jobs.get(&id) else { continue };

@@ -3,9 +3,12 @@
 mod actor;
 pub(crate) mod machine;
 pub(crate) mod residents;
+pub(crate) mod stragglers;
+pub(crate) mod watch;
 
 pub use actor::{CachedPartition, StoreState};
 pub(crate) use actor::{
     CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Evicted, Forget, KillPartition, Links, Made,
     MakeRoom, PartitionGone, Start, Stop, Submit, TaskReport,
 };
+pub use stragglers::Speculation;

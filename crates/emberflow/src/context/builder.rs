@@ -4,14 +4,16 @@
 use std::net::IpAddr;
 use std::{
     env,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     thread,
+    time::Duration,
 };
 
 use bytesize::ByteSize;
 use emberflow_core::error::{Error, Result};
-use emberflow_runtime::{Config, Engine, Progress, system};
+use emberflow_runtime::{Config, Engine, Progress, Speculation, system};
 #[cfg(feature = "ui")]
 use emberflow_ui::security::{Listen, Token};
 
@@ -27,6 +29,9 @@ const FALLBACK_MEMORY_BYTES: u64 = 1 << 30;
 const DEFAULT_PARTITIONS: usize = 32;
 const DEFAULT_TASK_FAILURE_LIMIT: usize = 4;
 const DEFAULT_BATCH_ROWS: usize = 1024;
+const SPECULATION_QUANTILE: f64 = 0.75;
+const SPECULATION_MULTIPLIER: f64 = 1.5;
+const SPECULATION_LEAST: Duration = Duration::from_millis(100);
 
 /// The port of the page unless another is given.
 #[cfg(feature = "ui")]
@@ -53,6 +58,12 @@ pub struct ContextBuilder {
     force_spill: Option<bool>,
     checkpoint_dir: Option<PathBuf>,
     task_failure_limit: Option<usize>,
+    task_deadline: Option<Duration>,
+    stall_timeout: Option<Duration>,
+    speculation: Option<bool>,
+    speculation_quantile: Option<f64>,
+    speculation_multiplier: Option<f64>,
+    check_determinism: Option<bool>,
     default_partitions: Option<usize>,
     batch_rows: Option<usize>,
     hash_seed: Option<u64>,
@@ -214,6 +225,112 @@ impl ContextBuilder {
     /// ```
     pub fn task_failure_limit(mut self, failures: usize) -> Self {
         self.task_failure_limit = Some(failures);
+        self
+    }
+
+    /// How long one attempt at a task may run. `EMBERFLOW_TASK_DEADLINE`, such as `90s` or `10min`; by default there is
+    /// no deadline.
+    ///
+    /// An attempt that takes longer counts as failed, and is tried again as often as
+    /// [`task_failure_limit`](Self::task_failure_limit) allows; the error names the operator that it was in. Its thread
+    /// is told to end at the next batch. One that does not, since a closure never returns, is left to itself, which the
+    /// log tells, and another thread takes its place: what such a closure holds is not given back.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// use std::{thread, time::Duration};
+    ///
+    /// let ctx = Context::builder().task_deadline(Duration::from_millis(50)).task_failure_limit(1).build()?;
+    /// let stuck = ctx.range(0..9_u64).map(|n| if n == 5 { loop { thread::park() } } else { n });
+    /// assert!(stuck.count().unwrap_err().to_string().contains("task_deadline of 50ms"));
+    /// assert_eq!(ctx.range(0..9_u64).count()?, 9);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn task_deadline(mut self, limit: Duration) -> Self {
+        self.task_deadline = Some(limit);
+        self
+    }
+
+    /// How long it may be that no task begins, goes on by a batch, or ends, before all jobs fail with
+    /// [`Error::Stalled`](crate::Error::Stalled), which tells what waits for what. `EMBERFLOW_STALL_TIMEOUT`, such as
+    /// `90s` or `10min`; by default there is none, since a closure may take its time. If no worker is at work at all,
+    /// jobs fail after a minute in any case.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// use std::{thread, time::Duration};
+    ///
+    /// let ctx = Context::builder().stall_timeout(Duration::from_millis(50)).build()?;
+    /// let stuck = ctx.range(0..9_u64).map(|n| if n == 5 { loop { thread::park() } } else { n });
+    /// assert!(stuck.count().unwrap_err().to_string().contains("is stalled: for 50ms"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn stall_timeout(mut self, limit: Duration) -> Self {
+        self.stall_timeout = Some(limit);
+        self
+    }
+
+    /// Whether a task that is much slower than the others of its stage is computed a second time while workers are idle:
+    /// the first to be done ends the other. `EMBERFLOW_SPECULATION`, which is `on` or `off`; off by default. Results do
+    /// not depend on it; what a closure does to the outside may be done twice.
+    ///
+    /// As in Spark, a task is slow that has run for [1.5](Self::speculation_multiplier) times the median of its stage,
+    /// and for 100 ms, once [three quarters](Self::speculation_quantile) of the stage are done.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().speculation(true).speculation_quantile(0.9).speculation_multiplier(3.0).build()?;
+    /// assert_eq!(ctx.range(0..99_u64).count()?, 99);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn speculation(mut self, on: bool) -> Self {
+        self.speculation = Some(on);
+        self
+    }
+
+    /// The share of a stage's tasks that have to be done before slow ones are [speculated](Self::speculation).
+    /// `EMBERFLOW_SPECULATION_QUANTILE`; 0.75 by default.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let error = Context::builder().speculation_quantile(75.0).build().unwrap_err();
+    /// assert!(error.to_string().contains("give a number from 0 to 1"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn speculation_quantile(mut self, share: f64) -> Self {
+        self.speculation_quantile = Some(share);
+        self
+    }
+
+    /// How many times the median of its stage a task has to take to be [speculated](Self::speculation).
+    /// `EMBERFLOW_SPECULATION_MULTIPLIER`; 1.5 by default.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let error = Context::builder().speculation_multiplier(0.5).build().unwrap_err();
+    /// assert!(error.to_string().contains("give a number of at least 1"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn speculation_multiplier(mut self, times: f64) -> Self {
+        self.speculation_multiplier = Some(times);
+        self
+    }
+
+    /// Whether a job fails with [`Error::NotDeterministic`](crate::Error::NotDeterministic) when a partition that was
+    /// lost is made again and is not what it was, while others have been made of what it was: its result would mix both.
+    /// `EMBERFLOW_CHECK_DETERMINISM`, which is `on` or `off`; on by default. If off, the log and an
+    /// [event](crate::Event::PartitionDiffers) tell of it, and the job goes on.
+    ///
+    /// The numbers of rows are compared, for each reducer by itself, and their checksums where rows were serialised both
+    /// times, on disk as a rule. What differs otherwise is not seen.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::builder().check_determinism(false).build()?.range(0..99_u64).count()?, 99);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn check_determinism(mut self, check: bool) -> Self {
+        self.check_determinism = Some(check);
         self
     }
 
@@ -449,6 +566,23 @@ impl ContextBuilder {
         let spill_compression = switch("EMBERFLOW_SPILL_COMPRESSION", self.spill_compression, env)?;
         let force_spill = switch("EMBERFLOW_FORCE_SPILL", self.force_spill, env)?;
         let job_summary = switch("EMBERFLOW_JOB_SUMMARY", self.job_summary, env)?;
+        let check_determinism = env("EMBERFLOW_CHECK_DETERMINISM").is_none_or(|text| text == "on");
+        let check_determinism = match self.check_determinism {
+            None if !check_determinism => switch("EMBERFLOW_CHECK_DETERMINISM", None, env)?,
+            given => given.unwrap_or(true),
+        };
+        let task_deadline = duration(("task_deadline", "EMBERFLOW_TASK_DEADLINE"), self.task_deadline, env)?;
+        let stall_timeout = duration(("stall_timeout", "EMBERFLOW_STALL_TIMEOUT"), self.stall_timeout, env)?;
+        let quantile = ("speculation_quantile", "EMBERFLOW_SPECULATION_QUANTILE");
+        let quantile = number(quantile, self.speculation_quantile, 0.0..=1.0, "a number from 0 to 1", env)?;
+        let multiplier = ("speculation_multiplier", "EMBERFLOW_SPECULATION_MULTIPLIER");
+        let multiplier =
+            number(multiplier, self.speculation_multiplier, 1.0..=f64::MAX, "a number of at least 1", env)?;
+        let speculation = switch("EMBERFLOW_SPECULATION", self.speculation, env)?.then(|| Speculation {
+            quantile: quantile.unwrap_or(SPECULATION_QUANTILE),
+            multiplier: multiplier.unwrap_or(SPECULATION_MULTIPLIER),
+            least: SPECULATION_LEAST,
+        });
         let progress = match (self.progress, env("EMBERFLOW_PROGRESS").as_deref()) {
             (Some(progress), _) => progress,
             (None, None | Some("auto")) => Progress::Auto,
@@ -474,6 +608,10 @@ impl ContextBuilder {
             spill_compression,
             force_spill,
             task_failure_limit,
+            task_deadline,
+            stall_timeout,
+            speculation,
+            check_determinism,
             batch_rows: batch_rows.unwrap_or(DEFAULT_BATCH_ROWS),
             progress,
             job_summary,
@@ -628,6 +766,44 @@ fn size(name: &'static str, given: Option<u64>, env: &dyn Fn(&str) -> Option<Str
     }
 }
 
+/// A time that is not zero, from the builder or else from the environment.
+fn duration(
+    (setting, variable): (&'static str, &'static str),
+    given: Option<Duration>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Duration>> {
+    let reason = || "give a time such as 90s or 10min".to_owned();
+    match (given, env(variable)) {
+        (Some(Duration::ZERO), _) => Err(invalid(setting, "0s", reason())),
+        (Some(time), _) => Ok(Some(time)),
+        (None, Some(text)) => match humantime::parse_duration(text.trim()) {
+            Ok(time) if !time.is_zero() => Ok(Some(time)),
+            _ => Err(invalid(variable, &text, reason())),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+/// A number within bounds, from the builder or else from the environment.
+fn number(
+    (setting, variable): (&'static str, &'static str),
+    given: Option<f64>,
+    bounds: RangeInclusive<f64>,
+    right: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<f64>> {
+    let reason = || format!("give {right}");
+    match (given, env(variable)) {
+        (Some(number), _) if bounds.contains(&number) => Ok(Some(number)),
+        (Some(number), _) => Err(invalid(setting, &number.to_string(), reason())),
+        (None, Some(text)) => match text.trim().parse() {
+            Ok(number) if bounds.contains(&number) => Ok(Some(number)),
+            _ => Err(invalid(variable, &text, reason())),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
 /// A setting that must be at least one, from the builder or else from the environment.
 fn positive(
     setting: &'static str,
@@ -685,6 +861,10 @@ mod tests {
         assert!(error(&[("EMBERFLOW_FORCE_SPILL", "1")]).contains("give on or off"));
         // Either it is no port, or the feature that it needs is missing.
         assert!(error(&[("EMBERFLOW_UI", "everywhere")]).contains("EMBERFLOW_UI = \"everywhere\": "));
+        assert!(error(&[("EMBERFLOW_TASK_DEADLINE", "soon")]).contains("such as 90s"));
+        assert!(error(&[("EMBERFLOW_STALL_TIMEOUT", "0s")]).contains("such as 90s"));
+        assert!(error(&[("EMBERFLOW_SPECULATION_QUANTILE", "75%")]).contains("from 0 to 1"));
+        assert!(error(&[("EMBERFLOW_CHECK_DETERMINISM", "no")]).contains("give on or off"));
         assert!(error(&[("EMBERFLOW_SPILL_DIR", "/no/such/dir")]).contains("not a directory"));
         assert!(error(&[("EMBERFLOW_CHECKPOINT_DIR", "/dev/null")]).contains("not a directory"));
         #[cfg(feature = "ui")]

@@ -14,6 +14,7 @@ use emberflow_core::{
     lineage::Dependency,
     operator::{Inputs, Operator, StoreWriter},
     place::{OpInfo, Place},
+    print::Print,
     store::{Stored, StoredData},
     task::TaskContext,
 };
@@ -58,6 +59,10 @@ struct RowCount(u64);
 impl StoredData for RowCount {
     fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
         None
+    }
+
+    fn print(&self) -> Print {
+        Print::of_rows(self.0)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

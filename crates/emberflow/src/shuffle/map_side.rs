@@ -18,6 +18,7 @@ use emberflow_core::{
     ids::PartitionIndex,
     memory::{Claim, Workspace},
     partitioner::KeyHasher,
+    print::Print,
     segments::Footprint,
     spill::{SpillError, SpillSpace},
     store::{Stored, StoredData},
@@ -87,6 +88,10 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
     fn check(&self) {
         self.combined.check();
         self.passed.check();
+    }
+
+    fn print(&self) -> Print {
+        self.combined.print().and(self.passed.print())
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

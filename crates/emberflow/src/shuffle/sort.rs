@@ -29,6 +29,7 @@ use emberflow_core::{
     memory::Claim,
     operator::{Inputs, Operator, StoreWriter},
     place::OpInfo,
+    print::Print,
     segments::{self, RowBuffer, Segment, SegmentStream},
     size,
     spill::SpillError,
@@ -187,6 +188,10 @@ struct Samples<K> {
 impl<K: Send + Sync + 'static> StoredData for Samples<K> {
     fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
         None
+    }
+
+    fn print(&self) -> Print {
+        Print::of_rows(self.keys.len() as u64)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{
     super::*,
     jobs,
-    world::{World, done, failed, panicked},
+    world::{World, done, done_otherwise, failed, limits, panicked},
 };
 
 /// What is still to come on one path.
@@ -28,7 +28,7 @@ struct Seen {
 
 /// Walks all the states that can be reached, and looks at each of them.
 fn explore(plans: &[Vec<StageSpec>], faults: u32, workers: usize) -> Seen {
-    let mut world = World::new(Limits { task_failures: 2, losses: 2, workers });
+    let mut world = World::new(limits(2, 2, workers));
     world.checked_elsewhere = true;
     let mut open = vec![Path { world, faults, submitted: 0 }];
     let mut known: HashSet<(u64, u32, usize)> = HashSet::new();
@@ -73,6 +73,8 @@ fn moves(path: &Path, plans: &[Vec<StageSpec>], open: &mut Vec<Path>) {
     for (id, task) in &world.running {
         go(false, &|world| world.end(*id, done()));
         go(true, &|world| world.end(*id, panicked()));
+        go(true, &|world| world.end(*id, done_otherwise()));
+        go(true, &|world| world.linger(*id));
         go(true, &|world| world.end(*id, failed(TaskError::rejected("no"))));
         go(true, &|world| world.end(*id, failed(TaskError::OutputLost)));
         for input in &task.seen {

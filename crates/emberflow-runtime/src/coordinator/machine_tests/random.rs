@@ -10,7 +10,7 @@ use proptest::{
 
 use super::{
     super::*,
-    world::{Read, World, done, failed, panicked, passed, stage},
+    world::{Read, World, done, done_otherwise, failed, limits, panicked, passed, stage},
 };
 
 const CASES: u32 = 2_500;
@@ -19,7 +19,11 @@ const CASES: u32 = 2_500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Move {
     Done,
+    DoneOtherwise,
     Panicked,
+    Overdue,
+    Lingers,
+    Stalled,
     Rejected,
     OutputLost,
     OneInputLost,
@@ -82,7 +86,7 @@ impl Case {
     /// Lives through the case, and says what became of it.
     fn run(&self) -> (Vec<Move>, Vec<Result<(), Error>>) {
         let (task_failures, losses, workers) = self.limits;
-        let mut world = World::new(Limits { task_failures, losses, workers });
+        let mut world = World::new(limits(task_failures, losses, workers));
         let mut made = Vec::new();
         world.submit(1, &self.job(0, None));
         for (at, (what, pick)) in self.moves.iter().enumerate() {
@@ -110,7 +114,14 @@ impl Case {
         let late = |pick: usize| late.get(pick % late.len().max(1)).copied();
         match what {
             Move::Done => world.end(task(pick)?, if pick.is_multiple_of(3) { passed() } else { done() }),
+            Move::DoneOtherwise => world.end(task(pick)?, done_otherwise()),
             Move::Panicked => world.end(task(pick)?, panicked()),
+            Move::Overdue => world.overdue(task(pick)?),
+            Move::Lingers => {
+                let slow: Vec<TaskId> = tasks.iter().copied().filter(|task| world.is_slow(*task)).collect();
+                world.linger(*slow.get(pick % slow.len().max(1))?);
+            }
+            Move::Stalled => world.stall(),
             Move::Rejected => world.end(task(pick)?, failed(TaskError::rejected("no"))),
             Move::OutputLost => world.end(task(pick)?, failed(TaskError::OutputLost)),
             Move::OneInputLost => {
@@ -165,7 +176,11 @@ fn case() -> impl Strategy<Value = Case> {
     let table = table.prop_map(|(persisted, partitions, reads)| Table { persisted, partitions, reads });
     let what = prop_oneof![
         20 => Just(Move::Done),
+        2 => Just(Move::DoneOtherwise),
         2 => Just(Move::Panicked),
+        1 => Just(Move::Overdue),
+        6 => Just(Move::Lingers),
+        1 => Just(Move::Stalled),
         1 => Just(Move::Rejected),
         2 => Just(Move::OutputLost),
         3 => Just(Move::OneInputLost),
@@ -210,6 +225,8 @@ fn whatever_happens_in_whatever_order_every_job_ends_once_and_nothing_is_left() 
                 Ok(()) => "succeeded",
                 Err(Error::TaskFailed { .. }) => "failed",
                 Err(Error::LostTooOften { .. }) => "lost",
+                Err(Error::NotDeterministic { .. }) => "differs",
+                Err(Error::Stalled { .. }) => "stalled",
                 Err(_) => "cancelled",
             };
             *ends.borrow_mut().entry(end).or_default() += 1;
@@ -219,5 +236,5 @@ fn whatever_happens_in_whatever_order_every_job_ends_once_and_nothing_is_left() 
     ran.unwrap_or_else(|failure| panic!("{failure}"));
     println!("{made:?}, {ends:?}");
     // A run that met not every kind of move and of end has shown little.
-    assert_eq!((made.borrow().len(), ends.borrow().len()), (Move::Forget as usize + 1, 4));
+    assert_eq!((made.borrow().len(), ends.borrow().len()), (Move::Forget as usize + 1, 6));
 }

@@ -3,12 +3,12 @@
 use super::{
     super::*,
     jobs,
-    world::{Read, World, done, failed, key, maps, panicked, passed, persist, result},
+    world::{Read, World, done, done_otherwise, failed, key, limits, maps, panicked, passed, persist, result},
 };
 
 /// As many workers as anybody could want.
 fn world() -> World {
-    World::new(Limits { task_failures: 4, losses: 4, workers: 8 })
+    World::new(limits(4, 4, 8))
 }
 
 /// Submits the jobs, the first one to be number one, and lets the tasks of store 1 end well.
@@ -106,7 +106,7 @@ fn losing_both_ends_of_a_chain_rebuilds_them_in_order() {
 
 #[test]
 fn a_loss_while_the_reader_is_queued_is_repaired_before_the_reader_runs() {
-    let mut world = World::new(Limits { task_failures: 4, losses: 4, workers: 1 });
+    let mut world = World::new(limits(4, 4, 1));
     world.submit(1, &[maps(1, 2, &[]), result(101, 3, &[Read::All(1)])]);
     for partition in 0..2 {
         world.end_at(key(1, partition), done());
@@ -233,7 +233,7 @@ fn map_outputs_that_die_in_turns_before_anybody_reads_them_end_the_job() {
 
 #[test]
 fn losing_what_somebody_has_read_does_not_end_a_job_however_often() {
-    let mut world = World::new(Limits { task_failures: 4, losses: 4, workers: 1 });
+    let mut world = World::new(limits(4, 4, 1));
     world.submit(1, &[maps(1, 1, &[]), result(101, 20, &[Read::All(1)])]);
     while !world.living().is_empty() {
         let oldest = *world.running.keys().next().expect("nothing waits for ever");
@@ -398,7 +398,7 @@ fn what_a_new_plan_reads_is_kept_for_the_older_job_too() {
 
 #[test]
 fn jobs_take_turns() {
-    let mut world = World::new(Limits { task_failures: 4, losses: 4, workers: 1 });
+    let mut world = World::new(limits(4, 4, 1));
     world.submit(1, &[result(101, 6, &[])]);
     world.submit(2, &[result(102, 3, &[])]);
     world.finish();
@@ -410,7 +410,7 @@ fn jobs_take_turns() {
 #[test]
 fn short_tasks_are_handed_out_in_larger_numbers_than_long_ones() {
     let out = |duration: Duration| {
-        let mut machine = Machine::new(Limits { task_failures: 4, losses: 4, workers: 2 });
+        let mut machine = Machine::new(limits(4, 4, 2));
         let (job, action) = (JobId::new(1), String::new());
         let stages = vec![result(101, 1_000, &[])];
         machine.step(Input::Submit { job, action, stages, wanted: (0..1_000).collect() });
@@ -451,4 +451,136 @@ fn what_only_passes_for_a_job_that_is_cancelled_is_dropped() {
     world.end_at(key(1, 0), passed());
     world.cancel(1);
     assert!(world.stored.is_empty());
+}
+
+/// One of three tasks lingers when the others are done.
+fn straggling() -> (World, TaskId, TaskId) {
+    let mut world = world();
+    world.submit(1, &[maps(0, 3, &[]), result(1, 1, &[Read::All(0)])]);
+    let slow = world.task_at(key(0, 2)).unwrap();
+    world.linger(slow);
+    assert_eq!(world.running.len(), 3, "nothing to compare it with");
+    world.end_at(key(0, 0), done());
+    world.end_at(key(0, 1), done());
+    world.linger(slow);
+    let copy = *world.running.keys().find(|task| **task != slow).unwrap();
+    assert_eq!((world.running[&copy].key, world.running[&copy].attempt), (key(0, 2), 2));
+    world.linger(slow);
+    world.linger(copy);
+    assert_eq!(world.running.len(), 2, "two are enough");
+    (world, slow, copy)
+}
+
+#[test]
+fn of_two_tasks_for_a_partition_the_first_to_be_done_ends_the_other() {
+    for copy_first in [true, false] {
+        let (mut world, slow, copy) = straggling();
+        let (first, second) = if copy_first { (copy, slow) } else { (slow, copy) };
+        world.end(first, done());
+        assert!(!world.running.contains_key(&second) && world.stored[&key(0, 2)] == first);
+        // At the same time, or later.
+        world.end(second, done());
+        world.finish();
+        assert!(world.ended[&JobId::new(1)].is_ok());
+        let speculated = |event: &&Event| matches!(event, Event::TaskSpeculated { task, original, .. } if (*task, *original) == (copy, slow));
+        assert_eq!(world.events.iter().filter(speculated).count(), 1);
+        let finished = |event: &&Event| matches!(event, Event::TaskFinished { .. });
+        assert_eq!(world.events.iter().filter(finished).count(), 4, "each partition once");
+    }
+}
+
+#[test]
+fn of_two_tasks_for_a_partition_the_other_goes_on_when_one_fails_or_is_lost() {
+    for end in [panicked(), failed(TaskError::OutputLost)] {
+        for copy_first in [true, false] {
+            let (mut world, slow, copy) = straggling();
+            let (first, second) = if copy_first { (copy, slow) } else { (slow, copy) };
+            world.end(first, end.clone());
+            assert_eq!(world.running.keys().collect::<Vec<_>>(), [&second]);
+            world.end(second, panicked());
+            assert_eq!(world.running.values().map(|task| task.attempt).collect::<Vec<_>>(), [3]);
+            world.finish();
+            assert!(world.ended[&JobId::new(1)].is_ok());
+        }
+    }
+    // What would only repeat itself ends both.
+    let (mut world, slow, copy) = straggling();
+    world.end(copy, failed(TaskError::rejected("no")));
+    assert!(world.running.is_empty() && world.late.contains_key(&slow));
+}
+
+#[test]
+fn the_loser_of_two_tasks_may_die_and_be_cancelled_like_any_other() {
+    let (mut world, slow, copy) = straggling();
+    world.lose(key(0, 2), slow);
+    assert_eq!(world.running.keys().collect::<Vec<_>>(), [&copy]);
+    world.cancel(1);
+    assert!(world.running.is_empty());
+    let (mut world, ..) = straggling();
+    world.cancel(1);
+    assert!(world.running.is_empty());
+}
+
+#[test]
+fn a_task_that_is_overdue_is_tried_again_and_fails_its_job_in_the_end() {
+    let mut world = world();
+    world.submit(1, &[result(0, 1, &[])]);
+    for attempt in 1..=4 {
+        let task = world.task_at(key(0, 0)).unwrap();
+        assert_eq!(world.running[&task].attempt, attempt);
+        world.overdue(task);
+        world.end(task, done());
+    }
+    let error = world.ended[&JobId::new(1)].as_ref().unwrap_err().to_string();
+    assert!(
+        error.contains("failed after 4 attempts; every time: ") && error.contains("task_deadline of 2ms"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_made_again_otherwise_ends_the_jobs_that_have_read_what_it_was_and_no_others() {
+    let plan = |result_store| [maps(0, 2, &[]), result(result_store, 2, &[Read::All(0)])];
+    // Nobody has read it.
+    let mut world = world();
+    world.submit(1, &plan(1));
+    world.end_at(key(0, 0), done());
+    world.lose_stored(key(0, 0));
+    world.end_at(key(0, 0), done_otherwise());
+    let differs = |event: &&Event| matches!(event, Event::PartitionDiffers { before, after, .. } if (before.rows(), after.rows()) == (1, 2));
+    assert_eq!((world.events.iter().filter(differs).count(), world.living().len()), (1, 1));
+    world.finish();
+    assert!(world.ended[&JobId::new(1)].is_ok());
+    // One of two readers has.
+    world.submit(2, &plan(2));
+    world.end_at(key(2, 0), done());
+    let at = (key(0, 1), world.stored[&key(0, 1)]);
+    world.end_at(key(2, 1), TaskEnd::InputsLost { lost: vec![at], cause: None });
+    world.end_at(key(0, 1), done_otherwise());
+    let error = world.ended[&JobId::new(2)].as_ref().unwrap_err().to_string();
+    assert!(
+        error.contains("partition 1: it was lost, and made again it is not what it was (1 rows; now 2 rows)"),
+        "{error}"
+    );
+    // A job that comes later reads what there is.
+    world.submit(3, &plan(3));
+    world.finish();
+    assert!(world.ended[&JobId::new(3)].is_ok());
+}
+
+#[test]
+fn a_stalled_job_tells_what_it_waits_for() {
+    let mut world = World::new(limits(4, 4, 1));
+    world.submit(1, &[maps(0, 30, &[]), result(1, 1, &[Read::All(0)])]);
+    world.stall();
+    let error = world.ended[&JobId::new(1)].as_ref().unwrap_err().to_string();
+    for part in [
+        "is stalled: for 2ms no task has begun, gone on, or ended",
+        "stage of store 0, partition 0 (store 0): is computed by task 0",
+        "stage of store 0, partition 15 (store 0): waits for a worker",
+        "and 11 more",
+        "the shell's word",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
 }

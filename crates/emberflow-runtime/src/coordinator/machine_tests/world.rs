@@ -11,6 +11,12 @@ use super::super::*;
 /// How long every task takes: such that the width stays at two for each worker.
 const TASK: Duration = Duration::from_millis(2);
 
+/// With speculation of whatever takes longer than others, once half of the tasks are done.
+pub(super) fn limits(task_failures: usize, losses: u32, workers: usize) -> Limits {
+    let speculation = Some(Speculation { quantile: 0.5, multiplier: 1.5, least: TASK });
+    Limits { task_failures, losses, workers, speculation, deterministic: true }
+}
+
 /// What each task of a stage reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
@@ -61,12 +67,17 @@ pub(super) fn failed(error: TaskError) -> TaskEnd {
 }
 
 pub(super) fn done() -> TaskEnd {
-    TaskEnd::Done { rows: 1, bytes: 8, passing: false }
+    TaskEnd::Done { rows: 1, bytes: 8, passing: false, print: Print::of_rows(1) }
 }
 
 /// Done, for those only who wait for it.
 pub(super) fn passed() -> TaskEnd {
-    TaskEnd::Done { rows: 1, bytes: 8, passing: true }
+    TaskEnd::Done { rows: 1, bytes: 8, passing: true, print: Print::of_rows(1) }
+}
+
+/// Done, with other rows than before.
+pub(super) fn done_otherwise() -> TaskEnd {
+    TaskEnd::Done { rows: 2, bytes: 8, passing: false, print: Print::of_rows(2) }
 }
 
 pub(super) fn key(store: u64, partition: PartitionIndex) -> Key {
@@ -75,9 +86,9 @@ pub(super) fn key(store: u64, partition: PartitionIndex) -> Key {
 
 /// A hash that is quick without the optimiser's help.
 #[derive(Default)]
-struct Print(u64);
+struct QuickHash(u64);
 
-impl Hasher for Print {
+impl Hasher for QuickHash {
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
     }
@@ -127,6 +138,8 @@ enum Ending {
     Cancelled,
     Failed,
     Lost,
+    Differs,
+    Stalled,
 }
 
 /// What one step has to do.
@@ -157,6 +170,12 @@ pub(super) struct World {
     /// Partition actors that nobody has stopped yet.
     actors: BTreeMap<TaskId, StoreId>,
     jobs: BTreeMap<JobId, Living>,
+    /// Of what is stored, and of what was stored last where nothing is.
+    prints: BTreeMap<Key, Print>,
+    /// What is to be computed a second time in this step.
+    speculated: Option<Key>,
+    /// Of each result.
+    wanted: BTreeMap<StoreId, BTreeSet<PartitionIndex>>,
     failures: BTreeMap<Key, u32>,
     losses: BTreeMap<Key, u32>,
     /// How often in a row what is stored was lost before it was read, of stores that a job uses.
@@ -183,6 +202,9 @@ impl World {
             specs: BTreeMap::new(),
             actors: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            prints: BTreeMap::new(),
+            speculated: None,
+            wanted: BTreeMap::new(),
             failures: BTreeMap::new(),
             losses: BTreeMap::new(),
             unread: BTreeMap::new(),
@@ -226,6 +248,21 @@ impl World {
 
     pub(super) fn cancel(&mut self, job: u64) {
         self.step(Input::Cancel { job: JobId::new(job) });
+    }
+
+    /// A task has run for long enough to be taken for slow.
+    pub(super) fn linger(&mut self, task: TaskId) {
+        self.step(Input::AtWork { tasks: vec![(task, 100 * TASK)] });
+    }
+
+    /// A task has run longer than it may.
+    pub(super) fn overdue(&mut self, task: TaskId) {
+        let operator = "map at src/main.rs:7:10".into();
+        self.step(Input::Overdue { task, limit: TASK, rdd: RddId::new(7), operator });
+    }
+
+    pub(super) fn stall(&mut self) {
+        self.step(Input::Stalled { limit: TASK, shell: "\n  the shell's word".into() });
     }
 
     /// A stored partition is to make room.
@@ -292,6 +329,8 @@ impl World {
                 self.stored.get(&(*store, *partition)) != Some(generation) && !self.running.contains_key(generation)
             }
             Input::Cancel { job } => !self.jobs.contains_key(job),
+            Input::Overdue { task, .. } => !self.running.contains_key(task),
+            Input::AtWork { tasks } => !self.is_slow(tasks[0].0),
             Input::Evict { key, .. } => self.jobs.values().any(|job| job.stores.contains(&key.0)),
             _ => false,
         };
@@ -325,6 +364,7 @@ impl World {
                 }
                 self.specs.extend(stages.iter().map(|spec| (spec.store, Arc::new(spec.clone()))));
                 let result = stages.last().expect("jobs of the tests have stages").store;
+                self.wanted.insert(result, wanted.iter().copied().collect());
                 self.jobs.insert(*job, Living { result, stores, unfinished: wanted.iter().copied().collect() });
                 if wanted.is_empty() {
                     step.ended.insert(*job, Ending::Ok);
@@ -358,6 +398,14 @@ impl World {
                 self.forgotten.extend(self.specs.contains_key(store).then_some(*store));
             }
             Input::Evict { key, generation } => _ = self.passing.insert(*key, *generation),
+            Input::Overdue { task, limit, .. } => {
+                step.cancelled.insert(*task);
+                self.foretell_end(*task, &failed(TaskError::Overdue { limit: *limit }), &mut step);
+            }
+            Input::AtWork { tasks } => {
+                self.speculated = Some(self.running[&tasks[0].0].key);
+            }
+            Input::Stalled { .. } => step.ended.extend(self.jobs.keys().map(|job| (*job, Ending::Stalled))),
         }
         for job in step.ended.keys() {
             step.dropped.extend(self.jobs.remove(job).map(|job| job.result));
@@ -380,8 +428,12 @@ impl World {
         self.running.remove(&task);
         self.late.insert(task, key);
         let limits = self.machine.limits;
+        let mut differs = Vec::new();
         let ending = match end {
-            TaskEnd::Done { passing, .. } => {
+            TaskEnd::Done { passing, print, .. } => {
+                // Whoever computes the same is late.
+                let twin = self.task_at(key);
+                step.cancelled.extend(twin);
                 self.failures.remove(&key);
                 self.losses.remove(&key);
                 self.inputs(key).iter().for_each(|input| _ = self.unread.remove(input));
@@ -393,6 +445,9 @@ impl World {
                 } else {
                     step.counted.push(key);
                     self.stored.insert(key, task);
+                    if self.prints.insert(key, *print).is_some_and(|before| before != *print) {
+                        differs = self.jobs_that_mix(key);
+                    }
                     if *passing && self.specs[&key.0].kind == StageKind::Persist {
                         self.passing.insert(key, task);
                     }
@@ -415,6 +470,32 @@ impl World {
             }
         };
         step.ended.extend(jobs.into_iter().filter_map(|job| ending.map(|ending| (job, ending))));
+        step.ended.extend(differs.into_iter().map(|job| (job, Ending::Differs)));
+    }
+
+    /// Jobs that have made, or are making, something of this partition as it was before it is what it is now.
+    fn jobs_that_mix(&self, key: Key) -> Vec<JobId> {
+        let reads = |at: &Key| self.inputs(*at).contains(&key);
+        let mixes = |job: &Living| {
+            let wanted = self.wanted.get(&job.result).into_iter().flatten();
+            let given = wanted.filter(|at| !job.unfinished.contains(at)).map(|at| (job.result, *at));
+            let stored = self.stored.keys().copied().filter(|at| job.stores.contains(&at.0));
+            let running = self.running.values().map(|task| task.key).filter(|at| job.stores.contains(&at.0));
+            let running = running.filter(|at| at.0 == job.result || !self.is_result(at.0));
+            job.stores.contains(&key.0) && given.chain(stored).chain(running).any(|at| reads(&at))
+        };
+        self.jobs.iter().filter(|(_, job)| mixes(job)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a task is to be computed a second time if it lingers.
+    pub(super) fn is_slow(&self, task: TaskId) -> bool {
+        let Some(Task { key, .. }) = self.running.get(&task) else { return false };
+        let (done, pending) =
+            self.machine.stores[&key.0].run.as_ref().map_or((0, 0), |run| (run.times.len(), run.pending));
+        let alone = self.running.values().filter(|other| other.key == *key).count() == 1;
+        let idle = self.machine.ready.is_empty() && self.running.len() < self.machine.limits.workers;
+        let readable = self.inputs(*key).iter().all(|input| self.stored.contains_key(input));
+        done > 0 && done >= pending && alone && idle && readable
     }
 
     /// Does what the shell would do.
@@ -422,12 +503,19 @@ impl World {
         match command {
             Command::Launch { task, stage, job, key, attempt } => {
                 assert!(self.jobs.contains_key(&job), "{key:?} runs for {job}, which is over");
-                assert!(self.task_at(key).is_none(), "two tasks for {key:?}");
+                if self.speculated.take() == Some(key) {
+                    let tasks = self.running.values().filter(|task| task.key == key).count();
+                    assert_eq!(tasks, 1, "a second task for {key:?}");
+                } else {
+                    assert!(self.task_at(key).is_none(), "two tasks for {key:?}");
+                }
                 assert!(!self.stored.contains_key(&key), "{key:?} is there already");
                 assert!(self.needed().contains(&key), "nobody wants {key:?}");
                 assert!(self.stages.contains(&stage), "{stage} has not begun, or is over");
                 let tried = |counts: &BTreeMap<Key, u32>| counts.get(&key).copied().unwrap_or(0);
-                assert_eq!(attempt, 1 + tried(&self.failures) + tried(&self.losses), "attempts are numbered from one");
+                let running = self.running.values().filter(|task| task.key == key).count() as u32;
+                let tried = 1 + tried(&self.failures) + tried(&self.losses) + running;
+                assert_eq!(attempt, tried, "attempts are numbered from one");
                 let seen = self.inputs(key).into_iter().map(|input| {
                     (input, *self.stored.get(&input).unwrap_or_else(|| panic!("{key:?} launched without {input:?}")))
                 });
@@ -457,11 +545,15 @@ impl World {
                 self.actors.remove(&task);
             }
             Command::Accept { job, partition } => found.accepted.push((job, partition)),
-            Command::Count { key } => found.counted.push(key),
+            Command::Count { key, task } => {
+                assert_eq!(self.stored.get(&key), Some(&task), "another one was first");
+                found.counted.push(key);
+            }
             Command::DropStore { store } => {
                 assert!(found.dropped.insert(store), "{store} dropped twice");
                 self.specs.remove(&store);
                 self.stored.retain(|at, _| at.0 != store);
+                self.prints.retain(|at, _| at.0 != store);
                 self.passing.retain(|at, _| at.0 != store);
                 self.actors.retain(|_, of| *of != store);
             }
@@ -471,6 +563,8 @@ impl World {
                     Err(Error::Cancelled { job: named }) if *named == job => Ending::Cancelled,
                     Err(Error::TaskFailed { causes, .. }) if !causes.is_empty() => Ending::Failed,
                     Err(Error::LostTooOften { .. }) => Ending::Lost,
+                    Err(Error::NotDeterministic { .. }) => Ending::Differs,
+                    Err(Error::Stalled { job: named, .. }) if *named == job => Ending::Stalled,
                     Err(error) => panic!("{error}"),
                 };
                 found.ended.insert(job, ending);
@@ -501,6 +595,14 @@ impl World {
         assert!(self.specs.keys().eq(machine.stores.keys()));
         assert!(self.running.keys().copied().collect::<BTreeSet<_>>() == machine.running.keys().copied().collect());
         assert!(machine.started.is_empty() && machine.out.is_empty());
+        for (task, running) in &self.running {
+            let twin = machine.twins.get(task);
+            assert_eq!(twin.and_then(|twin| machine.twins.get(twin)).is_some(), twin.is_some());
+            assert!(twin.is_none_or(|twin| self.running[twin].key == running.key && twin != task));
+            let named = machine.state(running.key) == Some(State::Running { task: *task });
+            assert!(named || twin.is_some(), "nobody waits for {task}");
+        }
+        assert!(machine.twins.keys().all(|task| self.running.contains_key(task)));
         assert!(self.jobs.is_empty() || !self.running.is_empty(), "nothing runs: {:?} will never end", self.jobs);
         let made = self.running.iter().filter(|(_, task)| !self.is_result(task.key.0)).map(|(id, _)| *id);
         let owned: BTreeSet<TaskId> = made.chain(self.stored.values().copied()).collect();
@@ -569,11 +671,12 @@ impl World {
 
     /// The state, but for the numbers of tasks and stages.
     pub(super) fn fingerprint(&self) -> u64 {
-        let mut hash = Print::default();
+        let mut hash = QuickHash::default();
         let machine = &self.machine;
         for (id, store) in &machine.stores {
             (id, store.done, &store.waiting_for_all, store.all_wanted, store.forgotten).hash(&mut hash);
-            store.run.as_ref().map(|run| (run.job, run.pending, run.announced)).hash(&mut hash);
+            store.run.as_ref().map(|run| (run.job, run.pending, run.announced, run.times.len())).hash(&mut hash);
+            store.before.iter().for_each(|(at, print)| (at, print.rows()).hash(&mut hash));
             for node in &store.nodes {
                 let state = match node.state {
                     State::Idle => (0, 0),
@@ -582,7 +685,7 @@ impl World {
                     State::Running { .. } => (3, 0),
                     State::Done { .. } => (4, 0),
                 };
-                (state, node.attempts, node.losses).hash(&mut hash);
+                (state, node.attempts, node.losses, node.print.map(Print::rows)).hash(&mut hash);
             }
         }
         for (id, job) in &machine.jobs {

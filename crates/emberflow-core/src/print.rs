@@ -1,0 +1,132 @@
+//! What is known of a stored partition's rows when they are gone, so that those that are made again can be compared.
+//!
+//! Rows are counted in any case, for each reducer by itself. Where all of them were serialised, the checksums of their
+//! bytes are compared, too, wherever one frame of them ended and the next began.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{data::ExchangeData, segments::Segment};
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Print {
+    rows: u64,
+    /// Of the number of rows for each reducer.
+    blocks: u32,
+    /// Of the bytes of all rows, if all of them were serialised.
+    bytes: Option<u32>,
+}
+
+impl Print {
+    /// Of rows that go to one reader each.
+    pub fn of<'a, R: ExchangeData>(lists: impl IntoIterator<Item = (u32, &'a [Segment<R>])>) -> Self {
+        let (mut rows, mut blocks, mut bytes) = (0, crc32fast::Hasher::new(), Some(crc32fast::Hasher::new()));
+        for (reader, list) in lists {
+            let count: u64 = list.iter().map(|segment| segment.rows() as u64).sum();
+            rows += count;
+            blocks.update(&reader.to_le_bytes());
+            blocks.update(&count.to_le_bytes());
+            for segment in list {
+                match (segment, &mut bytes) {
+                    (Segment::Packed(frame), Some(bytes)) => bytes.combine(&frame.content()),
+                    _ => bytes = None,
+                }
+            }
+        }
+        Self { rows, blocks: blocks.finalize(), bytes: bytes.filter(|_| rows > 0).map(crc32fast::Hasher::finalize) }
+    }
+
+    /// Of so many rows of which nothing else is known.
+    pub fn of_rows(rows: u64) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
+    /// Of two parts.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let both = |one: u32, other: u32| one.rotate_left(16) ^ other;
+        let bytes = match (self.bytes, other.bytes) {
+            // A part without rows adds no bytes.
+            (one, _) if other.rows == 0 => one,
+            (_, other) if self.rows == 0 => other,
+            (one, other) => one.zip(other).map(|(one, other)| both(one, other)),
+        };
+        Self { rows: self.rows + other.rows, blocks: both(self.blocks, other.blocks), bytes }
+    }
+
+    /// How many rows there were.
+    pub fn rows(self) -> u64 {
+        self.rows
+    }
+
+    /// Whether the rows may be the same, as far as is known.
+    pub fn is_like(self, other: Self) -> bool {
+        let bytes = self.bytes.zip(other.bytes).is_none_or(|(one, other)| one == other);
+        self.rows == other.rows && self.blocks == other.blocks && bytes
+    }
+}
+
+impl fmt::Display for Print {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows", self.rows)?;
+        if self.blocks != 0 {
+            write!(f, ", spread as {:08x}", self.blocks)?;
+        }
+        self.bytes.map_or(Ok(()), |bytes| write!(f, ", checksum {bytes:08x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        segments,
+        spill::{InMemory, SpillSpace, SpilledBytes},
+    };
+
+    fn in_memory(rows: &[u64]) -> Vec<Segment<u64>> {
+        vec![rows.to_vec().into()]
+    }
+
+    struct Compressed;
+
+    impl SpillSpace for Compressed {
+        fn write(&self, bytes: &[u8]) -> std::io::Result<std::sync::Arc<dyn SpilledBytes>> {
+            InMemory.write(bytes)
+        }
+
+        fn compresses(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn rows_are_like_themselves_however_they_are_cut_and_unlike_others() {
+        let rows: Vec<u64> = (0..50_000).collect();
+        let packed = |parts: &[&[u64]], space: &dyn SpillSpace| {
+            let segments = parts.iter().map(|part| in_memory(part));
+            let packed = segments.flat_map(|part| segments::spill([&*part], space).unwrap().remove(0));
+            Print::of([(0, &*packed.collect::<Vec<_>>())])
+        };
+        let whole = packed(&[&rows], &InMemory);
+        assert!(whole.bytes.is_some() && whole.rows() == 50_000);
+        assert_eq!(whole, packed(&[&rows[..1], &rows[1..30_000], &rows[30_000..]], &InMemory));
+        assert_eq!(whole, packed(&[&rows[..20_000], &rows[20_000..]], &Compressed));
+        // Of rows in memory less is known: they may be the same.
+        let unknown = Print::of([(0, &*in_memory(&rows))]);
+        assert!(unknown.bytes.is_none() && whole.is_like(unknown) && unknown.is_like(whole));
+        let mut others = rows.clone();
+        others.swap(3, 4);
+        assert!(!whole.is_like(packed(&[&others], &InMemory)));
+        assert!(!unknown.is_like(Print::of([(0, &*in_memory(&rows[1..]))])));
+        assert!(!unknown.is_like(Print::of([(1, &*in_memory(&rows))])), "for another reader");
+        let (one, two) = (packed(&[&rows[..7]], &InMemory), packed(&[&rows[7..]], &InMemory));
+        assert!(one.and(two).is_like(one.and(two)) && !one.and(two).is_like(two.and(one)));
+        let none = Print::of::<u64>([]);
+        assert_eq!((one.and(none).bytes, none.and(one).bytes, one.and(unknown).bytes), (one.bytes, one.bytes, None));
+        assert!(whole.to_string().starts_with("50000 rows, spread as "), "{whole}");
+        assert_eq!(Print::of_rows(3).to_string(), "3 rows");
+    }
+}
