@@ -113,7 +113,7 @@ fn what_is_deterministic_never_differs_however_often_it_is_lost() {
     for force_spill in [false, true] {
         let world = World::with(|builder| builder.workers(2).force_spill(force_spill));
         let rows = world.range_into(0..20_000_u64, 4).map(|n| (n % 700, n.to_string())).cache();
-        let sorted = rows.group_by_key_into(3).map_values(|values| values.into_iter().count()).sort_by_key().cache();
+        let sorted = rows.group_by_key_into(3).map_values(|values| values.len()).sort_by_key().cache();
         let expected = sorted.collect().unwrap();
         let mut events = world.events();
         for round in 0..8 {
