@@ -3,9 +3,15 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
-use emberflow::{Context, Error, HashPartitioner, Rdd, Result};
+use emberflow::{Context, Error, Event, HashPartitioner, Rdd, Result};
+use serde::{Deserialize, Serialize};
 
 use self::support::{World, sorted, within_deadline};
 
@@ -285,4 +291,129 @@ fn a_sample_of_more_than_all_panics() {
 #[should_panic(expected = "a fraction of NaN is none (with_replacement: true)")]
 fn a_sample_of_no_number_panics() {
     let _ = rows(&World::new(1)).sample(true, f64::NAN, 1);
+}
+
+/// Ten rows out of eleven have one hash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Clash(u64);
+
+impl Hash for Clash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.0 % 11 == 0).hash(state);
+    }
+}
+
+/// A number that is equal to itself, whatever it is, and to nothing that prints otherwise.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Bits(f64);
+
+impl PartialEq for Bits {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Bits {}
+
+impl Hash for Bits {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+impl PartialOrd for Bits {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Bits {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// Everything that works by key, against maps.
+fn keys_are_told_apart<K: emberflow::Key + Ord + std::fmt::Debug>(world: &World, keys: &[K]) {
+    let rows: Vec<(K, u64)> = keys.iter().cloned().zip(0..).collect();
+    let mut groups: BTreeMap<K, Vec<u64>> = BTreeMap::new();
+    for (key, n) in &rows {
+        groups.entry(key.clone()).or_default().push(*n);
+    }
+    let groups: Vec<(K, Vec<u64>)> = groups.into_iter().collect();
+    let rdd = world.parallelize_into(rows.clone(), 5);
+    let sums = sorted(rdd.reduce_by_key_into(|a, b| a + b, 3).collect().unwrap());
+    assert_eq!(sums, groups.iter().map(|(key, all)| (key.clone(), all.iter().sum())).collect::<Vec<(K, u64)>>());
+    assert_eq!(sorted(rdd.group_by_key_into(3).collect().unwrap()), groups);
+    assert_eq!(
+        sorted(rdd.keys().distinct().collect().unwrap()),
+        groups.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>()
+    );
+    let joined = sorted(rdd.join(&rdd.map_values(|n| n + 1)).collect().unwrap());
+    let pairs = groups
+        .iter()
+        .flat_map(|(key, all)| all.iter().flat_map(move |a| all.iter().map(move |b| (key.clone(), (*a, b + 1)))));
+    assert_eq!(joined, sorted(pairs));
+    let (first, all) = &groups[groups.len() / 2];
+    assert_eq!(&sorted(rdd.lookup(first).unwrap()), all);
+    let by_key = rdd.sort_by_key().collect().unwrap();
+    assert_eq!(
+        by_key,
+        groups.iter().flat_map(|(key, all)| all.iter().map(move |n| (key.clone(), *n))).collect::<Vec<_>>()
+    );
+    let rest = rdd.subtract_by_key(&world.parallelize(vec![(first.clone(), ())]));
+    assert_eq!(rest.count().unwrap() as usize, rows.len() - all.len());
+}
+
+#[test]
+fn keys_of_equal_hashes_not_a_number_and_both_zeros_are_told_apart() {
+    let clashing: Vec<Clash> = (0..600).map(|n| Clash(n * n % 150)).collect();
+    let odd = [f64::NAN, -f64::NAN, 0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, 1.0];
+    let odd: Vec<Bits> = odd.iter().cycle().take(100).copied().map(Bits).collect();
+    let sentinels: Vec<u64> = [0, u64::MAX, u64::MAX - 1, 1 << 63, 0x9e37_79b9_7f4a_7c15].repeat(20);
+    for force_spill in [false, true] {
+        let world = World::with(|builder| builder.workers(2).force_spill(force_spill));
+        keys_are_told_apart(&world, &clashing);
+        keys_are_told_apart(&world, &odd);
+        keys_are_told_apart(&world, &sentinels);
+    }
+}
+
+#[test]
+fn a_row_of_a_hundred_megabytes_goes_through_with_a_budget_of_sixteen() {
+    const BYTES: usize = 100 << 20;
+    let world = World::with_budget(2, 16 << 20);
+    let rows = world.range_into(0..4_u64, 2).map(|n| (n, if n == 1 { "x".repeat(BYTES) } else { n.to_string() }));
+    let told = |row: &(u64, String)| (row.0, row.1.len());
+    let expected = vec![(0, 1), (1, BYTES), (2, 1), (3, 1)];
+    let kept = rows.cache();
+    assert_eq!(kept.map_ref(told).collect().unwrap(), expected);
+    assert_eq!(sorted(kept.partition_by(3).map_ref(told).collect().unwrap()), expected);
+    assert_eq!(kept.sort_by(|row| row.0).map_ref(told).collect().unwrap(), expected);
+    // It cannot go to the driver as a whole, and says so.
+    let error = kept.collect().unwrap_err().to_string();
+    assert!(error.contains("more than is left of the memory_budget") && error.contains("to_local_iter"), "{error}");
+    assert_eq!(kept.count().unwrap(), 4);
+}
+
+#[test]
+fn a_million_tasks_are_handed_out_a_few_at_a_time_and_all_of_them_end() {
+    const TASKS: usize = 1_000_000;
+    let world = World::new(2);
+    let mut events = world.events();
+    let rows = world.range_into(0..TASKS as u64, TASKS);
+    let (job, mut out, mut most, mut ended) = (rows.count_async(), 0_u64, 0, 0_u64);
+    while ended < TASKS as u64 {
+        let event = events.next_within(Duration::from_secs(60)).expect("tasks go on").event;
+        match event {
+            Event::TaskStarted { .. } => out += 1,
+            Event::TaskFinished { .. } => (out, ended) = (out - 1, ended + 1),
+            Event::Gap { .. } => break,
+            _ => {}
+        }
+        most = most.max(out);
+    }
+    assert_eq!(job.wait().unwrap(), TASKS as u64);
+    // Mailboxes and queues hold what is out, and no more.
+    assert!((1..=2 * 128).contains(&most), "{most} tasks were out at once");
 }

@@ -509,35 +509,6 @@ fn the_level_off_keeps_nothing() {
     assert!(rows.is_cached(), "what is persisted stays so");
 }
 
-/// A process that is killed while it spills leaves nothing to sweep: its files have no names.
-#[cfg(unix)]
-#[test]
-fn a_killed_process_leaves_nothing_on_disk() {
-    use std::{env, os::unix::process::ExitStatusExt, process::Command};
-    const CHILD: &str = "EMBERFLOW_TEST_KILLED_IN";
-    if let Ok(dir) = env::var(CHILD) {
-        let ctx = Context::builder().workers(2).force_spill(true).spill_dir(dir).build().unwrap();
-        let sorted = ctx.range_into(0..300_000_u64, 4).sort_by(|n| mix(*n)).cache();
-        let rows = sorted.map(|n| {
-            if n == 77_777 {
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
-            }
-            n
-        });
-        panic!("still alive: {:?}", rows.count());
-    }
-    let dir = tempfile::tempdir().unwrap();
-    for _ in 0..10 {
-        let name = "a_killed_process_leaves_nothing_on_disk";
-        let child =
-            Command::new(env::current_exe().unwrap()).args(["--exact", name]).env(CHILD, dir.path()).output().unwrap();
-        assert_eq!(child.status.signal(), Some(9), "{}", String::from_utf8_lossy(&child.stdout));
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-    let ctx = Context::builder().workers(2).force_spill(true).spill_dir(dir.path()).build().unwrap();
-    assert_eq!(ctx.range(0..1_000_u64).cache().count().unwrap(), 1_000);
-}
-
 #[cfg(target_os = "linux")]
 mod sizes {
     use std::{collections::HashMap, env, hint::black_box, process::Command};

@@ -18,7 +18,10 @@ use std::{
 
 use emberflow::{
     Context, Error, Event, ExchangeData, Rdd, Source, StoreId, TaskError,
-    testing::{cache_store, kill_cached_partition, kill_map_output, shuffle_store},
+    testing::{
+        break_cached_partition, break_coordinator, break_governor, cache_store, kill_cached_partition, kill_map_output,
+        shuffle_store,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -820,4 +823,78 @@ fn waiting_in_a_task_for_an_action_from_outside_is_an_error_and_no_deadlock() {
     let told = within_deadline(move || waiting.collect());
     gate.open();
     assert!(told.as_ref().unwrap()[0].contains("Action::wait inside a task"), "{told:?}");
+}
+
+#[test]
+fn a_bug_in_a_handler_of_a_partitions_actor_is_a_loss_and_no_more() {
+    let world = World::new(2);
+    let (rows, computed) = watched(&world, 5);
+    let rows = rows.cache();
+    let expected = rows.collect().unwrap();
+    computed.take();
+    let mut events = world.events();
+    assert!(break_cached_partition(&rows, 2).unwrap());
+    assert_eq!(lost(&drain(&mut events)), [(store_of(&rows), 2)]);
+    assert_eq!((rows.collect().unwrap(), computed.take()), (expected, vec![2]));
+    assert_eq!(world.memory().persisted + world.memory().spilled, 800);
+}
+
+#[test]
+fn a_bug_in_the_governor_leaves_accounts_right_and_jobs_unharmed() {
+    let world = World::new(2);
+    let rows = world.range_into(0..100_000_u64, 8).cache();
+    rows.count().unwrap();
+    // Rows are released while it dies, before, and after.
+    let other = world.range_into(0..100_000_u64, 8).cache();
+    other.count().unwrap();
+    drop(other);
+    break_governor(&world);
+    let sorted = rows.sort_by(|n| n.reverse_bits()).collect().unwrap();
+    assert_eq!(sorted.len(), 100_000);
+    drop(rows);
+    let held =
+        eventually(|| world.memory().persisted + world.memory().spilled + world.memory().working, |held| *held == 0);
+    assert_eq!(held, 0);
+    assert_works(&world);
+}
+
+#[test]
+fn a_bug_in_the_coordinator_is_told_to_everybody_who_waits_and_to_all_who_come() {
+    let world = World::new(2);
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let stuck = world.range_into(0..2_u64, 2).map(move |n| {
+        inner.pass();
+        n
+    });
+    let waiting: Vec<_> = (0..3).map(|_| stuck.count_async()).collect();
+    gate.wait_for(2);
+    break_coordinator(&world);
+    let is_dead = |error: Error| {
+        let text = error.to_string();
+        assert_eq!(text, "the context's coordinator died; make a new context, and report this as a bug");
+        matches!(error, Error::ContextDead { .. })
+    };
+    for waiting in waiting {
+        assert!(is_dead(within_deadline(move || waiting.wait().unwrap_err())));
+    }
+    let late = stuck.clone();
+    assert!(is_dead(within_deadline(move || late.count().unwrap_err())));
+    assert!(is_dead(world.cancel_all_jobs().unwrap_err()));
+    // The context can still be dropped, and its threads end: the world looks.
+    gate.open();
+}
+
+#[test]
+fn a_context_made_inside_a_closure_is_refused_and_one_made_on_a_thread_of_its_own_is_another_one() {
+    let world = World::new(1);
+    let made = world.range_into(0..1_u64, 1).map(|_| Context::local(1).err().map(|error| error.to_string()));
+    let error = made.collect().unwrap().pop().flatten().expect("it was refused");
+    assert!(error.starts_with("making a context inside a task: "), "{error}");
+    let apart = world.range_into(0..1_u64, 1).map(|_| {
+        let count = || Context::local(1).unwrap().range(0..9_u64).count().unwrap();
+        thread::spawn(count).join().unwrap()
+    });
+    assert_eq!(apart.collect().unwrap(), [9]);
+    assert_works(&world);
 }

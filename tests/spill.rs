@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{fs, sync::mpsc, thread};
+use std::{fs, path::PathBuf, sync::mpsc, thread};
 
 use emberflow::{
     Context, Event, Rdd, StorageLevel,
@@ -318,4 +318,97 @@ fn jobs_at_the_same_time_share_the_budget() {
     assert_eq!(results, (0..6).map(|job| (job, 20_000, u128::from(job) * 20_000 * 19_999 / 2)).collect::<Vec<_>>());
     assert!(world.memory().peak <= 100_000 + 3 * (24 << 10), "{:?}", world.memory());
     assert_eq!(eventually(|| world.memory().working, |bytes| *bytes == 0), 0);
+}
+
+#[test]
+fn of_several_directories_one_may_fail_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs: Vec<PathBuf> = (0..2).map(|at| dir.path().join(format!("disk{at}"))).collect();
+    dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    let world = World::with(|builder| builder.workers(2).force_spill(true).spill_dirs(&dirs));
+    let mut events = world.events();
+    let failed = |events: &[Event]| {
+        let dir = |event: &Event| match event {
+            Event::SpillDirFailed { dir, .. } => Some(dir.clone()),
+            _ => None,
+        };
+        events.iter().filter_map(dir).collect::<Vec<_>>()
+    };
+    let sorted = |ctx: &Context| ctx.range_into(0..50_000_u64, 4).sort_by(|n| n.reverse_bits()).collect();
+    fs::remove_dir(&dirs[0]).unwrap();
+    let expected = sorted(&world).unwrap();
+    assert_eq!(expected.len(), 50_000);
+    // It is said once, and the other one is used.
+    assert_eq!(failed(&drain(&mut events)), [dirs[0].clone()]);
+    fs::remove_dir(&dirs[1]).unwrap();
+    // The other one's file is open still: it is written to as long as it lasts, though it has no directory any more.
+    fs::create_dir(&dirs[0]).unwrap();
+    assert_eq!(sorted(&world).unwrap(), expected);
+    fs::remove_dir(&dirs[0]).unwrap();
+    let both = World::with(|builder| builder.workers(1).force_spill(true).spill_dirs([dir.path(), dir.path()]));
+    assert_eq!(sorted(&both).unwrap(), expected);
+}
+
+#[test]
+fn when_all_directories_fail_the_error_names_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs: Vec<PathBuf> = (0..2).map(|at| dir.path().join(format!("disk{at}"))).collect();
+    dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    let world = World::with(|builder| builder.workers(1).force_spill(true).spill_dirs(&dirs));
+    dirs.iter().for_each(|dir| fs::remove_dir(dir).unwrap());
+    let error = world.range_into(0..10_u64, 2).cache().count().unwrap_err().to_string();
+    assert!(dirs.iter().all(|dir| error.contains(&*dir.to_string_lossy())), "{error}");
+    // Whatever has failed is tried again when there is nothing else.
+    dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    assert_eq!(world.range_into(0..10_u64, 2).cache().count().unwrap(), 10);
+}
+
+/// A disk that is really full: a file system of 2 MiB, in a mount namespace of a child's own. Where that may not be made,
+/// the test says so and ends.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_that_says_so_and_room_on_it_is_used_again() {
+    use std::{env, process::Command};
+    const CHILD: &str = "EMBERFLOW_TEST_FULL_DISK";
+    const NAME: &str = "a_full_disk_is_an_error_that_says_so_and_room_on_it_is_used_again";
+    if let Some(dir) = env::var_os(CHILD) {
+        let dir = PathBuf::from(dir);
+        let free = || rustix::fs::statvfs(&dir).map(|fs| fs.f_bfree * fs.f_frsize).unwrap();
+        assert!(free() <= 2 << 20, "this is another disk");
+        let ctx = Context::builder().workers(2).force_spill(true).spill_dir(&dir).build().unwrap();
+        let kept = ctx.range_into(0..50_000_u64, 4).cache();
+        let expected = kept.collect().unwrap();
+        let before = free();
+        // Four megabytes of random bits do not go on two.
+        let error = ctx.range_into(0..500_000_u64, 4).sort_by(|n| n.reverse_bits()).count().unwrap_err().to_string();
+        for part in [
+            "cannot spill rows",
+            &*dir.to_string_lossy(),
+            "No space left on device",
+            "choose another disk by spill_dir",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        // What was written in vain is gone, what was kept is not, and there is room again.
+        let left = eventually(|| free() >= before, |as_before| *as_before);
+        assert!(left, "{} of {before} bytes are free", free());
+        assert_eq!(kept.collect().unwrap(), expected);
+        assert_eq!(ctx.range_into(0..50_000_u64, 4).sort_by(|n| n.reverse_bits()).count().unwrap(), 50_000);
+        println!("a full disk: passed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=2m none "$1" && exec "$2" --exact "$3" --nocapture"#;
+    let child = |script: &str| {
+        let mut child = Command::new("unshare");
+        child.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(dir.path());
+        child.arg(env::current_exe().unwrap()).arg(NAME).env(CHILD, dir.path()).output()
+    };
+    if !child(r#"mount -t tmpfs -o size=2m none "$1""#).is_ok_and(|tried| tried.status.success()) {
+        println!("skipped: no file system can be mounted here, not even in a namespace");
+        return;
+    }
+    let ended = child(script).unwrap();
+    let (said, cried) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success() && said.contains("a full disk: passed"), "{said}{cried}");
 }

@@ -258,6 +258,12 @@ pub enum Error {
         /// Which job.
         job: JobId,
     },
+    /// A signal has interrupted the context: the jobs that ran were cancelled, and no other begins.
+    #[error("the context was interrupted by signal {signal}: its jobs have ended, and no other begins")]
+    Interrupted {
+        /// The signal's number: 2 for SIGINT, 15 for SIGTERM.
+        signal: i32,
+    },
     /// The context was stopped or dropped; make a new one.
     #[error("the context is closed; make a new one")]
     ContextClosed,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -213,6 +214,13 @@ pub enum Event {
         bytes: u64,
         /// Bytes that they take on disk.
         file_bytes: u64,
+    },
+    /// Nothing could be written to one of several directories for spilled rows: others are used.
+    SpillDirFailed {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        error: String,
     },
     /// A persisted partition found no room, and to compute it again is quicker than to write and read it: it was dropped
     /// when those that waited for it had read it.

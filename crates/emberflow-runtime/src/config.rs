@@ -29,7 +29,7 @@ pub struct Config {
     /// Bytes that rows may take in memory.
     pub memory_budget_bytes: u64,
     /// Where partitions are spilled.
-    pub spill_dir: PathBuf,
+    pub spill_dirs: Vec<PathBuf>,
     /// Bytes that they may take there.
     pub spill_limit_bytes: Option<u64>,
     /// Whether they are compressed there.

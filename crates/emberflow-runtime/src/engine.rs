@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -35,7 +35,8 @@ use crate::{
     governor::{Governor, Ledger, MemoryUse},
     io::TokioIo,
     job::JobHandle,
-    mail::post,
+    mail::{Break, post},
+    partition::Kill,
     pool::{Pool, Roster, in_task, is_ours, mark_thread},
     spill::SpillFiles,
 };
@@ -51,6 +52,7 @@ pub struct Engine {
     id: u64,
     config: Config,
     coordinator: Addr<Coordinator>,
+    governor: Addr<Governor>,
     ledger: Arc<Ledger>,
     roster: Roster,
     bus: Arc<Bus>,
@@ -58,6 +60,8 @@ pub struct Engine {
     console: Option<Arc<Console>>,
     threads: Mutex<Option<Threads>>,
     closed: AtomicBool,
+    /// The signal that has interrupted it, or zero.
+    interrupted: AtomicI32,
     next_job: AtomicU64,
     next_rdd: AtomicU64,
     next_store: AtomicU64,
@@ -99,7 +103,12 @@ impl Engine {
             config.spill_limit_bytes,
             config.force_spill,
         ));
-        let files = Arc::new(SpillFiles::new(config.spill_dir.clone(), Arc::clone(&ledger), config.spill_compression));
+        let files = Arc::new(SpillFiles::new(
+            &config.spill_dirs,
+            Arc::clone(&ledger),
+            config.spill_compression,
+            Arc::clone(&bus),
+        ));
         // Where faults are bounded, so are losses: there may be more of them in a row than life has.
         let losses = if config.chaos.is_bounded() { u32::MAX } else { LOSS_LIMIT };
         let limits = Limits {
@@ -123,8 +132,7 @@ impl Engine {
                 for arbiter in [&govern, &hold] {
                     arbiter.spawn_fn(mark_thread);
                 }
-                let account = Arc::clone(&ledger);
-                let governor = Governor::start_in_arbiter(&govern.handle(), |_| Governor { ledger: account });
+                let governor = Governor::start_in_arbiter(&govern.handle(), |_| Governor);
                 let partitions = hold.handle();
                 let coordinator = Coordinator::new(Start {
                     limits,
@@ -132,7 +140,7 @@ impl Engine {
                     pool,
                     io,
                     bus,
-                    governor,
+                    governor: governor.clone(),
                     ledger,
                     files,
                     partitions,
@@ -140,7 +148,7 @@ impl Engine {
                     patience,
                 });
                 // The receiver waits for this very message.
-                let _ = send.send((System::current(), coordinator.start()));
+                let _ = send.send((System::current(), coordinator.start(), governor));
                 [govern, hold]
             });
             if let Err(error) = system.run() {
@@ -154,22 +162,24 @@ impl Engine {
             }
         };
         let system_thread = thread::Builder::new().name(format!("{name}-coordinator")).spawn(run);
-        let (system_thread, (system, coordinator)) = match system_thread.map(|thread| (thread, started.recv())) {
-            Ok((thread, Ok(started))) => (thread, started),
-            Ok((_, Err(_))) => {
-                pool.stop(None);
-                return Err(threads_refused("the actor system did not start".to_owned()));
-            }
-            Err(error) => {
-                pool.stop(None);
-                return Err(threads_refused(error.to_string()));
-            }
-        };
+        let (system_thread, (system, coordinator, governor)) =
+            match system_thread.map(|thread| (thread, started.recv())) {
+                Ok((thread, Ok(started))) => (thread, started),
+                Ok((_, Err(_))) => {
+                    pool.stop(None);
+                    return Err(threads_refused("the actor system did not start".to_owned()));
+                }
+                Err(error) => {
+                    pool.stop(None);
+                    return Err(threads_refused(error.to_string()));
+                }
+            };
         let console = Console::new(&config, || bus.subscribe(CONSOLE_EVENTS)).map(Arc::new);
         let engine = Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             config,
             coordinator,
+            governor,
             ledger,
             roster: pool.handle().roster(),
             bus,
@@ -184,6 +194,7 @@ impl Engine {
                 listeners: Vec::new(),
             })),
             closed: AtomicBool::new(false),
+            interrupted: AtomicI32::new(0),
             next_job: AtomicU64::new(0),
             next_rdd: AtomicU64::new(0),
             next_store: AtomicU64::new(0),
@@ -257,7 +268,8 @@ impl Engine {
     /// Runs the stages, of which the last one is the action's, and gives its values for the partitions in `wanted`.
     ///
     /// # Errors
-    /// [`Error::NestedAction`] inside a task; [`Error::ContextClosed`] after [`stop`](Self::stop).
+    /// [`Error::NestedAction`] inside a task; [`Error::ContextClosed`] after [`stop`](Self::stop);
+    /// [`Error::Interrupted`] after a signal.
     pub fn submit(
         &self,
         stages: Vec<Arc<StagePlan>>,
@@ -265,6 +277,9 @@ impl Engine {
         labels: JobLabels,
     ) -> Result<JobHandle> {
         self.check_open()?;
+        if let Some(signal) = self.interrupted() {
+            return Err(Error::Interrupted { signal });
+        }
         if in_task() {
             let what = stages.last().map_or("an action", |stage| stage.info.name);
             return Err(Error::NestedAction { what });
@@ -278,7 +293,40 @@ impl Engine {
             Submit { job, stages, wanted, labels, outline, span: tracing::Span::current(), outcome: send },
         )
         .map_err(|_| Error::ContextDead { actor: "coordinator" })?;
+        // Whoever interrupted it meanwhile may have ended the jobs before this one came.
+        if self.interrupted().is_some() {
+            self.cancel(job);
+        }
         Ok(handle)
+    }
+
+    /// Has SIGINT and SIGTERM interrupt the engine.
+    ///
+    /// # Errors
+    /// If the system refuses the handlers, or has no signals.
+    #[cfg_attr(not(unix), allow(clippy::unused_self, reason = "elsewhere there is nothing to follow"))]
+    pub fn follow_signals(self: &Arc<Self>) -> std::io::Result<()> {
+        #[cfg(unix)]
+        return crate::signals::follow(Arc::downgrade(self));
+        #[cfg(not(unix))]
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Ends all jobs, and lets none begin. Whether that was not so already.
+    pub fn interrupt(&self, signal: i32) -> bool {
+        let before = self.interrupted.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
+        if self.is_closed() || before.is_err() {
+            return false;
+        }
+        tracing::warn!(signal, app = self.config.app_name, "interrupted: all jobs end; once more ends the process");
+        // A dead coordinator has no job to cancel.
+        let _ = post(&self.coordinator, CancelAll);
+        true
+    }
+
+    /// The signal that has interrupted it.
+    pub fn interrupted(&self) -> Option<i32> {
+        Some(self.interrupted.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
     }
 
     /// Cancels a job. One that has ended stays as it is.
@@ -323,7 +371,21 @@ impl Engine {
     /// # Errors
     /// [`Error::ContextClosed`] after [`stop`](Self::stop).
     pub fn kill_partition(&self, store: StoreId, partition: PartitionIndex) -> Result<Option<TaskId>> {
-        self.ask(KillPartition { store, partition })
+        self.ask(KillPartition { store, partition, how: Kill::Ends })
+    }
+
+    /// As [`kill_partition`](Self::kill_partition), by a panic in a handler of the actor's.
+    ///
+    /// # Errors
+    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
+    pub fn break_partition(&self, store: StoreId, partition: PartitionIndex) -> Result<Option<TaskId>> {
+        self.ask(KillPartition { store, partition, how: Kill::Panics })
+    }
+
+    /// Has a handler of the coordinator, or else of the governor, panic, as a bug of ours would. For tests.
+    pub fn break_actor(&self, coordinator: bool) {
+        // A dead one is broken already.
+        let _ = if coordinator { post(&self.coordinator, Break) } else { post(&self.governor, Break) };
     }
 
     /// What is there of a store; `None` if no job has needed it yet.

@@ -21,7 +21,12 @@ use emberflow_core::{
     plan::StageKind,
 };
 
-use crate::{mail::post, pressure::Pressure, system, turns::Turns};
+use crate::{
+    mail::{Break, post},
+    pressure::Pressure,
+    system,
+    turns::Turns,
+};
 
 /// Nanoseconds that writing or reading a byte takes, before it is known better: a disk of a gigabyte a second.
 const DISK_COST: f64 = 1.0;
@@ -270,7 +275,6 @@ impl Ledger {
     }
 
     /// The lengths of all spill files.
-    #[cfg(test)]
     pub(crate) fn on_disk(&self) -> u64 {
         self.on_disk.load(Ordering::Acquire)
     }
@@ -376,14 +380,13 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // A dead governor needs no account: the context is ending.
-        let _ = post(&self.governor, Release { kind: self.kind, bytes: self.bytes, _hope: self.ledger.hope() });
+        // What a dead governor does not take is dropped, which releases it as well.
+        let _ = post(&self.governor, Release { kind: self.kind, bytes: self.bytes, hope: self.ledger.hope() });
     }
 }
 
-pub(crate) struct Governor {
-    pub(crate) ledger: Arc<Ledger>,
-}
+/// Where memory is given back, in the order in which it comes.
+pub(crate) struct Governor;
 
 impl Actor for Governor {
     type Context = Context<Self>;
@@ -393,11 +396,17 @@ impl Actor for Governor {
     }
 }
 
-/// From whoever held so much: it is free again.
+/// From whoever held so much: it is free again when this is dropped, whether the governor has lived to handle it or not.
 pub(crate) struct Release {
     kind: StageKind,
     bytes: u64,
-    _hope: Hope,
+    hope: Hope,
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.hope.0.release(self.kind, self.bytes);
+    }
 }
 
 impl Message for Release {
@@ -408,6 +417,14 @@ impl Handler<Release> for Governor {
     type Result = ();
 
     fn handle(&mut self, release: Release, _: &mut Self::Context) {
-        self.ledger.release(release.kind, release.bytes);
+        drop(release);
+    }
+}
+
+impl Handler<Break> for Governor {
+    type Result = ();
+
+    fn handle(&mut self, _: Break, _: &mut Self::Context) {
+        Break::strike();
     }
 }

@@ -25,6 +25,8 @@ mod mail;
 mod partition;
 mod pool;
 mod pressure;
+#[cfg(unix)]
+mod signals;
 mod slot;
 mod spans;
 mod spill;

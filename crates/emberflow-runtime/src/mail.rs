@@ -10,6 +10,20 @@ use actix::{
     prelude::SendError,
 };
 
+/// From a test: panic, as a bug in a handler of ours would.
+pub(crate) struct Break;
+
+impl Message for Break {
+    type Result = ();
+}
+
+impl Break {
+    /// Panics.
+    pub(crate) fn strike() {
+        panic!("a handler panics on purpose");
+    }
+}
+
 /// Sends without waiting. Gives the message back if the actor is dead, so that nobody waits for an answer in vain.
 pub(crate) fn post<A, M>(to: &Addr<A>, message: M) -> Result<(), M>
 where

@@ -24,7 +24,7 @@ use emberflow_core::{
 use crate::{
     coordinator::{Evicted, Links, PartitionGone, TaskReport, machine::Key},
     governor::{Hope, Reservation},
-    mail::post,
+    mail::{Break, post},
     slot::Slot,
 };
 
@@ -197,7 +197,11 @@ impl Handler<Dismiss> for PartitionActor {
 }
 
 /// From a test: die without a word, as if a fault had struck.
-pub(crate) struct Kill;
+#[derive(Clone, Copy)]
+pub(crate) enum Kill {
+    Ends,
+    Panics,
+}
 
 impl Message for Kill {
     type Result = ();
@@ -206,7 +210,10 @@ impl Message for Kill {
 impl Handler<Kill> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, _: Kill, ctx: &mut Self::Context) {
-        ctx.terminate();
+    fn handle(&mut self, how: Kill, ctx: &mut Self::Context) {
+        match how {
+            Kill::Ends => ctx.terminate(),
+            Kill::Panics => Break::strike(),
+        }
     }
 }

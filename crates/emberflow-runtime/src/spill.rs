@@ -13,45 +13,140 @@ use std::{
     slice,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
 use emberflow_core::{
     chaos::{self, Kind, OnPurpose, Point},
+    event::Event,
     spill::{SpillSpace, SpilledBytes},
 };
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::governor::Ledger;
+use crate::{bus::Bus, governor::Ledger};
 
 /// A file that has so many bytes is followed by the next one, or before, if the limit is low.
 const FILE_BYTES: u64 = 256 << 20;
 /// What is mapped of a file beyond its length at which the next one follows: the last write may go so far.
 const MAPPED_BEYOND: u64 = 16 << 20;
+/// The unit in which disks give and take room, as a rule.
+const PAGE_BYTES: u64 = 4 << 10;
 /// Files that a low limit has room for.
 const FILES: u64 = 16;
 
-/// Where the spilled rows of one context go.
+/// Where the spilled rows of one context go: to its directories in turns, and while one of them fails, to the others.
 pub(crate) struct SpillFiles {
-    dir: PathBuf,
+    dirs: Vec<SpillDir>,
+    turn: AtomicUsize,
     ledger: Arc<Ledger>,
-    file_bytes: u64,
     compress: bool,
-    /// The file that is being written, and how many of its bytes are taken.
-    open: Mutex<Option<(Arc<SpillFile>, u64)>>,
+    bus: Arc<Bus>,
 }
 
 impl SpillFiles {
-    pub(crate) fn new(dir: PathBuf, ledger: Arc<Ledger>, compress: bool) -> Self {
+    pub(crate) fn new(dirs: &[PathBuf], ledger: Arc<Ledger>, compress: bool, bus: Arc<Bus>) -> Self {
         let file_bytes = (ledger.spill_limit() / FILES).clamp(1, FILE_BYTES);
-        Self { dir, ledger, file_bytes, compress, open: Mutex::new(None) }
+        let dir = |path: &PathBuf| SpillDir {
+            path: path.clone(),
+            file_bytes,
+            ledger: Arc::clone(&ledger),
+            open: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+            is_short: Arc::default(),
+        };
+        Self { dirs: dirs.iter().map(dir).collect(), turn: AtomicUsize::new(0), ledger, compress, bus }
+    }
+
+    /// Writes to the directory whose turn it is; if that fails, to another one, and to those that have failed before
+    /// when there is no other.
+    fn write_somewhere(&self, bytes: &[u8]) -> io::Result<Extent> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut dirs: Vec<&SpillDir> =
+            (0..self.dirs.len()).map(|at| &self.dirs[(first + at) % self.dirs.len()]).collect();
+        dirs.sort_by_key(|dir| dir.has_failed.load(Ordering::Relaxed));
+        let mut failures: Vec<(&SpillDir, io::Error)> = Vec::new();
+        for dir in dirs {
+            match dir.write(bytes) {
+                Ok(extent) => {
+                    dir.has_failed.store(false, Ordering::Relaxed);
+                    return Ok(extent);
+                }
+                // The limit is for all of them together.
+                Err(error) if error.kind() == io::ErrorKind::QuotaExceeded && error.raw_os_error().is_none() => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    if self.dirs.len() > 1 && !dir.has_failed.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(dir = %dir.path.display(), %error, "cannot spill there: going on elsewhere");
+                        let (dir, error) = (dir.path.clone(), error.to_string());
+                        self.bus.publish(&Event::SpillDirFailed { dir, error });
+                    }
+                    failures.push((dir, error));
+                }
+            }
+        }
+        let kind = failures.first().map_or(io::ErrorKind::NotFound, |(_, error)| error.kind());
+        let each = failures.iter().map(|(dir, error)| format!("{}: {error}", dir.path.display()));
+        let mut told = each.collect::<Vec<_>>().join("; ");
+        if kind == io::ErrorKind::StorageFull {
+            told += &format!(
+                "; {} bytes are on disk and {} more were to be: make room there, or choose another disk by spill_dir",
+                self.ledger.on_disk(),
+                bytes.len()
+            );
+        }
+        Err(io::Error::new(kind, told))
+    }
+}
+
+impl SpillSpace for SpillFiles {
+    fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
+        let began = Instant::now();
+        let _span = tracing::debug_span!("spill", bytes = bytes.len()).entered();
+        let extent = self.write_somewhere(bytes)?;
+        self.ledger.spill(extent.len, began.elapsed());
+        Ok(Arc::new(extent))
+    }
+
+    fn compresses(&self) -> bool {
+        self.compress
+    }
+}
+
+/// A directory to spill to.
+struct SpillDir {
+    path: PathBuf,
+    file_bytes: u64,
+    ledger: Arc<Ledger>,
+    /// The file that is being written, and how many of its bytes are taken.
+    open: Mutex<Option<(Arc<SpillFile>, u64)>>,
+    /// When it was tried last.
+    has_failed: AtomicBool,
+    /// Whether the disk was ever full: from then on, what is not needed is given back at once.
+    is_short: Arc<AtomicBool>,
+}
+
+impl SpillDir {
+    fn write(&self, bytes: &[u8]) -> io::Result<Extent> {
+        let len = bytes.len() as u64;
+        let (file, at) = self.take(len)?;
+        if let Err(error) = file.write(bytes, at) {
+            if error.kind() == io::ErrorKind::StorageFull {
+                self.is_short.store(true, Ordering::Relaxed);
+                file.give_back(at, len);
+            }
+            return Err(error);
+        }
+        Ok(Extent { file, at, len })
     }
 
     fn new_file(&self) -> io::Result<SpillFile> {
         let map_bytes = self.file_bytes + MAPPED_BEYOND;
-        Ok(SpillFile::new(tempfile::tempfile_in(&self.dir)?, map_bytes, Arc::clone(&self.ledger)))
+        let (file, is_short) = (tempfile::tempfile_in(&self.path)?, Arc::clone(&self.is_short));
+        let (bytes, map, ledger) = (AtomicU64::new(0), OnceLock::new(), Arc::clone(&self.ledger));
+        Ok(SpillFile { file, bytes, map, map_bytes, is_short, ledger })
     }
 
     /// Takes the next so many bytes of a file.
@@ -67,30 +162,15 @@ impl SpillFiles {
             Some((file, taken)) if taken < self.file_bytes => (file, taken),
             _ => (Arc::new(self.new_file()?), 0),
         };
-        let at = next.1;
+        // What takes a page begins with one, so that all of it can be given back.
+        let at = if bytes >= PAGE_BYTES { next.1.next_multiple_of(PAGE_BYTES) } else { next.1 };
         let grown = next.0.grow(at + bytes);
         if grown.is_ok() {
-            next.1 += bytes;
+            next.1 = at + bytes;
         }
         let file = Arc::clone(&next.0);
         *open = Some(next);
         grown.map(|()| (file, at))
-    }
-}
-
-impl SpillSpace for SpillFiles {
-    fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>> {
-        let (len, began) = (bytes.len() as u64, Instant::now());
-        let _span = tracing::debug_span!("spill", bytes = len).entered();
-        let written = self.take(len).and_then(|(file, at)| file.write(bytes, at).map(|()| (file, at)));
-        let (file, at) =
-            written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.dir.display())))?;
-        self.ledger.spill(len, began.elapsed());
-        Ok(Arc::new(Extent { file, at, len }))
-    }
-
-    fn compresses(&self) -> bool {
-        self.compress
     }
 }
 
@@ -102,14 +182,11 @@ struct SpillFile {
     /// more than to read it. `None` if the system refuses.
     map: OnceLock<Option<MmapRaw>>,
     map_bytes: u64,
+    is_short: Arc<AtomicBool>,
     ledger: Arc<Ledger>,
 }
 
 impl SpillFile {
-    fn new(file: File, map_bytes: u64, ledger: Arc<Ledger>) -> Self {
-        Self { file, bytes: AtomicU64::new(0), map: OnceLock::new(), map_bytes, ledger }
-    }
-
     fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         match chaos::strike(Point::SpillWrite) {
             None => write_all_at(&self.file, bytes, at),
@@ -142,6 +219,21 @@ impl SpillFile {
         let bytes = unsafe { slice::from_raw_parts(map.as_ptr().add(at as usize), len) };
         to(bytes);
         Ok(())
+    }
+
+    /// Gives the room of a part that nobody needs back to the disk, while the rest of the file stays. Where the system
+    /// cannot do that, the room comes back with the file.
+    fn give_back(&self, at: u64, len: u64) {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::FallocateFlags;
+            let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            if let Err(error) = rustix::fs::fallocate(&self.file, punch, at, len) {
+                tracing::debug!(%error, "the disk does not take back a part of a file");
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (at, len);
     }
 
     /// Has the account know that the file is about to end at `to`. Called under a lock.
@@ -239,6 +331,9 @@ impl SpilledBytes for Extent {
 impl Drop for Extent {
     fn drop(&mut self) {
         self.file.ledger.unspill(self.len);
+        if self.file.is_short.load(Ordering::Relaxed) {
+            self.file.give_back(self.at, self.len);
+        }
     }
 }
 
@@ -251,7 +346,7 @@ mod tests {
     fn files(limit: Option<u64>) -> (tempfile::TempDir, SpillFiles, Arc<Ledger>) {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::new(1 << 20, 1, limit, false));
-        let files = SpillFiles::new(dir.path().to_owned(), Arc::clone(&ledger), false);
+        let files = SpillFiles::new(&[dir.path().to_owned()], Arc::clone(&ledger), false, Arc::new(Bus::new()));
         (dir, files, ledger)
     }
 
@@ -283,7 +378,7 @@ mod tests {
         let mut writer = FrameWriter::new(&files);
         writer.add(&vec!["ember".to_owned(); 100]).unwrap();
         let frames = writer.finish().unwrap();
-        let file = Arc::clone(&files.open.lock().unwrap().as_ref().unwrap().0);
+        let file = Arc::clone(&files.dirs[0].open.lock().unwrap().as_ref().unwrap().0);
         write_all_at(&file.file, b"X", 50).unwrap();
         let error = frames[0][0].read().unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");

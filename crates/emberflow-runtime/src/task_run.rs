@@ -157,7 +157,7 @@ impl TaskRun {
             (None, _) => Ok(()),
             (Some(Kind::Lost), Some(owner)) => {
                 // One that is dead already is lost as well.
-                let _ = post(owner, Kill);
+                let _ = post(owner, Kill::Ends);
                 Ok(())
             }
             (Some(Kind::Lost), None) => Err(TaskError::OutputLost),

@@ -26,9 +26,10 @@ use emberflow_core::{
     data::Data,
     error::Result,
     event::Event,
-    ids::{PartitionIndex, StoreId},
+    ids::{PartitionIndex, StoreId, TaskId},
     lineage::Dependency,
 };
+use emberflow_runtime::Engine;
 
 use crate::{Context, rdd::Rdd};
 
@@ -42,9 +43,30 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// [`Error::ContextClosed`](crate::Error::ContextClosed).
 pub fn kill_cached_partition<T: Data>(rdd: &Rdd<T>, partition: PartitionIndex) -> Result<bool> {
     match rdd.node().persisted() {
-        Some((store, _)) => kill(rdd, store, partition),
+        Some((store, _)) => kill(rdd, |engine| engine.kill_partition(store, partition)),
         None => Ok(false),
     }
+}
+
+/// As [`kill_cached_partition`], by a panic in one of the actor's handlers: as a bug of emberflow would.
+///
+/// # Errors
+/// [`Error::ContextClosed`](crate::Error::ContextClosed).
+pub fn break_cached_partition<T: Data>(rdd: &Rdd<T>, partition: PartitionIndex) -> Result<bool> {
+    match rdd.node().persisted() {
+        Some((store, _)) => kill(rdd, |engine| engine.break_partition(store, partition)),
+        None => Ok(false),
+    }
+}
+
+/// Has the context's coordinator panic, as a bug of emberflow would: nothing works any more, and everybody is told so.
+pub fn break_coordinator(ctx: &Context) {
+    ctx.shared().engine.break_actor(true);
+}
+
+/// Has the context's governor panic, as a bug of emberflow would: memory is accounted for all the same.
+pub fn break_governor(ctx: &Context) {
+    ctx.shared().engine.break_actor(false);
 }
 
 /// Kills the actor of one map output of the shuffle that `rdd` reads, directly or through narrow operators; says
@@ -54,7 +76,7 @@ pub fn kill_cached_partition<T: Data>(rdd: &Rdd<T>, partition: PartitionIndex) -
 /// [`Error::ContextClosed`](crate::Error::ContextClosed).
 pub fn kill_map_output<T: Data>(rdd: &Rdd<T>, map: PartitionIndex) -> Result<bool> {
     match shuffle_of(rdd) {
-        Some(store) => kill(rdd, store, map),
+        Some(store) => kill(rdd, |engine| engine.kill_partition(store, map)),
         None => Ok(false),
     }
 }
@@ -101,10 +123,10 @@ fn shuffle_of<T: Data>(rdd: &Rdd<T>) -> Option<StoreId> {
     })
 }
 
-fn kill<T: Data>(rdd: &Rdd<T>, store: StoreId, partition: PartitionIndex) -> Result<bool> {
+fn kill<T: Data>(rdd: &Rdd<T>, order: impl Fn(&Engine) -> Result<Option<TaskId>>) -> Result<bool> {
     let engine = &rdd.shared().engine;
     let mut events = engine.subscribe(1 << 16);
-    let Some(killed) = engine.kill_partition(store, partition)? else { return Ok(false) };
+    let Some(killed) = order(engine)? else { return Ok(false) };
     loop {
         match events.next_within(LOOK_AGAIN).map(|record| record.event) {
             // It was there, or it was being computed.
@@ -113,7 +135,7 @@ fn kill<T: Data>(rdd: &Rdd<T>, store: StoreId, partition: PartitionIndex) -> Res
             }
             Some(_) => {}
             // Its job may have been cancelled meanwhile, which nobody reports task by task.
-            None if engine.kill_partition(store, partition)? != Some(killed) => return Ok(true),
+            None if order(engine)? != Some(killed) => return Ok(true),
             None => {}
         }
     }

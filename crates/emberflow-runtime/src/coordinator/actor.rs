@@ -36,7 +36,7 @@ use crate::{
     bus::Bus,
     governor::{Governor, Hope, Ledger},
     job::JobOutput,
-    mail::post,
+    mail::{Break, post},
     partition::{Dismiss, Kill, PartitionActor, Spill},
     pool::PoolHandle,
     slot::{Slot, StoreSlots, TaskSlots},
@@ -694,6 +694,7 @@ impl Handler<Forget> for Coordinator {
 pub(crate) struct KillPartition {
     pub(crate) store: StoreId,
     pub(crate) partition: PartitionIndex,
+    pub(crate) how: Kill,
 }
 
 impl Message for KillPartition {
@@ -705,11 +706,17 @@ impl Handler<KillPartition> for Coordinator {
 
     fn handle(&mut self, kill: KillPartition, _: &mut Self::Context) -> Self::Result {
         let slot = self.stores.get(&kill.store).and_then(|store| store.slots.get(kill.partition)?.as_ref());
-        MessageResult(
-            slot.map(|slot| slot.generation).filter(|generation| {
-                self.actors.get(generation).is_some_and(|(_, actor, _)| post(actor, Kill).is_ok())
-            }),
-        )
+        MessageResult(slot.map(|slot| slot.generation).filter(|generation| {
+            self.actors.get(generation).is_some_and(|(_, actor, _)| post(actor, kill.how).is_ok())
+        }))
+    }
+}
+
+impl Handler<Break> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, _: Break, _: &mut Self::Context) {
+        Break::strike();
     }
 }
 

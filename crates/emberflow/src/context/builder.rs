@@ -52,7 +52,7 @@ pub struct ContextBuilder {
     app_name: Option<String>,
     workers: Option<usize>,
     memory_budget: Option<u64>,
-    spill_dir: Option<PathBuf>,
+    spill_dirs: Vec<PathBuf>,
     spill_limit: Option<u64>,
     spill_compression: Option<bool>,
     force_spill: Option<bool>,
@@ -64,6 +64,7 @@ pub struct ContextBuilder {
     speculation_quantile: Option<f64>,
     speculation_multiplier: Option<f64>,
     check_determinism: Option<bool>,
+    cancel_on_signal: Option<bool>,
     default_partitions: Option<usize>,
     batch_rows: Option<usize>,
     hash_seed: Option<u64>,
@@ -146,7 +147,23 @@ impl ContextBuilder {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn spill_dir(mut self, dir: impl AsRef<Path>) -> Self {
-        self.spill_dir = Some(dir.as_ref().to_owned());
+        self.spill_dirs = vec![dir.as_ref().to_owned()];
+        self
+    }
+
+    /// Several directories for spilled partitions, on disks of their own as a rule: they are written to in turns, and
+    /// while one of them fails, which the log and an [event](crate::Event::SpillDirFailed) tell, the others take its
+    /// turns. `EMBERFLOW_SPILL_DIR`, with what separates paths in `PATH` between them.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    /// let ctx = Context::builder().force_spill(true).spill_dirs([one.path(), two.path()]).build()?;
+    /// assert_eq!(ctx.range(0..1000_u64).cache().count()?, 1000);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn spill_dirs<P: AsRef<Path>>(mut self, dirs: impl IntoIterator<Item = P>) -> Self {
+        self.spill_dirs = dirs.into_iter().map(|dir| dir.as_ref().to_owned()).collect();
         self
     }
 
@@ -331,6 +348,41 @@ impl ContextBuilder {
     /// ```
     pub fn check_determinism(mut self, check: bool) -> Self {
         self.check_determinism = Some(check);
+        self
+    }
+
+    /// Whether SIGINT (Ctrl-C) and SIGTERM end the jobs of this context: those that run as
+    /// [`Error::Cancelled`](crate::Error::Cancelled), those that come later as
+    /// [`Error::Interrupted`](crate::Error::Interrupted). `EMBERFLOW_CANCEL_ON_SIGNAL`, which is `on` or `off`; off by
+    /// default, when signals are none of the library's business.
+    ///
+    /// So the program comes to its end as after any error, and what was being written is removed;
+    /// [`Context::interrupted`] says why. A second signal, or one that no such context is there for, ends the process at
+    /// once. The handlers are the process's, and stay. Not on Windows.
+    ///
+    /// ```
+    /// use std::process::ExitCode;
+    ///
+    /// use emberflow::prelude::*;
+    ///
+    /// fn main() -> ExitCode {
+    ///     let ctx = Context::builder().cancel_on_signal(true).build().expect("the settings are right");
+    ///     let counted = ctx.range(0..1000_u64).count();
+    ///     match (ctx.interrupted(), counted) {
+    ///         (Some(signal), _) => ExitCode::from(128 + signal as u8),
+    ///         (None, Ok(rows)) => {
+    ///             println!("{rows} rows");
+    ///             ExitCode::SUCCESS
+    ///         }
+    ///         (None, Err(error)) => {
+    ///             eprintln!("{error}");
+    ///             ExitCode::FAILURE
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn cancel_on_signal(mut self, cancel: bool) -> Self {
+        self.cancel_on_signal = Some(cancel);
         self
     }
 
@@ -535,11 +587,14 @@ impl ContextBuilder {
         if memory_budget_bytes == 0 {
             return Err(invalid("memory_budget", "0", "give at least one byte, such as 512 << 20".to_owned()));
         }
-        let spill_dir = self.spill_dir.or_else(|| env("EMBERFLOW_SPILL_DIR").map(PathBuf::from));
-        let spill_dir = spill_dir.unwrap_or_else(env::temp_dir);
-        if !spill_dir.is_dir() {
+        let spill_dirs = match (&*self.spill_dirs, env("EMBERFLOW_SPILL_DIR")) {
+            ([], None) => vec![env::temp_dir()],
+            ([], Some(dirs)) => env::split_paths(&dirs).collect(),
+            (dirs, _) => dirs.to_vec(),
+        };
+        if let Some(dir) = spill_dirs.iter().find(|dir| !dir.is_dir()) {
             let reason = "not a directory; create it first, or choose another one".to_owned();
-            return Err(invalid("spill_dir", &spill_dir.display().to_string(), reason));
+            return Err(invalid("spill_dir", &dir.display().to_string(), reason));
         }
         let spill_limit_bytes = size("EMBERFLOW_SPILL_LIMIT", self.spill_limit, env)?;
         let checkpoint_dir = self.checkpoint_dir.or_else(|| env("EMBERFLOW_CHECKPOINT_DIR").map(PathBuf::from));
@@ -571,6 +626,7 @@ impl ContextBuilder {
             None if !check_determinism => switch("EMBERFLOW_CHECK_DETERMINISM", None, env)?,
             given => given.unwrap_or(true),
         };
+        let cancel_on_signal = switch("EMBERFLOW_CANCEL_ON_SIGNAL", self.cancel_on_signal, env)?;
         let task_deadline = duration(("task_deadline", "EMBERFLOW_TASK_DEADLINE"), self.task_deadline, env)?;
         let stall_timeout = duration(("stall_timeout", "EMBERFLOW_STALL_TIMEOUT"), self.stall_timeout, env)?;
         let quantile = ("speculation_quantile", "EMBERFLOW_SPECULATION_QUANTILE");
@@ -603,7 +659,7 @@ impl ContextBuilder {
             app_name,
             workers,
             memory_budget_bytes,
-            spill_dir,
+            spill_dirs,
             spill_limit_bytes,
             spill_compression,
             force_spill,
@@ -626,6 +682,12 @@ impl ContextBuilder {
             #[cfg(feature = "s3")]
             s3,
         );
+        if cancel_on_signal {
+            ctx.shared()
+                .engine
+                .follow_signals()
+                .map_err(|error| invalid("cancel_on_signal", "on", format!("cannot handle signals here: {error}")))?;
+        }
         ctx.show(shown)?;
         Ok(ctx)
     }

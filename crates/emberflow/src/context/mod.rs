@@ -482,6 +482,17 @@ impl Context {
         self.shared().engine.cancel_all()
     }
 
+    /// The number of the signal that has [ended its jobs](ContextBuilder::cancel_on_signal), if one has.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// assert_eq!(Context::local(2)?.interrupted(), None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn interrupted(&self) -> Option<i32> {
+        self.owner.shared.engine.interrupted()
+    }
+
     /// Ends the context now, whoever else holds it: jobs end with
     /// [`Error::ContextClosed`](crate::Error::ContextClosed), threads are joined. A task ends at its next batch; code
     /// of yours that never returns is waited for.

@@ -79,12 +79,19 @@ impl Context {
         let config = self.shared().engine.config();
         let checkpoint_dir = self.checkpoint_dir().map(|dir| dir.display().to_string());
         let spill_limit = config.spill_limit_bytes.map(|bytes| bytes.to_string());
+        let spill_dirs: Vec<String> = config.spill_dirs.iter().map(|dir| dir.display().to_string()).collect();
+        let time =
+            |time: Option<std::time::Duration>| time.map_or_else(|| "none".to_owned(), |time| format!("{time:?}"));
         let hosts = page.into_iter().flat_map(|listen| &listen.hosts).map(ToString::to_string);
         [
             ("app_name", config.app_name.clone()),
             ("workers", config.workers.to_string()),
             ("memory_budget", config.memory_budget_bytes.to_string()),
-            ("spill_dir", config.spill_dir.display().to_string()),
+            ("spill_dir", spill_dirs.join(", ")),
+            ("task_deadline", time(config.task_deadline)),
+            ("stall_timeout", time(config.stall_timeout)),
+            ("speculation", config.speculation.is_some().to_string()),
+            ("check_determinism", config.check_determinism.to_string()),
             ("spill_limit", spill_limit.unwrap_or_else(|| "none".to_owned())),
             ("spill_compression", config.spill_compression.to_string()),
             ("force_spill", config.force_spill.to_string()),
