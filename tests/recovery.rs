@@ -17,7 +17,7 @@ use std::{
 };
 
 use emberflow::{
-    Context, Error, Event, ExchangeData, Rdd, Source, StoreId, TaskError,
+    Context, Error, Event, ExchangeData, Rdd, RowSpan, Source, StoreId, TaskError,
     testing::{
         break_cached_partition, break_coordinator, break_governor, cache_store, kill_cached_partition, kill_map_output,
         shuffle_store,
@@ -395,7 +395,9 @@ fn a_panic_is_retried_up_to_the_limit_and_then_named_with_all_that_helps() {
         let text = error.to_string();
         let place = format!("filter at {}:{}", file!(), line);
         let (rdd_text, message) = (rdd.to_string(), format!("{ON_PURPOSE}: cannot judge 15"));
-        for part in [&place, &rdd_text, "stage ", "partition 1", "attempt 1", "panicked", &message] {
+        let row = if limit > 1 { "row 4 of" } else { "rows 0 to 9 of" };
+        let attempt = format!("attempt {limit}");
+        for part in [&place, &rdd_text, "stage ", "partition 1", &attempt, row, "panicked", &message] {
             assert!(text.contains(part), "{part:?} is missing in {text:?}");
         }
         assert!(text.contains(&format!("after {limit} attempt")), "{text}");
@@ -469,7 +471,15 @@ fn a_closure_that_panics_on_one_row_of_a_million_fails_its_job_and_no_other() {
     let (bad, good) = (rows.count_async(), world.range_into(0..100_000_u64, 8).map(|n| n + 1).count_async());
     let error = bad.wait().unwrap_err();
     assert!(error.to_string().contains("row 765432"), "{error}");
-    assert!(matches!(error, Error::TaskFailed { partition: 6, .. }), "{error:?}");
+    // The last attempt has looked at each row by itself: the partition begins with 750,000.
+    let Error::TaskFailed { partition: 6, causes, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(causes.last().unwrap().rows, Some(RowSpan { first: 15_432, count: 1 }));
+    assert!(
+        causes
+            .iter()
+            .all(|cause| cause.rows.is_some_and(|rows| (rows.first..rows.first + rows.count).contains(&15_432)))
+    );
+    assert!(error.to_string().contains("row 15432 of what it was given: panicked"), "{error}");
     assert_eq!(good.wait().unwrap(), 100_000);
     assert_works(&world);
 }
@@ -493,8 +503,58 @@ fn an_error_of_try_map_is_not_retried() {
     let [only] = &causes[..] else { panic!("{error:?}") };
     assert!(matches!(&only.error, TaskError::Rejected { cause } if cause.is::<fmt::Error>()), "{error:?}");
     assert_eq!(*rdd, rows.id());
-    assert!(error.to_string().contains("after 1 attempt;"), "{error}");
+    assert!(error.to_string().contains("after 1 attempt;") && error.to_string().contains("row 5 of what"), "{error}");
     assert_works(&world);
+}
+
+#[test]
+fn an_error_of_try_map_retrying_is_retried_as_often_as_a_panic() {
+    let world = World::new(2);
+    for (fails, outcome) in [(3, Some(30)), (4, None)] {
+        let attempts = Tally::new();
+        let counter = attempts.clone();
+        let mut events = world.events();
+        let rows = world.range_into(0..30_u64, 3).try_map_retrying(move |n| match n {
+            15 if counter.add() < fails => Err(fmt::Error),
+            n => Ok(n),
+        });
+        assert_eq!((rows.count().ok(), attempts.get()), (outcome, 4));
+        let last = if outcome.is_some() { vec![] } else { vec![(4, false)] };
+        assert_eq!(failures(&drain(&mut events)), [vec![(1, true), (2, true), (3, true)], last].concat());
+    }
+}
+
+#[test]
+fn the_row_that_every_attempt_panics_at_is_named_wherever_it_is() {
+    let world = World::new(2);
+    let bad = |n: u64| assert!(n != 77, "{ON_PURPOSE}");
+    let rows = world.range_into(0..100_u64, 2);
+    let row_of = |outcome: Result<u64, Error>| {
+        let Err(Error::TaskFailed { causes, operator, .. }) = outcome else { panic!("{outcome:?}") };
+        (
+            operator.split(' ').next().unwrap().to_owned(),
+            causes.last().unwrap().rows.map(|rows| (rows.first, rows.count)),
+        )
+    };
+    let named = |name: &str, row: u64| (name.to_owned(), Some((row, 1)));
+    let count = |rdd: Rdd<u64>| row_of(rdd.count());
+    // Of the fifty rows of the second partition.
+    let map = rows.map(move |n| (bad(n), n).1);
+    assert_eq!(count(map), named("map", 27));
+    assert_eq!(count(rows.filter(move |n| (bad(*n), true).1)), named("filter", 27));
+    assert_eq!(count(rows.flat_map(move |n| vec![(bad(n), n).1])), named("flat_map", 27));
+    assert_eq!(count(rows.flat_map(move |n| (0..3).map(move |k| (bad(n + k), n).1))), named("flat_map", 25));
+    // Of those that are left of them.
+    assert_eq!(count(rows.filter(|n| n % 2 == 1).map(move |n| (bad(n), n).1)), named("map", 13));
+    // Of what was sorted, by another order.
+    assert_eq!(count(rows.sort_by_into(|n| u64::MAX - n, 2).map(move |n| (bad(n), n).1)), named("map", 22));
+    assert_eq!(count(rows.cache().map(move |n| (bad(n), n).1)), named("map", 27));
+    assert_eq!(row_of(rows.for_each(bad).map(|()| 0)), named("for_each", 27));
+    let sums = rows.key_by(move |n| (bad(*n), n % 3).1).reduce_by_key(|a, b| a + b);
+    assert_eq!(row_of(sums.count()), named("key_by", 27));
+    // Whoever works on a partition as a whole is given no row.
+    let whole = rows.map_partitions(move |rows| rows.inspect(move |n| bad(*n)));
+    assert_eq!(count(whole), ("map_partitions".to_owned(), None));
 }
 
 /// Ten rows a partition; partition 1 fails in its middle so many times.

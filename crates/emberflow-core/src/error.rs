@@ -9,6 +9,7 @@ use crate::{
     codec::CodecError,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     print::Print,
+    task::RowSpan,
 };
 
 /// The result of everything that a user calls.
@@ -172,13 +173,20 @@ pub struct FailedAttempt {
     pub rdd: RddId,
     /// That operator and where it was written, such as `map at src/main.rs:7:10`.
     pub operator: String,
+    /// Which of the rows that the operator was given it was at, if it works on rows: counted from zero in the order of
+    /// its partition. The last attempt after panics takes rows one by one, so as to name it.
+    pub rows: Option<RowSpan>,
     /// What happened.
     pub error: TaskError,
 }
 
 impl fmt::Display for FailedAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "attempt {} in {} ({}): {}", self.attempt, self.operator, self.rdd, self.error)
+        write!(f, "attempt {} in {} ({})", self.attempt, self.operator, self.rdd)?;
+        if let Some(rows) = self.rows {
+            write!(f, ", {rows} of what it was given")?;
+        }
+        write!(f, ": {}", self.error)
     }
 }
 
@@ -398,7 +406,8 @@ fn first_and_last(causes: &[FailedAttempt]) -> String {
     match causes {
         [] => "no attempt was made".to_owned(),
         [only] => only.to_string(),
-        [first, .., last] if first.error.to_string() == last.error.to_string() => format!("every time: {first}"),
+        // The last one knows best which row it was.
+        [first, .., last] if first.error.to_string() == last.error.to_string() => format!("every time; last: {last}"),
         [first, .., last] => format!("first: {first}; last: {last}"),
     }
 }

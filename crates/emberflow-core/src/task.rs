@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fmt,
     ops::AddAssign,
     pin::Pin,
     rc::Rc,
@@ -163,6 +164,8 @@ struct Inner {
     workspace: Arc<dyn Workspace>,
     identity: Identity,
     desk: Arc<Desk>,
+    /// The rows that the operator that runs has been given last, if it works on rows.
+    at_rows: Cell<Option<RowSpan>>,
     rows_read: Cell<u64>,
     stored_reads: Cell<Reads>,
     /// Whether somebody wants to know of them.
@@ -208,6 +211,7 @@ impl TaskContext {
                 workspace,
                 identity,
                 desk,
+                at_rows: Cell::new(None),
                 rows_read,
                 stored_reads,
                 watched: Cell::new(false),
@@ -368,12 +372,24 @@ impl TaskContext {
 
     /// A marker that says that the operator of `rdd` is about to run the user's code.
     pub fn marker(&self, rdd: RddId) -> Marker {
-        Marker { inner: Rc::clone(&self.inner), rdd: Some(rdd) }
+        Marker { inner: Rc::clone(&self.inner), rdd: Some(rdd), rows: Cell::new(RowSpan { first: 0, count: 0 }) }
     }
 
     /// A marker that says that the stage's sink, a writer or an action, is about to run the user's code.
     pub fn sink_marker(&self) -> Marker {
-        Marker { inner: Rc::clone(&self.inner), rdd: None }
+        Marker { inner: Rc::clone(&self.inner), rdd: None, rows: Cell::new(RowSpan { first: 0, count: 0 }) }
+    }
+
+    /// Which rows it worked on last, of those that the operator that [ran last](Self::running) was given; none if it
+    /// works on partitions as a whole.
+    pub fn at_rows(&self) -> Option<RowSpan> {
+        self.inner.at_rows.get()
+    }
+
+    /// It works on this one of those rows.
+    pub fn at_row(&self, of_batch: usize) {
+        let at = self.inner.at_rows.get().map(|rows| RowSpan { first: rows.first + of_batch as u64, count: 1 });
+        self.inner.at_rows.set(at);
     }
 
     /// The RDD whose operator ran last, or `None` if it was the stage's sink: who is to blame for a panic.
@@ -388,6 +404,26 @@ impl TaskContext {
 pub struct Marker {
     inner: Rc<Inner>,
     rdd: Option<RddId>,
+    /// What the operator was given last.
+    rows: Cell<RowSpan>,
+}
+
+/// Some rows in the order in which an operator was given those of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowSpan {
+    /// The first one, from zero.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl fmt::Display for RowSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            1 => write!(f, "row {}", self.first),
+            count => write!(f, "rows {} to {}", self.first, (self.first + count).saturating_sub(1)),
+        }
+    }
 }
 
 impl Marker {
@@ -395,6 +431,22 @@ impl Marker {
     #[inline]
     pub fn enter(&self) {
         self.inner.desk.run(self.rdd);
+        self.inner.at_rows.set(None);
+    }
+
+    /// As [`enter`](Self::enter), with so many rows more.
+    #[inline]
+    pub fn enter_with(&self, rows: usize) {
+        let before = self.rows.get();
+        self.rows.set(RowSpan { first: before.first + before.count, count: rows as u64 });
+        self.enter_again();
+    }
+
+    /// As [`enter`](Self::enter), with what is left of the rows that it was given last.
+    #[inline]
+    pub fn enter_again(&self) {
+        self.inner.desk.run(self.rdd);
+        self.inner.at_rows.set(Some(self.rows.get()));
     }
 
     /// As [`TaskContext::check_cancelled`].

@@ -108,12 +108,13 @@ impl TaskRun {
                             error: TaskError::SpillUnreadable { cause },
                             rdd,
                             operator: operator.to_string(),
+                            rows: cx.at_rows(),
                         },
                         lost => TaskEnd::InputsLost { lost, cause: Some(cause) },
                     }
                 }
                 TaskError::InputLost { .. } => TaskEnd::InputsLost { lost: self.slots.lost(), cause: None },
-                error => TaskEnd::Failed { error, rdd, operator: operator.to_string() },
+                error => TaskEnd::Failed { error, rdd, operator: operator.to_string(), rows: cx.at_rows() },
             };
             report(end, Made::default())
         };

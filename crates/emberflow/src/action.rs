@@ -251,7 +251,10 @@ impl<T> Stream<T> for SinkStream<T> {
     fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
         // An error is the fault of the operator that ran last.
         let batch = self.rows.next()?;
-        self.marker.enter();
+        match &batch {
+            Some(batch) => self.marker.enter_with(batch.len()),
+            None => self.marker.enter(),
+        }
         Ok(batch)
     }
 }

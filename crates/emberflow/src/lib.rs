@@ -50,6 +50,8 @@ pub use emberflow_core::{
     partitioner::{Partitioner, Placement},
     place::{Code, OpInfo, Place},
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
+    print::Print,
+    task::RowSpan,
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
 #[cfg(feature = "s3")]

@@ -190,8 +190,8 @@ impl Coordinator {
                         }
                     }
                 }
-                Command::Launch { task, stage, job, key, attempt } => {
-                    self.launch(task, (stage, job), key, attempt, &links);
+                Command::Launch { task, stage, job, key, attempt, care } => {
+                    self.launch(task, (stage, job), key, (attempt, care), &links);
                 }
                 Command::Cancel { task } => {
                     if let Some(cancelled) = self.running.remove(&task) {
@@ -389,7 +389,14 @@ impl Coordinator {
         self.with.pool.submit(Box::new(move || drop(value)));
     }
 
-    fn launch(&mut self, task: TaskId, (stage, job): (StageId, JobId), key: Key, attempt: u32, links: &Arc<Links>) {
+    fn launch(
+        &mut self,
+        task: TaskId,
+        (stage, job): (StageId, JobId),
+        key: Key,
+        (attempt, care): (u32, bool),
+        links: &Arc<Links>,
+    ) {
         let Some(plan) = self.stores.get(&key.0).map(|store| Arc::clone(&store.plan)) else { return };
         let slots = self.slots_of(&plan, key.1);
         let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, links));
@@ -404,7 +411,7 @@ impl Coordinator {
             plan,
             slots,
             cancelled,
-            batch_rows: self.with.batch_rows,
+            batch_rows: if care { 1 } else { self.with.batch_rows },
             io: Arc::clone(&self.with.io),
             owner,
             links: Arc::clone(links),

@@ -34,6 +34,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
     print::Print,
+    task::RowSpan,
 };
 
 use super::stragglers::{Speculation, Times};
@@ -121,7 +122,7 @@ pub(crate) enum TaskEnd {
     /// for them by now or come to want them meanwhile.
     Done { rows: u64, bytes: u64, passing: bool, print: Print },
     /// It failed while the operator of `rdd` ran.
-    Failed { error: TaskError, rdd: RddId, operator: String },
+    Failed { error: TaskError, rdd: RddId, operator: String, rows: Option<RowSpan> },
     /// Partitions that it reads were not there: which, and the generation that was expected; and why, if that is known.
     InputsLost { lost: Vec<(Key, TaskId)>, cause: Option<Cause> },
 }
@@ -129,8 +130,8 @@ pub(crate) enum TaskEnd {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Run a task.
-    Launch { task: TaskId, stage: StageId, job: JobId, key: Key, attempt: u32 },
+    /// Run a task; with `care`, row by row, to find the one that it panics at.
+    Launch { task: TaskId, stage: StageId, job: JobId, key: Key, attempt: u32, care: bool },
     /// A running task is not wanted any more.
     Cancel { task: TaskId },
     /// What this attempt made, or was to make, is not wanted: stop its actor.
@@ -547,7 +548,11 @@ impl Machine {
         let attempt = node.attempts;
         self.running.insert(task, Running { key, stage, attempt });
         self.emit(Event::TaskStarted { task, stage, partition: key.1, attempt });
-        self.out.push(Command::Launch { task, stage, job, key, attempt });
+        let care = self.causes.get(&key).is_some_and(|causes| {
+            let panicked = |cause: &FailedAttempt| matches!(cause.error, TaskError::Panicked { .. });
+            causes.len() + 1 >= self.limits.task_failures && causes.last().is_some_and(panicked)
+        });
+        self.out.push(Command::Launch { task, stage, job, key, attempt, care });
         Some(task)
     }
 
@@ -603,7 +608,7 @@ impl Machine {
     fn overdue(&mut self, task: TaskId, limit: Duration, rdd: RddId, operator: String) {
         if self.running.contains_key(&task) {
             self.out.push(Command::Cancel { task });
-            let end = TaskEnd::Failed { error: TaskError::Overdue { limit }, rdd, operator };
+            let end = TaskEnd::Failed { error: TaskError::Overdue { limit }, rdd, operator, rows: None };
             self.task_ended(task, end, Ran { duration: limit, worker: 0 });
         }
     }
@@ -703,12 +708,12 @@ impl Machine {
                 let alone = self.set_idle(key, task);
                 self.lost_again(key, (task, stage, attempt), alone, error);
             }
-            TaskEnd::Failed { error, rdd, operator } => {
+            TaskEnd::Failed { error, rdd, operator, rows } => {
                 self.out.push(Command::Discard { task });
                 let causes = self.causes.entry(key).or_default();
                 let retried = error.is_retryable() && causes.len() + 1 < self.limits.task_failures;
                 let text = error.to_string();
-                causes.push(FailedAttempt { attempt, rdd, operator, error });
+                causes.push(FailedAttempt { attempt, rdd, operator, rows, error });
                 self.emit(Event::TaskFailed { task, stage, partition: key.1, attempt, error: text, retried });
                 let alone = self.set_idle(key, task);
                 if !retried {

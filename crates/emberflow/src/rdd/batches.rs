@@ -56,7 +56,7 @@ struct BatchesStream<T, F> {
 impl<T, U, F: FnMut(Batch<T>) -> Result<Batch<U>, TaskError>> Stream<U> for BatchesStream<T, F> {
     fn next(&mut self) -> Result<Option<Batch<U>>, TaskError> {
         let Some(batch) = self.rows.next()? else { return Ok(None) };
-        self.marker.enter();
+        self.marker.enter_with(batch.len());
         (self.each)(batch).map(Some)
     }
 }

@@ -128,7 +128,7 @@ where
         let mut out = buffers::take();
         loop {
             if let Some(batch) = &self.batch {
-                self.marker.enter();
+                self.marker.enter_again();
                 for row in &batch.as_slice()[self.next..] {
                     (self.f)(row, &mut out);
                     self.next += 1;
@@ -143,8 +143,9 @@ where
             if let Some(Batch::Owned(rows)) = used {
                 buffers::give(rows);
             }
-            if self.batch.is_none() {
-                return Ok((!out.is_empty()).then_some(Batch::Owned(out)));
+            match &self.batch {
+                Some(batch) => self.marker.enter_with(batch.len()),
+                None => return Ok((!out.is_empty()).then_some(Batch::Owned(out))),
             }
         }
     }
@@ -191,7 +192,7 @@ where
 {
     fn next(&mut self) -> Result<Option<Batch<I::Item>>, TaskError> {
         let mut out = buffers::take();
-        self.marker.enter();
+        self.marker.enter_again();
         loop {
             if let Some(inner) = &mut self.inner {
                 let room = self.batch_rows - out.len();
@@ -207,8 +208,8 @@ where
                     Some(batch) => {
                         let mut rows = batch.into_vec();
                         rows.reverse();
+                        self.marker.enter_with(rows.len());
                         buffers::give(mem::replace(&mut self.batch, rows));
-                        self.marker.enter();
                     }
                     None => return Ok((!out.is_empty()).then_some(Batch::Owned(out))),
                 },

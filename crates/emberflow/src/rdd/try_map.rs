@@ -5,6 +5,7 @@ use emberflow_core::{
     data::Data,
     error::TaskError,
     place::{OpInfo, Place},
+    task::TaskContext,
 };
 
 use super::{Rdd, batches::share};
@@ -29,16 +30,53 @@ impl<T: Data> Rdd<T> {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
         F: Fn(T) -> Result<U, E> + Send + Sync + 'static,
     {
-        let info = OpInfo::new("try_map", Place::caller()).with_code::<F>();
+        self.try_map_as(OpInfo::new("try_map", Place::caller()).with_code::<F>(), f, false)
+    }
+
+    /// As [`try_map`](Self::try_map), but an error is tried again like a panic, up to
+    /// [`task_failure_limit`](crate::ContextBuilder::task_failure_limit) times: for what may pass, such as a service that
+    /// is asked. The whole partition is computed again.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let failed = ctx.parallelize(vec!["x"]).try_map_retrying(|text| text.parse::<u64>()).count();
+    /// assert!(failed.unwrap_err().to_string().contains("failed after 4 attempts"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn try_map_retrying<U, E, F>(&self, f: F) -> Rdd<U>
+    where
+        U: Data,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: Fn(T) -> Result<U, E> + Send + Sync + 'static,
+    {
+        self.try_map_as(OpInfo::new("try_map_retrying", Place::caller()).with_code::<F>(), f, true)
+    }
+
+    fn try_map_as<U, E, F>(&self, info: OpInfo, f: F, retried: bool) -> Rdd<U>
+    where
+        U: Data,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: Fn(T) -> Result<U, E> + Send + Sync + 'static,
+    {
         let f = share(f);
         self.batches(info, None, move |_| {
             let f = f.clone();
             move |batch| {
+                // Which one it was is known here, and is not found out by trying again.
+                let mut at = 0;
+                let each = |row| f(row).inspect(|_| at += 1);
                 let rows: Result<Vec<U>, E> = match batch {
-                    Batch::Owned(rows) => rows.into_iter().map(|row| f(row)).collect(),
-                    Batch::Shared(rows) => rows.as_slice().iter().cloned().map(|row| f(row)).collect(),
+                    Batch::Owned(rows) => rows.into_iter().map(each).collect(),
+                    Batch::Shared(rows) => rows.as_slice().iter().cloned().map(each).collect(),
                 };
-                rows.map(Batch::Owned).map_err(TaskError::rejected)
+                rows.map(Batch::Owned).map_err(|error| {
+                    if let Some(cx) = TaskContext::current() {
+                        cx.at_row(at);
+                    }
+                    if retried { TaskError::io(error) } else { TaskError::rejected(error) }
+                })
             }
         })
     }

@@ -217,7 +217,7 @@ where
         let marker = cx.sink_marker();
         while let Some(batch) = rows.next()? {
             cx.check_cancelled()?;
-            marker.enter();
+            marker.enter_with(batch.len());
             self.feed.feed(batch, &mut side);
             side.settle()?;
         }

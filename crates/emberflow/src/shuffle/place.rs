@@ -80,7 +80,7 @@ where
         let marker = cx.sink_marker();
         while let Some(batch) = stream.next()? {
             cx.check_cancelled()?;
-            marker.enter();
+            marker.enter_with(batch.len());
             batch.for_each(|row| {
                 let to = place(&row);
                 writer.push(to, row);

@@ -63,7 +63,7 @@ pub(super) fn panicked() -> TaskEnd {
 }
 
 pub(super) fn failed(error: TaskError) -> TaskEnd {
-    TaskEnd::Failed { error, rdd: RddId::new(7), operator: "map at src/main.rs:7:10".into() }
+    TaskEnd::Failed { error, rdd: RddId::new(7), operator: "map at src/main.rs:7:10".into(), rows: None }
 }
 
 pub(super) fn done() -> TaskEnd {
@@ -501,7 +501,10 @@ impl World {
     /// Does what the shell would do.
     fn carry_out(&mut self, command: Command, found: &mut Step) {
         match command {
-            Command::Launch { task, stage, job, key, attempt } => {
+            Command::Launch { task, stage, job, key, attempt, care } => {
+                let last =
+                    self.failures.get(&key).copied().unwrap_or(0) + 1 >= self.machine.limits.task_failures as u32;
+                assert!(!care || last, "{key:?} is not at its last attempt");
                 assert!(self.jobs.contains_key(&job), "{key:?} runs for {job}, which is over");
                 if self.speculated.take() == Some(key) {
                     let tasks = self.running.values().filter(|task| task.key == key).count();
