@@ -6,6 +6,7 @@ mod graph;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod nth_io;
 mod points;
 mod run;
 
