@@ -417,3 +417,84 @@ fn a_million_tasks_are_handed_out_a_few_at_a_time_and_all_of_them_end() {
     // Mailboxes and queues hold what is out, and no more.
     assert!((1..=2 * 128).contains(&most), "{most} tasks were out at once");
 }
+
+/// So many rounds over a few rows, each with a shuffle and a join; what a round gives is kept if `keeps` says so, and a
+/// job of its own computes it.
+fn rounds(
+    ctx: &Context,
+    rounds: usize,
+    mut keep: impl FnMut(usize, Rdd<(u64, u64)>) -> Rdd<(u64, u64)>,
+) -> Rdd<(u64, u64)> {
+    let links = ctx.parallelize_into((0..4_u64).map(|n| (n, (n + 1) % 4)).collect::<Vec<_>>(), 2).cache();
+    let mut ranks = ctx.parallelize_into((0..4_u64).map(|n| (n, 1_u64)).collect::<Vec<_>>(), 2);
+    for round in 0..rounds {
+        let given = links.join_into(&ranks, 2).map(|(_, (to, rank))| (to, rank + 1));
+        ranks = keep(round, given.reduce_by_key_into(|a, b| a + b, 2));
+    }
+    ranks
+}
+
+/// Stages of the job that has just ended, and tasks that it ran.
+fn work(events: &mut emberflow::EventStream) -> (usize, usize) {
+    let (mut stages, mut tasks) = (0, 0);
+    for event in support::drain(events) {
+        match event {
+            Event::JobPlanned { stages: all, .. } => stages = all.len(),
+            Event::TaskStarted { .. } => tasks += 1,
+            _ => {}
+        }
+    }
+    (stages, tasks)
+}
+
+#[test]
+fn a_lineage_that_grows_for_five_hundred_rounds_costs_as_much_more_as_it_is_longer() {
+    let world = World::new(2);
+    let mut events = world.events();
+    let mut run = |of: usize| {
+        let ranks = sorted(rounds(&world, of, |_, ranks| ranks).collect().unwrap());
+        assert_eq!(ranks, (0..4).map(|n| (n, 1 + of as u64)).collect::<Vec<_>>());
+        work(&mut events)
+    };
+    let (short, long) = (run(250), run(500));
+    assert!(long.0 <= 2 * short.0 && long.1 <= 2 * short.1 && long.0 > 500, "{short:?} and {long:?} stages and tasks");
+}
+
+#[test]
+fn whoever_grows_a_lineage_is_told_and_a_checkpoint_cuts_it() {
+    let world = World::new(2);
+    world.set_checkpoint_dir(world.files()).unwrap();
+    let mut events = world.events();
+    let told = |events: &mut emberflow::EventStream| {
+        let grown = |event: &Event| match event {
+            Event::LineageGrows { operators, .. } => Some(*operators),
+            _ => None,
+        };
+        support::drain(events).iter().filter_map(grown).collect::<Vec<_>>()
+    };
+    let rows = world.range_into(0..10_u64, 2);
+    let grown = |from: &Rdd<u64>, by: usize| (0..by).fold(from.clone(), |rdd, _| rdd.map(|n| n + 1));
+    let long = grown(&rows, 400);
+    assert_eq!((long.count().unwrap(), told(&mut events)), (10, vec![]));
+    let longer = grown(&long, 200);
+    assert_eq!((longer.count().unwrap(), longer.count().unwrap(), told(&mut events)), (10, 10, vec![601]), "once");
+    let longest = grown(&longer, 700);
+    assert_eq!((longest.count().unwrap(), told(&mut events)), (10, vec![1301]), "and when it has doubled");
+    let cut = longest.checkpoint().unwrap();
+    told(&mut events);
+    // Jobs of a loop that cuts it now and then stay as small as they are.
+    let mut most = (0, 0);
+    let cut_by = cut.map(|n| (n % 4, n)).reduce_by_key_into(|a, _| a, 2);
+    assert_eq!(cut_by.count().unwrap(), 4);
+    work(&mut events);
+    let ranks = rounds(&world, 60, |round, ranks| {
+        let ranks = if round % 10 == 9 { ranks.checkpoint().unwrap() } else { ranks.cache() };
+        work(&mut events);
+        assert_eq!(ranks.count().unwrap(), 4);
+        let (stages, tasks) = work(&mut events);
+        most = (most.0.max(stages), most.1.max(tasks));
+        ranks
+    });
+    assert_eq!(sorted(ranks.collect().unwrap())[0], (0, 61));
+    assert!(most.0 <= 50 && most.1 <= 20, "{most:?} stages and tasks in a job");
+}

@@ -89,6 +89,17 @@ pub enum Event {
         /// `None` if it succeeded, else the error in words.
         error: Option<String>,
     },
+    /// The lineage of an RDD has become long, or has doubled since this was told last in this context: each job walks
+    /// through all of it. [`checkpoint`](https://docs.rs/emberflow/latest/emberflow/struct.Rdd.html#method.checkpoint)
+    /// and `local_checkpoint` cut it.
+    LineageGrows {
+        /// The RDD.
+        rdd: RddId,
+        /// Operators in its lineage, its own among them.
+        operators: usize,
+        /// Stages of the job.
+        stages: usize,
+    },
     /// The first partitions of a stage are wanted.
     StageStarted {
         /// The stage.

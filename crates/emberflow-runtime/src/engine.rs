@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -16,7 +16,7 @@ use std::{
 use actix::{Actor, Addr, Arbiter, System};
 use emberflow_core::{
     error::{Error, Result},
-    event::JobLabels,
+    event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
     lineage::Guard,
     plan::{StageOutline, StagePlan},
@@ -44,6 +44,9 @@ use crate::{
 /// Losses in a row of what one task reads, after which its job fails.
 const LOSS_LIMIT: u32 = 4;
 
+/// Operators in a lineage from which on it is long: then whoever grows it is told, and again each time it has doubled.
+const LONG_LINEAGE: usize = 500;
+
 /// Events that wait for the console.
 const CONSOLE_EVENTS: usize = 1 << 16;
 
@@ -62,6 +65,7 @@ pub struct Engine {
     closed: AtomicBool,
     /// The signal that has interrupted it, or zero.
     interrupted: AtomicI32,
+    long_lineage: AtomicUsize,
     next_job: AtomicU64,
     next_rdd: AtomicU64,
     next_store: AtomicU64,
@@ -195,6 +199,7 @@ impl Engine {
             })),
             closed: AtomicBool::new(false),
             interrupted: AtomicI32::new(0),
+            long_lineage: AtomicUsize::new(LONG_LINEAGE),
             next_job: AtomicU64::new(0),
             next_rdd: AtomicU64::new(0),
             next_store: AtomicU64::new(0),
@@ -263,6 +268,18 @@ impl Engine {
     /// Something that releases the store when it is dropped. Does not keep the engine alive.
     pub fn guard(self: &Arc<Self>, store: StoreId) -> Guard {
         Arc::new(StoreGuard { engine: Arc::downgrade(self), store })
+    }
+
+    /// An action looks at a lineage of so many operators. Says so if it has become long.
+    pub fn mind_lineage(&self, rdd: RddId, operators: usize, stages: usize) {
+        let grown = |told: usize| (operators >= told).then(|| operators.saturating_mul(2));
+        if self.long_lineage.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok() {
+            tracing::warn!(
+                %rdd, operators, stages,
+                "the lineage grows: each job walks through all of it; cut it with checkpoint or local_checkpoint"
+            );
+            self.bus.publish(&Event::LineageGrows { rdd, operators, stages });
+        }
     }
 
     /// Runs the stages, of which the last one is the action's, and gives its values for the partitions in `wanted`.

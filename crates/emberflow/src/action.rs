@@ -208,6 +208,7 @@ impl Driver {
             if let (true, Some(job)) = (progress.over, progress.job) {
                 return Err(Error::Cancelled { job });
             }
+            engine.mind_lineage(rdd.id(), rdd.node().ancestors().len(), stages.len());
             let handle = engine.submit(stages, wanted, labels.clone())?;
             progress.job = Some(handle.id());
             handle
