@@ -1,8 +1,8 @@
 //! The engine: starts and stops everything, and is the only door to it.
 //!
 //! The actors run in an actix system on a thread of its own, so that an engine can be started from anywhere, also from
-//! inside a tokio runtime: the coordinator on the system's own arbiter, the governor and the partition actors on one
-//! each. Stopping joins every thread, on a thread that may block.
+//! inside a tokio runtime: the coordinator and the partition actors on the system's own arbiter, since what they tell
+//! each other would else wake a thread each time, and the governor on one of its own. Stopping joins every thread, on a thread that may block.
 
 use std::{
     sync::{
@@ -131,13 +131,10 @@ impl Engine {
             let (pool, io, bus, ledger, files, batch_rows) = parts;
             mark_thread();
             let system = System::new();
-            let arbiters = system.block_on(async {
-                let (govern, hold) = (Arbiter::new(), Arbiter::new());
-                for arbiter in [&govern, &hold] {
-                    arbiter.spawn_fn(mark_thread);
-                }
+            let govern = system.block_on(async {
+                let govern = Arbiter::new();
+                govern.spawn_fn(mark_thread);
                 let governor = Governor::start_in_arbiter(&govern.handle(), |_| Governor);
-                let partitions = hold.handle();
                 let coordinator = Coordinator::new(Start {
                     limits,
                     batch_rows,
@@ -147,22 +144,19 @@ impl Engine {
                     governor: governor.clone(),
                     ledger,
                     files,
-                    partitions,
                     chaos,
                     patience,
                 });
                 // The receiver waits for this very message.
                 let _ = send.send((System::current(), coordinator.start(), governor));
-                [govern, hold]
+                govern
             });
             if let Err(error) = system.run() {
                 tracing::error!(%error, "the actor system ended with an error");
             }
-            for arbiter in arbiters {
-                arbiter.stop();
-                if arbiter.join().is_err() {
-                    tracing::error!("an arbiter thread had panicked");
-                }
+            govern.stop();
+            if govern.join().is_err() {
+                tracing::error!("the governor's thread had panicked");
             }
         };
         let system_thread = thread::Builder::new().name(format!("{name}-coordinator")).spawn(run);

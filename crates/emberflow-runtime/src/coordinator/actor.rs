@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
 use emberflow_core::{
     chaos::Chaos,
     error::{Error, Result},
@@ -55,8 +55,6 @@ pub(crate) struct Start {
     pub(crate) governor: Addr<Governor>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) files: Arc<SpillFiles>,
-    /// Where partition actors live.
-    pub(crate) partitions: ArbiterHandle,
     pub(crate) chaos: Chaos,
     pub(crate) patience: Patience,
 }
@@ -428,7 +426,7 @@ impl Coordinator {
         }
         let actor =
             PartitionActor { key, slot: Arc::clone(&slot), links: Arc::clone(links), room: None, dismissed: false };
-        let addr = PartitionActor::start_in_arbiter(&self.with.partitions, move |_| actor);
+        let addr = actor.start();
         self.actors.insert(task, (key, addr.clone(), slot));
         addr
     }
