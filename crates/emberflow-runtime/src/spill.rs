@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
     slice,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
@@ -53,6 +53,7 @@ impl SpillFiles {
             file_bytes,
             ledger: Arc::clone(&ledger),
             open: Mutex::new(None),
+            files: Mutex::default(),
             has_failed: AtomicBool::new(false),
             is_short: Arc::default(),
         };
@@ -122,6 +123,8 @@ struct SpillDir {
     ledger: Arc<Ledger>,
     /// The file that is being written, and how many of its bytes are taken.
     open: Mutex<Option<(Arc<SpillFile>, u64)>>,
+    /// All that are there.
+    files: Mutex<Vec<Weak<SpillFile>>>,
     /// When it was tried last.
     has_failed: AtomicBool,
     /// Whether the disk was ever full: from then on, what is not needed is given back at once.
@@ -130,23 +133,41 @@ struct SpillDir {
 
 impl SpillDir {
     fn write(&self, bytes: &[u8]) -> io::Result<Extent> {
-        let len = bytes.len() as u64;
-        let (file, at) = self.take(len)?;
-        if let Err(error) = file.write(bytes, at) {
-            if error.kind() == io::ErrorKind::StorageFull {
-                self.is_short.store(true, Ordering::Relaxed);
-                file.give_back(at, len);
-            }
-            return Err(error);
+        match self.try_write(bytes) {
+            // What nobody needs any more may be room enough.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.give_back() => self.try_write(bytes),
+            written => written,
         }
-        Ok(Extent { file, at, len })
     }
 
-    fn new_file(&self) -> io::Result<SpillFile> {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<Extent> {
+        let len = bytes.len() as u64;
+        let (file, at) = self.take(len)?;
+        // Should it fail, dropping it gives back what was written of it.
+        let mut extent = Extent { file, at, len, counts: false };
+        extent.file.write(bytes, at)?;
+        extent.counts = true;
+        Ok(extent)
+    }
+
+    /// Gives back what nobody needs any more, from now on as soon as that is so; whether there was anything.
+    fn give_back(&self) -> bool {
+        self.is_short.store(true, Ordering::SeqCst);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| file.strong_count() > 0);
+        let dead = files.iter().filter_map(Weak::upgrade).map(|file| file.give_back_dead()).sum::<u64>();
+        dead > 0
+    }
+
+    fn new_file(&self) -> io::Result<Arc<SpillFile>> {
         let map_bytes = self.file_bytes + MAPPED_BEYOND;
         let (file, is_short) = (tempfile::tempfile_in(&self.path)?, Arc::clone(&self.is_short));
         let (bytes, map, ledger) = (AtomicU64::new(0), OnceLock::new(), Arc::clone(&self.ledger));
-        Ok(SpillFile { file, bytes, map, map_bytes, is_short, ledger })
+        let file = Arc::new(SpillFile { file, bytes, map, map_bytes, dead: Mutex::default(), is_short, ledger });
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| file.strong_count() > 0);
+        files.push(Arc::downgrade(&file));
+        Ok(file)
     }
 
     /// Takes the next so many bytes of a file.
@@ -157,10 +178,11 @@ impl SpillDir {
         {
             // Nothing in it is needed any more, and nobody can begin to: it is written from its beginning again.
             *taken = 0;
+            file.dead.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         let mut next = match open.take() {
             Some((file, taken)) if taken < self.file_bytes => (file, taken),
-            _ => (Arc::new(self.new_file()?), 0),
+            _ => (self.new_file()?, 0),
         };
         // What takes a page begins with one, so that all of it can be given back.
         let at = if bytes >= PAGE_BYTES { next.1.next_multiple_of(PAGE_BYTES) } else { next.1 };
@@ -182,6 +204,8 @@ struct SpillFile {
     /// more than to read it. `None` if the system refuses.
     map: OnceLock<Option<MmapRaw>>,
     map_bytes: u64,
+    /// Parts that nobody needs any more: where they begin, and how long they are.
+    dead: Mutex<Vec<(u64, u64)>>,
     is_short: Arc<AtomicBool>,
     ledger: Arc<Ledger>,
 }
@@ -219,6 +243,23 @@ impl SpillFile {
         let bytes = unsafe { slice::from_raw_parts(map.as_ptr().add(at as usize), len) };
         to(bytes);
         Ok(())
+    }
+
+    /// A part is not needed any more.
+    fn is_dead(&self, at: u64, len: u64) {
+        if self.is_short.load(Ordering::SeqCst) {
+            self.give_back(at, len);
+        } else {
+            self.dead.lock().unwrap_or_else(PoisonError::into_inner).push((at, len));
+        }
+    }
+
+    /// Gives back all that is not needed; how many bytes that were. Who calls it holds the file, so that nothing of it is
+    /// written anew meanwhile.
+    fn give_back_dead(&self) -> u64 {
+        let dead = std::mem::take(&mut *self.dead.lock().unwrap_or_else(PoisonError::into_inner));
+        dead.iter().for_each(|(at, len)| self.give_back(*at, *len));
+        dead.iter().map(|(_, len)| len).sum()
     }
 
     /// Gives the room of a part that nobody needs back to the disk, while the rest of the file stays. Where the system
@@ -304,6 +345,8 @@ struct Extent {
     file: Arc<SpillFile>,
     at: u64,
     len: u64,
+    /// Whether the account knows of it.
+    counts: bool,
 }
 
 impl SpilledBytes for Extent {
@@ -330,10 +373,10 @@ impl SpilledBytes for Extent {
 
 impl Drop for Extent {
     fn drop(&mut self) {
-        self.file.ledger.unspill(self.len);
-        if self.file.is_short.load(Ordering::Relaxed) {
-            self.file.give_back(self.at, self.len);
+        if self.counts {
+            self.file.ledger.unspill(self.len);
         }
+        self.file.is_dead(self.at, self.len);
     }
 }
 

@@ -533,7 +533,7 @@ fn a_task_that_is_overdue_is_tried_again_and_fails_its_job_in_the_end() {
     }
     let error = world.ended[&JobId::new(1)].as_ref().unwrap_err().to_string();
     assert!(
-        error.contains("failed after 4 attempts; every time: ") && error.contains("task_deadline of 2ms"),
+        error.contains("failed after 4 attempts; every time; last: ") && error.contains("task_deadline of 2ms"),
         "{error}"
     );
 }
