@@ -339,7 +339,8 @@ impl ContextBuilder {
     /// [event](crate::Event::PartitionDiffers) tell of it, and the job goes on.
     ///
     /// The numbers of rows are compared, for each reducer by itself, and their checksums where rows were serialised both
-    /// times, on disk as a rule. What differs otherwise is not seen.
+    /// times, on disk as a rule. What differs otherwise is not seen. Rows that serde writes in another way each time, such
+    /// as those that own a `HashMap`, differ for this check though they are equal: use a `BTreeMap` there.
     ///
     /// ```
     /// # use emberflow::prelude::*;

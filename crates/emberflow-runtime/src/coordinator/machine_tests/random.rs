@@ -13,6 +13,7 @@ use super::{
     world::{Read, World, done, done_otherwise, failed, limits, panicked, passed, stage},
 };
 
+/// Unless `MACHINE_CASES` says another number.
 const CASES: u32 = 2_500;
 
 /// What happens next, to the one that a number picks.
@@ -212,7 +213,8 @@ fn case() -> impl Strategy<Value = Case> {
 
 #[test]
 fn whatever_happens_in_whatever_order_every_job_ends_once_and_nothing_is_left() {
-    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+    let cases = std::env::var("MACHINE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     let made: RefCell<BTreeMap<Move, usize>> = RefCell::default();
     let ends: RefCell<BTreeMap<&str, usize>> = RefCell::default();
     let ran = TestRunner::new(config).run(&case(), |case| {
