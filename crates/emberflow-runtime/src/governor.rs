@@ -6,14 +6,7 @@
 //! room to work in, and of that each of the tasks that ask for it gets an equal share at most. What was kept is given
 //! back through the actor. Everybody may read the account without asking it.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use emberflow_core::{
@@ -24,6 +17,7 @@ use emberflow_core::{
 use crate::{
     mail::{Break, post},
     pressure::Pressure,
+    sync::atomic::{AtomicU64, Ordering},
     system,
     turns::Turns,
 };
@@ -165,7 +159,7 @@ impl Ledger {
     }
 
     /// Takes room for what is to be kept; whether there was any. If it is to be taken anyhow, there is.
-    fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
+    pub(crate) fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
         let fits = || self.may_grow(bytes) && self.kept() + bytes <= self.budget / 4 * 3;
         let taken = bytes == 0 || ((anyhow || fits()) && self.take(bytes, anyhow));
         if taken {
@@ -264,7 +258,7 @@ impl Ledger {
         self.force_spill
     }
 
-    fn release(&self, kind: StageKind, bytes: u64) {
+    pub(crate) fn release(&self, kind: StageKind, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.of(kind).fetch_sub(bytes, Ordering::AcqRel);
         self.turns.look_again();

@@ -31,9 +31,13 @@ mod slot;
 mod spans;
 mod spill;
 mod summary;
+mod sync;
 mod task_run;
 mod turns;
 mod workspace;
+
+#[cfg(all(test, shuttle))]
+mod interleavings;
 
 pub mod system;
 

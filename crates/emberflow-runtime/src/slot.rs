@@ -3,7 +3,7 @@
 //! A worker never asks an actor for rows. It looks into the slot: either the rows are there, and stay valid for as long
 //! as it holds them, or they are lost, and the task says so to the coordinator.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use emberflow_core::{
     chaos::{self, Point},
@@ -14,7 +14,7 @@ use emberflow_core::{
     store::{Stored, StoredData},
 };
 
-use crate::{coordinator::machine::Key, spans};
+use crate::{coordinator::machine::Key, spans, sync::Mutex};
 
 pub(crate) struct Slot {
     pub(crate) generation: TaskId,

@@ -6,12 +6,11 @@
 //! have ended. So the oldest always gets on, and nobody waits for somebody who waits for him. Who is left alone asks for
 //! rows that are kept to be written to disk, and waits for that, and only then gives up.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering, fence},
-    },
+use std::{collections::BTreeMap, sync::PoisonError};
+
+use crate::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicUsize, Ordering, fence},
 };
 
 /// A task's place in the order in which tasks began to ask for memory.
@@ -177,7 +176,7 @@ impl Turns {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use std::{
         sync::{
