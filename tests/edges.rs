@@ -299,7 +299,7 @@ struct Clash(u64);
 
 impl Hash for Clash {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.0 % 11 == 0).hash(state);
+        self.0.is_multiple_of(11).hash(state);
     }
 }
 

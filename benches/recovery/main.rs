@@ -14,7 +14,7 @@
 //! Exits with an error if a promise is not kept.
 
 // Ours alone runs here; the hand-written programs are the other bench's.
-#[allow(dead_code, unused_imports, reason = "shared with the bench of the workloads, which uses all of it")]
+#[allow(unused_imports, reason = "shared with the bench of the workloads, which uses all of it")]
 #[path = "../baselines/mod.rs"]
 mod baselines;
 #[allow(dead_code, unused_imports, reason = "shared with the bench of the workloads, which uses all of it")]
