@@ -375,7 +375,7 @@ fn zip_with_index_recounts_only_what_was_lost() {
 #[test]
 fn a_panic_is_retried_up_to_the_limit_and_then_named_with_all_that_helps() {
     for limit in [1, 2, 4] {
-        let world = World::with(|builder| builder.workers(2).task_failure_limit(limit));
+        let world = World::with(|builder| builder.workers(2).task_failure_limit(limit).batch_rows(64));
         let attempts = Tally::new();
         let counter = attempts.clone();
         let mut events = world.events();

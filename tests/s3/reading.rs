@@ -317,3 +317,26 @@ fn the_environment_says_where_s3_is() {
     let said = String::from_utf8_lossy(&child.stdout).into_owned();
     assert!(said.contains("it has 2 lines"), "{said}{}", String::from_utf8_lossy(&child.stderr));
 }
+
+#[cfg(feature = "tables")]
+#[test]
+fn a_table_of_objects_is_the_one_of_local_files_and_a_lost_partition_reads_its_part_alone() {
+    let store = Store::new();
+    let rows = |from: u64| (from..from + 20_000).map(|n| format!("{n},film {n},{}.5\n", n % 100)).collect::<String>();
+    for (at, name) in [(0, "a.csv"), (20_000, "b.csv")] {
+        let text = format!("id,title,price\n{}", rows(at));
+        store.put(&format!("tables/{name}"), text.clone());
+        store.local(name, &text);
+    }
+    let here = store.world.read().csv(store.world.files()).unwrap();
+    let there = store.world.read().csv("s3://films/tables/*.csv").unwrap().cache();
+    assert_eq!(here.schema(), there.schema());
+    assert_eq!(here.collect().unwrap(), there.collect().unwrap());
+    store.asked();
+    assert_eq!((there.count().unwrap(), store.asked().count(Op::Get)), (40_000, 0), "it is cached");
+    assert!(testing::kill_cached_partition(there.chunks(), 0).unwrap());
+    assert_eq!(there.count().unwrap(), 40_000);
+    // Of two objects, cut into more parts than that.
+    let asked = store.asked();
+    assert!((1..=2).contains(&asked.count(Op::Get)) && there.partitions() > 4, "{:?}", asked.0);
+}

@@ -337,6 +337,12 @@ pub enum Error {
         /// What is wrong, and with which file.
         source: Cause,
     },
+    /// A table cannot be read or used so.
+    #[error("{source}")]
+    Table {
+        /// What is wrong, and what to do.
+        source: Cause,
+    },
     /// A path or glob names nothing.
     #[error("{pattern:?} matches no file; give a file, a directory, or a glob such as \"data/*.txt\"")]
     NoSuchInput {

@@ -36,6 +36,8 @@ mod shuffle;
 mod sink;
 mod source;
 mod storage;
+#[cfg(feature = "tables")]
+pub mod table;
 
 pub mod prelude;
 pub mod testing;

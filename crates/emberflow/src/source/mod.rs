@@ -8,7 +8,7 @@ mod custom;
 mod object;
 mod random;
 mod range;
-mod text;
+pub(crate) mod text;
 mod whole;
 
 use std::sync::Arc;
@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// The RDD of a source.
-fn leaf<T: Data>(shared: &Arc<Shared>, info: OpInfo, partitions: usize, op: impl Operator) -> Rdd<T> {
+pub(crate) fn leaf<T: Data>(shared: &Arc<Shared>, info: OpInfo, partitions: usize, op: impl Operator) -> Rdd<T> {
     let op = Arc::new(Counted { op, rows: PhantomData::<fn(T)> });
     shared.rdd(NodeSpec { info, partitions, op, dependencies: Vec::new(), placement: None })
 }

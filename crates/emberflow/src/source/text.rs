@@ -140,9 +140,9 @@ impl TextOptions {
 
 /// A part of a partition.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
-    pub(super) file: Arc<dyn InputFile>,
-    start: u64,
+pub(crate) struct Piece {
+    pub(crate) file: Arc<dyn InputFile>,
+    pub(crate) start: u64,
     end: u64,
 }
 
@@ -162,7 +162,7 @@ pub(crate) fn text_files(
 }
 
 /// How many bytes a partition should have.
-pub(super) fn partition_bytes(files: &[Arc<dyn InputFile>], at_least: Option<usize>, about: usize) -> u64 {
+pub(crate) fn partition_bytes(files: &[Arc<dyn InputFile>], at_least: Option<usize>, about: usize) -> u64 {
     let total: u64 = files.iter().map(|file| file.bytes()).sum();
     match at_least {
         Some(partitions) => total.div_ceil(partitions.max(1) as u64).clamp(1, MOST_BYTES),
@@ -172,7 +172,7 @@ pub(super) fn partition_bytes(files: &[Arc<dyn InputFile>], at_least: Option<usi
 
 /// Cuts large files, except those that are to stay `whole`, and packs small ones, in their order, into partitions of
 /// about `partition_bytes`.
-pub(super) fn pack(
+pub(crate) fn pack(
     files: Vec<Arc<dyn InputFile>>,
     partition_bytes: u64,
     whole: impl Fn(&dyn InputFile) -> bool,
@@ -252,7 +252,7 @@ impl Stream<String> for LineStream {
 }
 
 /// The lines of one piece.
-struct Lines {
+pub(crate) struct Lines {
     file: Arc<dyn InputFile>,
     blocks: Box<dyn Blocks>,
     /// A line that begins here or later belongs to another piece.
@@ -266,10 +266,12 @@ struct Lines {
     carry: Vec<u8>,
     /// Whether the rest of a line that began before the piece is still to be skipped.
     skipping: bool,
+    /// Where the last line began.
+    begin: u64,
 }
 
 impl Lines {
-    fn open(piece: Piece, task: &TaskContext) -> Result<Self, TaskError> {
+    pub(crate) fn open(piece: Piece, task: &TaskContext) -> Result<Self, TaskError> {
         // The byte before the piece says whether the piece begins with a line or in the middle of one.
         let skipping = piece.start > 0;
         let offset = piece.start.saturating_sub(u64::from(skipping));
@@ -289,11 +291,16 @@ impl Lines {
         let blocks = if ahead { blocks } else { Ahead::over(blocks, task, open)? };
         // How long a file is that is decompressed, its end will tell.
         let end = if gzip { u64::MAX } else { end };
-        Ok(Self { file, blocks, end, block: Vec::new(), at: 0, offset, carry: Vec::new(), skipping })
+        Ok(Self { file, blocks, end, block: Vec::new(), at: 0, offset, carry: Vec::new(), skipping, begin: offset })
     }
 
     /// Adds lines until there are `limit` rows; whether there may be more.
-    fn read(&mut self, rows: &mut Vec<String>, limit: usize, options: &TextOptions) -> Result<bool, TaskError> {
+    pub(crate) fn read(
+        &mut self,
+        rows: &mut Vec<String>,
+        limit: usize,
+        options: &TextOptions,
+    ) -> Result<bool, TaskError> {
         loop {
             if self.at == self.block.len() {
                 self.offset += self.block.len() as u64;
@@ -366,14 +373,21 @@ impl Lines {
     }
 
     /// A line that ended with a line feed: a carriage return before it belongs to the line's end.
-    fn ended_line(&self, mut bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
+    fn ended_line(&mut self, mut bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
         self.line(bytes, begin, options)
     }
 
-    fn line(&self, bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
+    /// Where the last line that was read begins in the file (or in what the file decompresses to).
+    #[cfg(feature = "tables")]
+    pub(crate) fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    fn line(&mut self, bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
+        self.begin = begin;
         match String::from_utf8(bytes) {
             Ok(line) => Ok(line),
             Err(error) if options.lossy => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),

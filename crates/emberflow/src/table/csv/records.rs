@@ -1,0 +1,230 @@
+//! The records of the pieces of a partition, one after the other, with their places.
+//!
+//! Cuts what `source::text` gives as lines into fields (csv-core does). A record is a line or, if it may be more, as
+//! many lines as its quotes say; then a file is one piece.
+
+use std::sync::Arc;
+
+use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
+use emberflow_core::{error::TaskError, storage::InputFile, task::TaskContext};
+
+use super::CsvOptions;
+use crate::{
+    source::{
+        TextOptions,
+        text::{Lines, Piece},
+    },
+    table::error::{MalformedRecord, RecordFault, RecordPlace, RecordTooLong},
+};
+
+/// No record is longer: if one is, a quote was not closed.
+const MOST_RECORD_BYTES: usize = 64 << 20;
+
+pub(super) struct Records {
+    pieces: std::vec::IntoIter<Piece>,
+    open: Option<Open>,
+    task: TaskContext,
+    text: TextOptions,
+    header: bool,
+    multi_line: bool,
+    parser: csv_core::Reader,
+    record: Record,
+    line: Vec<String>,
+}
+
+struct Open {
+    file: Arc<dyn InputFile>,
+    lines: Lines,
+    /// Whether there may be more lines.
+    more: bool,
+    /// How many lines were read, if the piece begins with its file's first.
+    number: Option<u64>,
+    /// Whether the next record is the file's header.
+    header: bool,
+}
+
+/// One record.
+pub(super) struct Record {
+    pub(super) file: Arc<dyn InputFile>,
+    pub(super) place: RecordPlace,
+    /// Whether it is the header of its file.
+    pub(super) is_header: bool,
+    /// Whether a quote was still open at its end.
+    pub(super) open_quote: bool,
+    /// As it stands in the file.
+    pub(super) raw: String,
+    /// The fields without quotes, one behind the other, and where each ends.
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    fields: usize,
+}
+
+impl Record {
+    pub(super) fn len(&self) -> usize {
+        self.fields
+    }
+
+    /// A field's text; fields end where characters end, since delimiters and quotes are ASCII.
+    pub(super) fn field(&self, at: usize) -> &str {
+        let begin = if at == 0 { 0 } else { self.ends[at - 1] };
+        std::str::from_utf8(&self.text[begin..self.ends[at]]).expect("parts of text, cut at ASCII characters, are text")
+    }
+
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
+        (0..self.fields).map(|at| self.field(at))
+    }
+
+    pub(super) fn malformed(&self, fault: RecordFault) -> TaskError {
+        TaskError::io_permanent(MalformedRecord {
+            path: self.file.path().to_path_buf(),
+            place: self.place,
+            fault,
+            record: self.raw.clone(),
+        })
+    }
+}
+
+impl Records {
+    /// `None` if there are no pieces.
+    pub(super) fn new(pieces: Vec<Piece>, options: &CsvOptions, task: &TaskContext) -> Option<Self> {
+        let file = Arc::clone(&pieces.first()?.file);
+        let mut parser = ReaderBuilder::new();
+        parser.delimiter(options.delimiter).terminator(Terminator::Any(b'\n')).escape(options.escape);
+        match options.quote {
+            Some(quote) => parser.quote(quote),
+            None => parser.quoting(false),
+        };
+        Some(Self {
+            pieces: pieces.into_iter(),
+            open: None,
+            task: task.clone(),
+            text: TextOptions::new().lossy(options.lossy),
+            header: options.header,
+            multi_line: options.multi_line,
+            parser: parser.build(),
+            record: Record {
+                file,
+                place: RecordPlace { line: None, byte: 0 },
+                is_header: false,
+                open_quote: false,
+                raw: String::new(),
+                text: vec![0; 256],
+                ends: vec![0; 32],
+                fields: 0,
+            },
+            line: Vec::new(),
+        })
+    }
+
+    /// The next record. Lines without anything but spaces are none.
+    pub(super) fn next(&mut self) -> Result<Option<&Record>, TaskError> {
+        loop {
+            let open = match &mut self.open {
+                Some(open) => open,
+                None => {
+                    let Some(piece) = self.pieces.next() else { return Ok(None) };
+                    let (file, from_start) = (Arc::clone(&piece.file), piece.start == 0);
+                    let lines = Lines::open(piece, &self.task)?;
+                    self.open.insert(Open {
+                        file,
+                        lines,
+                        more: true,
+                        number: from_start.then_some(0),
+                        header: from_start && self.header,
+                    })
+                }
+            };
+            let Some(line) = open.next_line(&mut self.line, &self.text)? else {
+                self.open = None;
+                continue;
+            };
+            let begin = open.lines.begin();
+            let line =
+                if begin == 0 { line.strip_prefix('\u{feff}').map_or(line.clone(), str::to_owned) } else { line };
+            if line.trim().is_empty() {
+                continue;
+            }
+            let record = &mut self.record;
+            record.file = Arc::clone(&open.file);
+            record.place = RecordPlace { line: open.number, byte: begin };
+            record.is_header = std::mem::take(&mut open.header);
+            record.raw = line;
+            let mut cut = Cut { parser: &mut self.parser, record, text: 0 };
+            cut.parser.reset();
+            cut.record.fields = 0;
+            let mut ended = cut.feed_raw(0);
+            while !ended && self.multi_line {
+                let Some(line) = open.next_line(&mut self.line, &self.text)? else { break };
+                let fed = cut.record.raw.len() + 1;
+                cut.record.raw.push('\n');
+                cut.record.raw.push_str(&line);
+                if cut.record.raw.len() > MOST_RECORD_BYTES {
+                    return Err(TaskError::io_permanent(RecordTooLong {
+                        path: open.file.path().to_path_buf(),
+                        place: cut.record.place,
+                        most: MOST_RECORD_BYTES,
+                    }));
+                }
+                ended = cut.feed_raw(fed);
+            }
+            cut.record.open_quote = !ended;
+            if !ended {
+                // Nothing more: what there is, is the record.
+                cut.feed(b"");
+                // The last line feed is the line's, and was taken for the field's.
+                let last = cut.record.fields - 1;
+                cut.record.ends[last] -= 1;
+            }
+            return Ok(Some(&self.record));
+        }
+    }
+}
+
+impl Open {
+    fn next_line(&mut self, line: &mut Vec<String>, options: &TextOptions) -> Result<Option<String>, TaskError> {
+        line.clear();
+        // Lines that have ended must not be asked again.
+        self.more = self.more && self.lines.read(line, 1, options)?;
+        if let (Some(number), false) = (&mut self.number, line.is_empty()) {
+            *number += 1;
+        }
+        Ok(line.pop())
+    }
+}
+
+/// A record on its way through the parser.
+struct Cut<'a> {
+    parser: &'a mut csv_core::Reader,
+    record: &'a mut Record,
+    /// Bytes of text so far.
+    text: usize,
+}
+
+impl Cut<'_> {
+    /// Goes on with the raw text from `at`, as a line; whether that ended the record.
+    fn feed_raw(&mut self, at: usize) -> bool {
+        let raw = std::mem::take(&mut self.record.raw);
+        // To the parser, no input is the end; so an empty line within quotes is only its line feed.
+        let ended = (at < raw.len() && self.feed(&raw.as_bytes()[at..])) || self.feed(b"\n");
+        self.record.raw = raw;
+        ended
+    }
+
+    /// Goes on with `input`, or ends the record with none; whether it has ended.
+    fn feed(&mut self, mut input: &[u8]) -> bool {
+        let record = &mut *self.record;
+        loop {
+            let (result, read, text, ends) =
+                self.parser.read_record(input, &mut record.text[self.text..], &mut record.ends[record.fields..]);
+            input = &input[read..];
+            self.text += text;
+            record.fields += ends;
+            match result {
+                ReadRecordResult::Record | ReadRecordResult::End => return true,
+                ReadRecordResult::InputEmpty => return false,
+                ReadRecordResult::OutputFull => record.text.resize(record.text.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => record.ends.resize(record.ends.len() * 2, 0),
+            }
+        }
+    }
+}

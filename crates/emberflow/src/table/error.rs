@@ -1,0 +1,82 @@
+//! What can be wrong with a table, before its rows are computed and in them.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arrow_schema::DataType;
+use emberflow_core::error::Error;
+
+/// What is wrong with the use of a table, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TableError {
+    #[error("there is no column {name:?}; there are {}", .there.join(", "))]
+    NoSuchColumn { name: String, there: Vec<String> },
+    #[error("two columns are called {name:?}; rename one of them")]
+    TwoColumns { name: String },
+    #[error("column {name:?}: CSV cannot be read as {}; read it as string, and convert it", super::schema::type_name(.data_type))]
+    NotForCsv { name: String, data_type: DataType },
+    #[error("{} has another header than {}: {:?}, not {:?}; read them apart, or give the schema", .other.display(), .first.display(), .other_names, .first_names)]
+    OtherHeader { first: PathBuf, first_names: Vec<String>, other: PathBuf, other_names: Vec<String> },
+    #[error("there is neither a header nor a row to discover a schema from; give one with Reader::schema")]
+    NothingToDiscover,
+    #[error("{name} = {mark:#04x}: give an ASCII character that ends no line, such as b';'")]
+    NoMark { name: &'static str, mark: u8 },
+    #[error("{name} and delimiter are both {mark:?}; choose another one for either, or None for no {name}")]
+    TwoUses { name: &'static str, mark: char },
+    #[error("sampling_ratio = {0}: it is the share of rows to look at, above 0 and up to 1")]
+    SamplingRatio(f64),
+    #[error("rows of {row_type} cannot be made of {columns}: {cause}")]
+    RowType { row_type: &'static str, columns: String, cause: serde_arrow::Error },
+    #[error(transparent)]
+    Arrow(#[from] arrow_schema::ArrowError),
+}
+
+impl From<TableError> for Error {
+    fn from(error: TableError) -> Self {
+        Self::Table { source: Arc::new(error) }
+    }
+}
+
+/// A record that does not fit the schema, in [`Mode::FailFast`](super::Mode).
+#[derive(Debug, thiserror::Error)]
+#[error("{}, {place}: {fault}; the record is {record:?}. Reader::mode says what becomes of such records", .path.display())]
+pub(crate) struct MalformedRecord {
+    pub(crate) path: PathBuf,
+    pub(crate) place: RecordPlace,
+    pub(crate) fault: RecordFault,
+    pub(crate) record: String,
+}
+
+/// Where a record begins: its line is known if its file is read from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordPlace {
+    pub(crate) line: Option<u64>,
+    pub(crate) byte: u64,
+}
+
+impl std::fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}"),
+            None => write!(f, "byte {}", self.byte),
+        }
+    }
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum RecordFault {
+    #[error("column {column:?}: {text:?} is not of type {wanted}")]
+    Field { column: String, text: String, wanted: String },
+    #[error("{found} fields instead of {wanted}")]
+    Fields { found: usize, wanted: usize },
+    #[error("a quote is not closed; does a field hold a line break? see Reader::multi_line")]
+    OpenQuote,
+}
+
+/// A record that has no end.
+#[derive(Debug, thiserror::Error)]
+#[error("{}, {place}: a record of more than {most} bytes; a quote is probably not closed", .path.display())]
+pub(crate) struct RecordTooLong {
+    pub(crate) path: PathBuf,
+    pub(crate) place: RecordPlace,
+    pub(crate) most: usize,
+}

@@ -1,0 +1,167 @@
+//! `Reader`: how files become a table.
+
+use std::path::Path;
+
+use emberflow_core::{
+    error::Result,
+    place::{OpInfo, Place},
+};
+
+use super::{
+    Schema, Table,
+    csv::{self, CsvOptions},
+};
+use crate::{Context, storage::look_up};
+
+/// What becomes of a record that does not fit the schema: one with too few or too many fields, with a field that is not
+/// of its column's type, or with a quote that is not closed. After Spark's `mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// What does not fit is null; [`Reader::corrupt_record`] keeps the whole record.
+    #[default]
+    Permissive,
+    /// The record is left out.
+    DropMalformed,
+    /// The job ends with an error that names file, line, column and text.
+    FailFast,
+}
+
+/// How files become a table; made by [`Context::read`].
+///
+/// ```
+/// # use emberflow::prelude::*;
+/// # let ctx = Context::local(2)?;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("films.csv");
+/// # std::fs::write(&path, "title;year\nAlien;1979\nBrazil;NA\n").unwrap();
+/// let films = ctx.read().delimiter(b';').null_value("NA").csv(&path)?;
+/// assert_eq!(films.show(20)?, "\
+/// +--------+------+
+/// | title  | year |
+/// +--------+------+
+/// | Alien  | 1979 |
+/// | Brazil | null |
+/// +--------+------+
+/// ");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Reader {
+    ctx: Context,
+    csv: CsvOptions,
+}
+
+impl Context {
+    /// Reads files as tables.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("films.csv");
+    /// # std::fs::write(&path, "title,year\nAlien,1979\n").unwrap();
+    /// assert_eq!(ctx.read().csv(&path)?.count()?, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn read(&self) -> Reader {
+        Reader { ctx: self.clone(), csv: CsvOptions::default() }
+    }
+}
+
+impl Reader {
+    /// Whether the first record of each file names the columns; it does by default. Without names they are called
+    /// `_c0`, `_c1`, …
+    pub fn header(mut self, header: bool) -> Self {
+        self.csv.header = header;
+        self
+    }
+
+    /// What stands between fields, an ASCII character; a comma by default.
+    pub fn delimiter(mut self, delimiter: u8) -> Self {
+        self.csv.delimiter = delimiter;
+        self
+    }
+
+    /// What stands around fields that hold a delimiter, an ASCII character; `"` by default. Within quotes it is written
+    /// twice. `None` if quotes are characters like others.
+    pub fn quote(mut self, quote: impl Into<Option<u8>>) -> Self {
+        self.csv.quote = quote.into();
+        self
+    }
+
+    /// What makes a quote within quotes a character like others, besides a second quote: none by default. (Spark's
+    /// default is a backslash.)
+    pub fn escape(mut self, escape: impl Into<Option<u8>>) -> Self {
+        self.csv.escape = escape.into();
+        self
+    }
+
+    /// A text that stands for null, as an empty field always does, within quotes or not.
+    pub fn null_value(mut self, text: impl Into<String>) -> Self {
+        self.csv.null_value = text.into();
+        self
+    }
+
+    /// How dates are written, such as `%d.%m.%Y`, after [chrono]; `%Y-%m-%d` by default.
+    ///
+    /// [chrono]: https://docs.rs/chrono/latest/chrono/format/strftime/index.html
+    pub fn date_format(mut self, format: impl Into<String>) -> Self {
+        self.csv.date_format = Some(format.into());
+        self
+    }
+
+    /// Whether bytes that are not UTF-8 are replaced by U+FFFD. By default they are an error that names file and byte.
+    pub fn lossy(mut self, lossy: bool) -> Self {
+        self.csv.lossy = lossy;
+        self
+    }
+
+    /// Whether a field within quotes may hold line breaks, which are read as `\n`. Then files are not cut into parts,
+    /// since only who reads from the beginning knows what is quoted.
+    pub fn multi_line(mut self, multi_line: bool) -> Self {
+        self.csv.multi_line = multi_line;
+        self
+    }
+
+    /// What becomes of records that do not fit the schema.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.csv.mode = mode;
+        self
+    }
+
+    /// Adds a last column of this name that holds, for records that do not fit the schema, what stands in the file.
+    pub fn corrupt_record(mut self, column: impl Into<String>) -> Self {
+        self.csv.corrupt_record = Some(column.into());
+        self
+    }
+
+    /// The share of rows that the schema is discovered from, spread evenly over each partition; all by default. Values
+    /// of the others that do not fit are malformed.
+    pub fn sampling_ratio(mut self, ratio: f64) -> Self {
+        self.csv.sampling_ratio = ratio;
+        self
+    }
+
+    /// The schema, in place of one that is discovered: columns in the order of the files' fields. Headers are skipped.
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.csv.schema = Some(schema);
+        self
+    }
+
+    /// The table of a CSV file, of all files below a directory, or of all that a glob matches; locally or on S3.
+    ///
+    /// Unless a [`schema`](Self::schema) is given, this runs a job that reads the files and finds the narrowest type
+    /// for each column, of integer, long, double, date, timestamp, boolean and string. Large files are cut into
+    /// partitions at line ends; `*.gz` files are decompressed. A lost partition reads its part of the files again.
+    ///
+    /// # Errors
+    /// As [`text_file`](Context::text_file); if files have different headers; if there is nothing to discover a schema
+    /// from.
+    #[track_caller]
+    pub fn csv(self, path: impl AsRef<Path>) -> Result<Table> {
+        let shared = self.ctx.shared();
+        let files = look_up(shared, path.as_ref())?;
+        csv::table(shared, &OpInfo::new("csv", Place::caller()), files, self.csv)
+    }
+}

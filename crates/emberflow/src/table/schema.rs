@@ -1,0 +1,116 @@
+//! `Schema`: the names and types of a table's columns, printed as a tree.
+
+use std::{fmt, sync::Arc};
+
+use arrow_schema::{DataType, Field, SchemaRef, TimeUnit};
+
+use super::error::TableError;
+
+/// The names and types of a table's columns, in their order.
+///
+/// Prints as Spark's `printSchema` does:
+///
+/// ```
+/// use emberflow::table::{DataType, Schema};
+///
+/// let schema = Schema::new([("title", DataType::Utf8), ("year", DataType::Int32)]);
+/// assert_eq!(
+///     schema.to_string(),
+///     "root\n |-- title: string (nullable = true)\n |-- year: integer (nullable = true)\n"
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schema(SchemaRef);
+
+impl Schema {
+    /// Columns that may hold nulls.
+    ///
+    /// ```
+    /// use emberflow::table::{DataType, Schema};
+    ///
+    /// assert_eq!(Schema::new([("a", DataType::Int64)]).names().collect::<Vec<_>>(), ["a"]);
+    /// ```
+    pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, DataType)>) -> Self {
+        let fields: Vec<Field> = columns.into_iter().map(|(name, of)| Field::new(name, of, true)).collect();
+        Self(Arc::new(arrow_schema::Schema::new(fields)))
+    }
+
+    /// The names of the columns.
+    ///
+    /// ```
+    /// use emberflow::table::{DataType, Schema};
+    ///
+    /// let schema = Schema::new([("a", DataType::Int64), ("b", DataType::Utf8)]);
+    /// assert_eq!(schema.names().collect::<Vec<_>>(), ["a", "b"]);
+    /// ```
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.fields().iter().map(|field| field.name().as_str())
+    }
+
+    /// The type of a column, if there is one of that name.
+    ///
+    /// ```
+    /// use emberflow::table::{DataType, Schema};
+    ///
+    /// let schema = Schema::new([("a", DataType::Int64)]);
+    /// assert_eq!(schema.type_of("a"), Some(&DataType::Int64));
+    /// assert_eq!(schema.type_of("b"), None);
+    /// ```
+    pub fn type_of(&self, name: &str) -> Option<&DataType> {
+        self.0.column_with_name(name).map(|(_, field)| field.data_type())
+    }
+
+    pub(crate) fn of(schema: SchemaRef) -> Self {
+        Self(schema)
+    }
+
+    pub(crate) fn arrow(&self) -> &SchemaRef {
+        &self.0
+    }
+
+    /// Where a column is.
+    pub(crate) fn index_of(&self, name: &str) -> Result<usize, TableError> {
+        self.0.column_with_name(name).map(|(at, _)| at).ok_or_else(|| TableError::NoSuchColumn {
+            name: name.to_owned(),
+            there: self.names().map(str::to_owned).collect(),
+        })
+    }
+
+    /// Fails if two columns have the same name.
+    pub(crate) fn check(self) -> Result<Self, TableError> {
+        let mut names: Vec<&str> = self.names().collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(TableError::TwoColumns { name: pair[0].to_owned() }),
+            None => Ok(self),
+        }
+    }
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "root")?;
+        for field in self.0.fields() {
+            let (name, of) = (field.name(), type_name(field.data_type()));
+            writeln!(f, " |-- {name}: {of} (nullable = {})", field.is_nullable())?;
+        }
+        Ok(())
+    }
+}
+
+/// Spark's name of a type, where it has one.
+pub(crate) fn type_name(of: &DataType) -> String {
+    match of {
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Int8 => "byte".to_owned(),
+        DataType::Int16 => "short".to_owned(),
+        DataType::Int32 => "integer".to_owned(),
+        DataType::Int64 => "long".to_owned(),
+        DataType::Float32 => "float".to_owned(),
+        DataType::Float64 => "double".to_owned(),
+        DataType::Utf8 | DataType::LargeUtf8 => "string".to_owned(),
+        DataType::Date32 => "date".to_owned(),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_ntz".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,280 @@
+//! Tables from CSV: what is discovered, what becomes of records that do not fit, and that cutting, caching, spilling and
+//! losing partitions changes nothing.
+
+use std::{fs, io::Write, path::PathBuf};
+
+use emberflow::{
+    prelude::*,
+    table::{DataType, Mode, Schema, TimeUnit},
+    testing::kill_cached_partition,
+};
+use serde::{Deserialize, Serialize};
+
+/// A directory with files, as texts.
+fn files(texts: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in texts {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let path = dir.path().to_path_buf();
+    (dir, path)
+}
+
+fn shown(lines: &[&str]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn each_column_gets_the_narrowest_type_that_holds_all_its_values() {
+    let (_dir, path) = files(&[(
+        "types.csv",
+        "i,l,d,t,ts,b,s,mixed,none\n\
+         1,1,1,2009-12-18,2009-12-18,true,x,1,\n\
+         2,3000000000,2.5,2010-01-01,2009-12-18 10:30:00,FALSE,7,2009-12-18,\n",
+    )]);
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().csv(path).unwrap();
+    let types: Vec<DataType> = table.schema().names().map(|n| table.schema().type_of(n).unwrap().clone()).collect();
+    assert_eq!(
+        types,
+        [
+            DataType::Int32,
+            DataType::Int64,
+            DataType::Float64,
+            DataType::Date32,
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            DataType::Boolean,
+            DataType::Utf8,
+            DataType::Utf8,
+            DataType::Utf8,
+        ]
+    );
+    assert_eq!(
+        table.show(5).unwrap(),
+        shown(&[
+            "+---+------------+-----+------------+---------------------+-------+---+------------+------+",
+            "| i | l          | d   | t          | ts                  | b     | s | mixed      | none |",
+            "+---+------------+-----+------------+---------------------+-------+---+------------+------+",
+            "| 1 | 1          | 1.0 | 2009-12-18 | 2009-12-18T00:00:00 | true  | x | 1          | null |",
+            "| 2 | 3000000000 | 2.5 | 2010-01-01 | 2009-12-18T10:30:00 | false | 7 | 2009-12-18 | null |",
+            "+---+------------+-----+------------+---------------------+-------+---+------------+------+",
+        ])
+    );
+}
+
+const MESSY: &str = "name,year\nAlien,1979\nBrazil\nCube,x\nDune,1984,3\n\"Eden,1\nFargo,1996\n";
+
+fn messy_schema() -> Schema {
+    Schema::new([("name", DataType::Utf8), ("year", DataType::Int32)])
+}
+
+#[test]
+fn permissive_reads_what_fits_and_keeps_the_record_that_did_not() {
+    let (_dir, path) = files(&[("messy.csv", MESSY)]);
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().schema(messy_schema()).corrupt_record("bad").csv(path).unwrap();
+    assert_eq!(
+        table.show(20).unwrap(),
+        shown(&[
+            "+--------+------+-------------+",
+            "| name   | year | bad         |",
+            "+--------+------+-------------+",
+            "| Alien  | 1979 | null        |",
+            "| Brazil | null | Brazil      |",
+            "| Cube   | null | Cube,x      |",
+            "| Dune   | 1984 | Dune,1984,3 |",
+            "| Eden,1 | null | \"Eden,1     |",
+            "| Fargo  | 1996 | null        |",
+            "+--------+------+-------------+",
+        ])
+    );
+}
+
+#[test]
+fn drop_malformed_leaves_out_each_record_that_does_not_fit() {
+    let (_dir, path) = files(&[("messy.csv", MESSY)]);
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().schema(messy_schema()).mode(Mode::DropMalformed).csv(path).unwrap();
+    let names = table.rows::<Film>().map(|film| film.name).collect().unwrap();
+    assert_eq!(names, ["Alien", "Fargo"]);
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Film {
+    name: String,
+    year: Option<i32>,
+}
+
+#[test]
+fn fail_fast_names_file_line_column_and_text() {
+    let ctx = Context::local(2).unwrap();
+    let said = |text: &str| {
+        let (_dir, path) = files(&[("films.csv", text)]);
+        let table = ctx.read().schema(messy_schema()).mode(Mode::FailFast).csv(path).unwrap();
+        table.count().unwrap_err().to_string()
+    };
+    let error = said("name,year\nAlien,1979\n\nCube,x\n");
+    assert!(
+        error.contains("films.csv, line 4: column \"year\": \"x\" is not of type integer; the record is \"Cube,x\""),
+        "{error}"
+    );
+    assert!(error.contains("failed after 1 attempt;"), "{error}");
+    assert!(said("name,year\nDune,1984,3\n").contains("line 2: 3 fields instead of 2"));
+    assert!(said("name,year\n\"Eden,1984\nFargo,1996\n").contains("line 2: a quote is not closed"));
+}
+
+#[test]
+fn fields_may_hold_line_breaks_where_that_is_asked_for() {
+    let (_dir, path) = files(&[("notes.csv", "id,note\n1,\"two\n\nlines, \"\"quoted\"\"\"\n2,plain\n")]);
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().multi_line(true).csv(path).unwrap();
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Note {
+        id: i32,
+        note: String,
+    }
+    let notes = table.rows::<Note>().map(|row| (row.id, row.note)).collect().unwrap();
+    assert_eq!(notes, [(1, "two\n\nlines, \"quoted\"".to_owned()), (2, "plain".to_owned())]);
+}
+
+#[test]
+fn marks_carriage_returns_and_blank_lines_are_no_part_of_the_data() {
+    let (_dir, path) = files(&[("windows.csv", "\u{feff}a,b\r\n1,x\r\n\r\n2,y")]);
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().csv(path).unwrap();
+    assert_eq!(table.schema().names().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(table.count().unwrap(), 2);
+}
+
+#[test]
+fn columns_without_a_name_or_with_the_same_get_names_as_spark_gives_them() {
+    let (_dir, path) = files(&[("names.csv", "a,,a\n1,2,3\n")]);
+    let ctx = Context::local(2).unwrap();
+    assert_eq!(ctx.read().csv(&path).unwrap().schema().names().collect::<Vec<_>>(), ["a", "_c1", "a2"]);
+    let bare = ctx.read().header(false).csv(&path).unwrap();
+    assert_eq!((bare.schema().names().collect::<Vec<_>>(), bare.count().unwrap()), (vec!["_c0", "_c1", "_c2"], 2));
+}
+
+#[test]
+fn other_delimiters_quotes_escapes_and_date_formats_are_read() {
+    let (_dir, path) = files(&[("odd.csv", "day|text\n18.12.2009|'a|b\\'c'\n-|'d'\n")]);
+    let ctx = Context::local(2).unwrap();
+    let reader = ctx.read().delimiter(b'|').quote(b'\'').escape(b'\\').date_format("%d.%m.%Y").null_value("-");
+    let table = reader.csv(path).unwrap();
+    assert_eq!(
+        table.show(9).unwrap(),
+        shown(&[
+            "+------------+-------+",
+            "| day        | text  |",
+            "+------------+-------+",
+            "| 2009-12-18 | a|b'c |",
+            "| null       | d     |",
+            "+------------+-------+",
+        ])
+    );
+}
+
+#[test]
+fn files_with_different_headers_are_refused_with_both_names() {
+    let (_dir, path) = files(&[("a.csv", "x,y\n1,2\n"), ("b.csv", "y,x\n1,2\n")]);
+    let error = Context::local(2).unwrap().read().csv(path).err().unwrap().to_string();
+    assert!(error.contains("b.csv has another header than") && error.contains("a.csv"), "{error}");
+}
+
+#[test]
+fn an_empty_file_and_a_wrong_ratio_are_clear_errors() {
+    let (_dir, path) = files(&[("empty.csv", "\n\n")]);
+    let ctx = Context::local(2).unwrap();
+    let error = ctx.read().csv(&path).err().unwrap().to_string();
+    assert!(error.contains("give one with Reader::schema"), "{error}");
+    let error = ctx.read().sampling_ratio(1.5).csv(&path).err().unwrap().to_string();
+    assert!(error.contains("sampling_ratio = 1.5"), "{error}");
+}
+
+#[test]
+fn a_null_where_the_row_type_takes_none_names_the_column() {
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Strict {
+        name: String,
+        year: i32,
+    }
+    let (_dir, path) = files(&[("films.csv", "name,year\nAlien,1979\nBrazil,\n")]);
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().csv(path).unwrap();
+    let error =
+        table.rows::<Strict>().map(|film| film.name.len() as i32 + film.year).collect().unwrap_err().to_string();
+    assert!(error.contains("Strict cannot be made of name: string, year: integer"), "{error}");
+    assert!(error.contains("$.year"), "{error}");
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Sale {
+    id: i64,
+    place: String,
+    amount: Option<f64>,
+}
+
+/// So many sales that the file is cut, as the csv crate writes them.
+fn sales() -> (tempfile::TempDir, PathBuf, Vec<Sale>) {
+    let (dir, path) = files(&[]);
+    let sales: Vec<Sale> = (0..120_000_i64)
+        .map(|id| Sale {
+            id: id << 20,
+            place: format!("place \"{}\", {}", id % 97, "é".repeat((id % 13) as usize)),
+            amount: (id % 7 != 0).then_some(id as f64 / 8.0),
+        })
+        .collect();
+    let mut writer = csv::Writer::from_path(path.join("sales.csv")).unwrap();
+    for sale in &sales {
+        writer.serialize(sale).unwrap();
+    }
+    writer.flush().unwrap();
+    (dir, path, sales)
+}
+
+#[test]
+fn a_large_file_is_cut_and_gives_the_rows_that_another_writer_wrote() {
+    let (_dir, path, sales) = sales();
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().csv(path).unwrap();
+    assert!(table.partitions() > 2, "{} partitions", table.partitions());
+    assert!(table.rows::<Sale>().collect().unwrap() == sales);
+    assert_eq!(table.head(3).unwrap().num_rows(), 3);
+    assert_eq!(table.collect().unwrap().num_rows(), sales.len());
+}
+
+#[test]
+fn marks_that_could_cut_a_character_or_mean_two_things_are_refused_at_once() {
+    let (_dir, path, _) = sales();
+    let ctx = Context::local(1).unwrap();
+    let error = |reader: emberflow::table::Reader| reader.csv(&path).err().unwrap().to_string();
+    let told = error(ctx.read().delimiter(0xe9));
+    assert_eq!(told, "delimiter = 0xe9: give an ASCII character that ends no line, such as b';'");
+    assert!(error(ctx.read().escape(b'\n')).starts_with("escape = 0x0a: "));
+    assert!(error(ctx.read().delimiter(b'"')).starts_with("quote and delimiter are both '\"'; "));
+    assert!(ctx.read().delimiter(b'"').quote(None).csv(&path).is_ok());
+}
+
+#[test]
+fn a_compressed_file_gives_the_same_rows() {
+    let (_dir, path, sales) = sales();
+    let text = fs::read(path.join("sales.csv")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&text).unwrap();
+    fs::write(path.join("sales.csv.gz"), gzip.finish().unwrap()).unwrap();
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().csv(path.join("sales.csv.gz")).unwrap();
+    assert!(table.rows::<Sale>().collect().unwrap() == sales);
+}
+
+#[test]
+fn a_cached_table_gives_the_same_rows_from_disk_and_after_a_loss() {
+    let (_dir, path, sales) = sales();
+    for spilled in [false, true] {
+        let ctx = Context::builder().workers(2).force_spill(spilled).build().unwrap();
+        let table = ctx.read().csv(&path).unwrap().cache();
+        assert_eq!(table.count().unwrap(), sales.len() as u64);
+        assert!(kill_cached_partition(table.chunks(), 1).unwrap(), "it was there");
+        assert!(table.rows::<Sale>().collect().unwrap() == sales, "spilled: {spilled}");
+    }
+}
