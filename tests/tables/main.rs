@@ -278,3 +278,56 @@ fn a_cached_table_gives_the_same_rows_from_disk_and_after_a_loss() {
         assert!(table.rows::<Sale>().collect().unwrap() == sales, "spilled: {spilled}");
     }
 }
+
+/// Whatever stands in a file and whatever options it is read with: rows or an error, no panic.
+#[test]
+fn files_of_any_bytes_read_with_any_options_give_rows_or_an_error_that_is_no_panic() {
+    let (dir, ctx) = (tempfile::tempdir().unwrap(), Context::local(2).unwrap());
+    let path = dir.path().join("mutated.csv");
+    let sound = "id,name,\"when, and why\",ok\n1,\"a \"\"b\"\"\",2009-12-18,true\n2,é\u{1f980},2010-01-01T10:00:00,false\n\
+                 -3,,NaN,\n4,\"two\nlines\",1e308,x\n";
+    let mut state = 7_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..1_500 {
+        let mut bytes = sound.as_bytes().to_vec();
+        for _ in 0..next(6) {
+            let at = next(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+            if bytes.is_empty() {
+                break;
+            }
+            match next(5) {
+                0 => bytes[at] = next(256) as u8,
+                1 => bytes.insert(at, *b"\",\n\r\\;\0\xff".get(next(8)).unwrap()),
+                2 => _ = bytes.remove(at),
+                3 => bytes.truncate(at.max(1)),
+                _ => bytes.extend_from_within(at..),
+            }
+        }
+        fs::write(&path, &bytes).unwrap();
+        let mut reader = ctx.read().header(next(2) == 0).multi_line(next(2) == 0).lossy(next(2) == 0);
+        reader = reader.delimiter(*b",,,;\t\xe9".get(next(6)).unwrap()).quote([Some(b'"'), Some(b'\''), None][next(3)]);
+        reader = reader.escape([None, Some(b'\\'), Some(b'"')][next(3)]).null_value(["", "NaN", "é"][next(3)]);
+        reader = reader.mode([Mode::Permissive, Mode::DropMalformed, Mode::FailFast][next(3)]);
+        reader = reader.sampling_ratio([1.0, 0.3, 0.0][next(3).min(next(3))]);
+        if next(3) == 0 {
+            reader = reader.corrupt_record("corrupt");
+        }
+        let rows = reader.csv(&path).and_then(|table| Ok((table.count()?, table.collect()?.num_rows() as u64)));
+        match rows {
+            Ok((count, collected)) => {
+                assert!(count == collected && count <= bytes.len() as u64 + 1, "{count} rows of {bytes:?}");
+                read += 1;
+            }
+            Err(error) => {
+                assert!(!error.to_string().contains("panicked"), "{error}: {bytes:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(read > 300 && refused > 300, "{read} read, {refused} refused");
+    assert_eq!(ctx.range(0..10_u64).count().unwrap(), 10);
+}
