@@ -395,7 +395,8 @@ fn a_panic_is_retried_up_to_the_limit_and_then_named_with_all_that_helps() {
         let text = error.to_string();
         let place = format!("filter at {}:{}", file!(), line);
         let (rdd_text, message) = (rdd.to_string(), format!("{ON_PURPOSE}: cannot judge 15"));
-        let row = if limit > 1 { "row 4 of" } else { "rows 0 to 9 of" };
+        // How many rows it was given at once depends on how long they took.
+        let row = if limit > 1 { "row 4 of" } else { "rows " };
         let attempt = format!("attempt {limit}");
         for part in [&place, &rdd_text, "stage ", "partition 1", &attempt, row, "panicked", &message] {
             assert!(text.contains(part), "{part:?} is missing in {text:?}");

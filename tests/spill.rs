@@ -375,8 +375,8 @@ fn a_full_disk_is_an_error_that_says_so_and_room_on_it_is_used_again() {
         let dir = PathBuf::from(dir);
         let free = || rustix::fs::statvfs(&dir).map(|fs| fs.f_bfree * fs.f_frsize).unwrap();
         assert!(free() <= 2 << 20, "this is another disk");
-        // Rows go to disk some pages at a time, as they do unless batches are made tiny.
-        let builder = Context::builder().workers(2).batch_rows(1024).force_spill(true).spill_dir(&dir);
+        // All rows go to disk, some pages at a time.
+        let builder = Context::builder().workers(2).force_spill(false).memory_budget(1).spill_dir(&dir);
         let ctx = builder.build().unwrap();
         let kept = ctx.range_into(0..50_000_u64, 4).cache();
         let expected = kept.collect().unwrap();
@@ -391,8 +391,8 @@ fn a_full_disk_is_an_error_that_says_so_and_room_on_it_is_used_again() {
         ] {
             assert!(error.contains(part), "{part}: {error}");
         }
-        // What was written in vain is gone, but for a page that it shares with what was kept, and there is room again.
-        let is_free = eventually(|| free() + (16 << 10) >= before, |is_free| *is_free);
+        // What was written in vain is gone, but for a few pages that small pieces share, and there is room again.
+        let is_free = eventually(|| free() + (64 << 10) >= before, |is_free| *is_free);
         assert!(is_free, "{} of {before} bytes are free", free());
         assert_eq!(kept.collect().unwrap(), expected);
         assert_eq!(ctx.range_into(0..50_000_u64, 4).sort_by(|n| n.reverse_bits()).count().unwrap(), 50_000);

@@ -45,6 +45,15 @@ impl<T> SharedRows<T> {
     pub fn as_slice(&self) -> &[T] {
         &self.rows[self.window.clone()]
     }
+
+    /// Takes the first `rows` rows, or all if there are fewer, out of the window.
+    #[must_use]
+    pub fn take_front(&mut self, rows: usize) -> Self {
+        let Range { start, end } = self.window;
+        let cut = end.min(start.saturating_add(rows));
+        self.window.start = cut;
+        Self { rows: Arc::clone(&self.rows), window: start..cut }
+    }
 }
 
 impl<T> Batch<T> {
@@ -223,14 +232,11 @@ impl<T> Stream<T> for SharedStream<T> {
                 }
                 continue;
             };
-            let Range { start, end } = chunk.window;
-            let cut = end.min(start + self.batch_rows);
-            if start == end {
+            if chunk.window.is_empty() {
                 self.open = None;
                 continue;
             }
-            chunk.window.start = cut;
-            return Ok(Some(Batch::Shared(SharedRows { rows: Arc::clone(&chunk.rows), window: start..cut })));
+            return Ok(Some(Batch::Shared(chunk.take_front(self.batch_rows))));
         }
     }
 }

@@ -141,6 +141,8 @@ pub mod over_budget {
     pub const JOIN: &str = "the rows of one group of keys on the right side of a join";
     /// The right side of a broadcast join.
     pub const BROADCAST: &str = "the right side of a broadcast join";
+    /// A partition that becomes one row.
+    pub const PARTITION: &str = "a partition that becomes one row";
 }
 
 /// What to do about it.
@@ -155,6 +157,9 @@ fn way_out(what: &str) -> &'static str {
             "some key has very many rows there: put that side on the left, add a salt to the key, or raise the budget"
         }
         over_budget::BROADCAST => "use join, which need not hold it as a whole, or raise the budget",
+        over_budget::PARTITION => {
+            "use map_partitions, which reads the rows one by one, more partitions, or raise the budget"
+        }
         _ => "raise the budget, or use more partitions",
     }
 }

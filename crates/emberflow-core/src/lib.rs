@@ -25,6 +25,7 @@ pub mod ids;
 pub mod lineage;
 pub mod memory;
 pub mod operator;
+pub mod pace;
 pub mod partitioner;
 pub mod picture;
 pub mod place;

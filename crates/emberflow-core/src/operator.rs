@@ -107,7 +107,7 @@ impl Inputs<'_> {
     /// # Errors
     /// If it is lost, cannot be opened, or has rows of another type.
     pub fn narrow<T: Data>(&self, input: usize, partition: PartitionIndex) -> Result<BoxStream<T>, TaskError> {
-        self.node.inputs[input].open(partition, self.fetch, self.cx)?.downcast()
+        self.node.inputs[input].open(partition, self.fetch, self.cx)?.read(self.cx)
     }
 
     /// What each map task stored for the shuffle that is input number `input`, in map order. Fetched one by one as the

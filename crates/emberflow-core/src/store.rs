@@ -166,7 +166,7 @@ impl<T> CacheWriter<T> {
 
 impl<T: ExchangeData> StoreWriter for CacheWriter<T> {
     fn write(&self, _: usize, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let mut stream: BoxStream<T> = input.downcast()?;
+        let mut stream: BoxStream<T> = input.read(cx)?;
         let full = cx.batch_rows_of::<T>();
         let (mut kept, mut rest): (RowBuffer<T>, Vec<T>) = (RowBuffer::new(cx.workspace(), self.keep), Vec::new());
         let marker = cx.sink_marker();

@@ -184,11 +184,17 @@ impl SpillDir {
             Some((file, taken)) if taken < self.file_bytes => (file, taken),
             _ => (self.new_file()?, 0),
         };
-        // What takes a page begins with one, so that all of it can be given back.
-        let at = if bytes >= PAGE_BYTES { next.1.next_multiple_of(PAGE_BYTES) } else { next.1 };
+        // What takes a page has its pages to itself, so that all of them can be given back.
+        let (at, end) = match bytes >= PAGE_BYTES {
+            true => {
+                let at = next.1.next_multiple_of(PAGE_BYTES);
+                (at, (at + bytes).next_multiple_of(PAGE_BYTES))
+            }
+            false => (next.1, next.1 + bytes),
+        };
         let grown = next.0.grow(at + bytes);
         if grown.is_ok() {
-            next.1 = at + bytes;
+            next.1 = end;
         }
         let file = Arc::clone(&next.0);
         *open = Some(next);
@@ -268,6 +274,7 @@ impl SpillFile {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::FallocateFlags;
+            let len = if len >= PAGE_BYTES { len.next_multiple_of(PAGE_BYTES) } else { len };
             let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             if let Err(error) = rustix::fs::fallocate(&self.file, punch, at, len) {
                 tracing::debug!(%error, "the disk does not take back a part of a file");

@@ -234,7 +234,7 @@ where
     F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
 {
     fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError> {
-        let rows = Box::new(SinkStream { rows: input.downcast()?, marker: cx.sink_marker() });
+        let rows = Box::new(SinkStream { rows: input.read(cx)?, marker: cx.sink_marker() });
         let (value, rows) = (self.each)(partition, rows, cx)?;
         let value: Box<dyn Any + Send> = Box::new(value);
         Ok(ActionOutput { value, rows })

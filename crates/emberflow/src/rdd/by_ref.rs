@@ -3,6 +3,8 @@
 //! A row of a cached RDD, a shuffle or a parallelised collection belongs to somebody else, and is cloned for an operator
 //! that wants it by value. That costs nothing for a number, and an allocation for a `Vec` or a `String`.
 
+use std::marker::PhantomData;
+
 use emberflow_core::{
     batch::Batch,
     data::{Data, ExchangeData},
@@ -10,7 +12,7 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::{Rdd, batches::share};
+use super::{Rdd, batches::share, flat_map::FlatMapExtend};
 use crate::action::Action;
 
 impl<T: Data> Rdd<T> {
@@ -60,15 +62,7 @@ impl<T: Data> Rdd<T> {
         F: Fn(&T, &mut Vec<U>) + Send + Sync + 'static,
     {
         let info = OpInfo::new("flat_map_ref", Place::caller()).with_code::<F>();
-        let emit = share(emit);
-        self.batches(info, None, move |_| {
-            let emit = emit.clone();
-            move |batch: Batch<T>| {
-                let mut out = emberflow_core::batch::buffers::take();
-                batch.as_slice().iter().for_each(|row| emit(row, &mut out));
-                Ok(Batch::Owned(out))
-            }
-        })
+        self.narrow(info, FlatMapExtend { f: share(emit), types: PhantomData }, None)
     }
 
     /// As [`aggregate`](Self::aggregate), of rows that are looked at and not cloned.

@@ -4,12 +4,15 @@ use std::{marker::PhantomData, ops::Range, sync::Arc};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream, buffers},
-    data::Data,
+    data::{Data, ExchangeData},
     error::TaskError,
     ids::PartitionIndex,
     lineage::Dependency,
+    memory::Claim,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
+    segments::{RowBuffer, Segment},
+    store::Keep,
     task::{Marker, TaskContext},
 };
 
@@ -23,8 +26,9 @@ impl<T: Data> Rdd<T> {
     /// `i` of `self` meets partition `j` of `other` in partition `i × other.partitions() + j`. Within it, the rows of
     /// `self` come in their order, each with the rows of `other` in theirs.
     ///
-    /// A task holds one partition of `other` in memory; if that is cached, it looks at the kept rows in place. Each
-    /// partition of either side is computed once for each partition of the other: [cache](Self::cache) what is dear.
+    /// A task holds one partition of `other`: in memory while there is room in the budget, then on disk, where it is read
+    /// again for each row of `self`. Rows of `other` that are cached are looked at in place. Each partition of either side
+    /// is computed once for each partition of the other: [cache](Self::cache) the side that takes long to compute.
     /// After Spark's `cartesian`.
     ///
     /// # Panics
@@ -38,7 +42,7 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn cartesian<U: Data>(&self, other: &Rdd<U>) -> Rdd<(T, U)> {
+    pub fn cartesian<U: ExchangeData>(&self, other: &Rdd<U>) -> Rdd<(T, U)> {
         let columns = other.partitions();
         let partitions = self.partitions().checked_mul(columns);
         self.shared().rdd(NodeSpec {
@@ -60,14 +64,13 @@ struct Cartesian<T, U> {
     types: PhantomData<fn() -> (T, U)>,
 }
 
-impl<T: Data, U: Data> Operator for Cartesian<T, U> {
+impl<T: Data, U: ExchangeData> Operator for Cartesian<T, U> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(Pairs {
             left: inputs.narrow::<T>(0, partition / self.columns)?,
             right: Some(inputs.narrow::<U>(1, partition % self.columns)?),
+            held: None,
             row: (Batch::Owned(Vec::new()), 0),
-            held: Vec::new(),
-            at: (0, 0),
             batch_rows: inputs.task().batch_rows_of::<(T, U)>(),
             task: inputs.task().clone(),
             marker: inputs.marker(),
@@ -82,21 +85,65 @@ impl<T: Data, U: Data> Operator for Cartesian<T, U> {
 
 struct Pairs<T, U> {
     left: BoxStream<T>,
-    /// Until it is read, which is when there is a row to pair it with.
+    /// The right side, until it is read, which is when there is a row to pair it with.
     right: Option<BoxStream<U>>,
+    held: Option<Held<U>>,
     /// The batch of the left side, and how many of its rows are done.
     row: (Batch<T>, usize),
-    /// The right side's batches; none is empty.
-    held: Vec<Batch<U>>,
-    /// Which batch of the right side is next, and which of its rows.
-    at: (usize, usize),
     batch_rows: usize,
     task: TaskContext,
     marker: Marker,
 }
 
-impl<T: Data, U: Data> Pairs<T, U> {
-    /// Makes sure that there is a row of the left side; whether there is.
+/// The rows of the right side, and the one that comes next.
+struct Held<U> {
+    /// None is empty.
+    segments: Vec<Segment<U>>,
+    /// The next row's segment, and its place there.
+    at: (usize, usize),
+    /// That segment, read.
+    open: Option<Batch<U>>,
+    _claim: Claim,
+}
+
+impl<U: ExchangeData> Held<U> {
+    fn gather(mut rows: BoxStream<U>, task: &TaskContext) -> Result<Self, TaskError> {
+        let mut buffer = RowBuffer::new(task.workspace(), Keep::IfRoom);
+        while let Some(batch) = rows.next()? {
+            task.check_cancelled()?;
+            match batch {
+                batch if batch.is_empty() => {}
+                Batch::Shared(rows) => buffer.push_lent(Segment::Memory(rows, 0)),
+                Batch::Owned(rows) => buffer.push(rows.into())?,
+            }
+        }
+        let (segments, claim) = buffer.finish()?;
+        Ok(Self { segments, at: (0, 0), open: None, _claim: claim })
+    }
+
+    /// Gives up to `most` rows to `visit`; returns whether the last row was among them, after which the first one comes.
+    fn next(&mut self, most: usize, visit: impl FnMut(&U)) -> Result<bool, TaskError> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            none => none.insert(self.segments[self.at.0].read()?),
+        };
+        let rest = &open.as_slice()[self.at.1..];
+        let some = &rest[..rest.len().min(most)];
+        some.iter().for_each(visit);
+        if some.len() < rest.len() {
+            self.at.1 += some.len();
+            return Ok(false);
+        }
+        self.at = ((self.at.0 + 1) % self.segments.len(), 0);
+        if self.segments.len() > 1 {
+            self.open = None;
+        }
+        Ok(self.at.0 == 0)
+    }
+}
+
+impl<T: Data, U> Pairs<T, U> {
+    /// Makes sure that there is a row of the left side; returns whether there is.
     fn advance(&mut self) -> Result<bool, TaskError> {
         while self.row.1 == self.row.0.len() {
             match self.left.next()? {
@@ -108,36 +155,21 @@ impl<T: Data, U: Data> Pairs<T, U> {
     }
 }
 
-impl<T: Data, U: Data> Stream<(T, U)> for Pairs<T, U> {
+impl<T: Data, U: ExchangeData> Stream<(T, U)> for Pairs<T, U> {
     fn next(&mut self) -> Result<Option<Batch<(T, U)>>, TaskError> {
         self.task.check_cancelled()?;
         if !self.advance()? {
             return Ok(None);
         }
-        if let Some(mut right) = self.right.take() {
-            while let Some(batch) = right.next()? {
-                self.task.check_cancelled()?;
-                if !batch.is_empty() {
-                    self.held.push(batch);
-                }
-            }
+        if let Some(rows) = self.right.take() {
+            self.held = Some(Held::gather(rows, &self.task)?);
         }
-        if self.held.is_empty() {
-            return Ok(None);
-        }
+        let Some(held) = self.held.as_mut().filter(|held| !held.segments.is_empty()) else { return Ok(None) };
         self.marker.enter();
         let mut pairs = buffers::take();
         while pairs.len() < self.batch_rows && self.row.1 < self.row.0.len() {
             let left = &self.row.0.as_slice()[self.row.1];
-            let rest = &self.held[self.at.0].as_slice()[self.at.1..];
-            let some = &rest[..rest.len().min(self.batch_rows - pairs.len())];
-            pairs.extend(some.iter().map(|right| (left.clone(), right.clone())));
-            self.at.1 += some.len();
-            if some.len() == rest.len() {
-                self.at = (self.at.0 + 1, 0);
-            }
-            if self.at.0 == self.held.len() {
-                self.at = (0, 0);
+            if held.next(self.batch_rows - pairs.len(), |right| pairs.push((left.clone(), right.clone())))? {
                 self.row.1 += 1;
             }
         }

@@ -8,6 +8,7 @@ use emberflow_core::{
     error::TaskError,
     ids::PartitionIndex,
     operator::{Inputs, Operator},
+    pace::Pace,
     place::{OpInfo, Place},
     task::Marker,
 };
@@ -33,7 +34,12 @@ impl<T: Data> Rdd<T> {
         F: Fn(T) -> I + Send + Sync + 'static,
     {
         let info = OpInfo::new("flat_map", Place::caller()).with_code::<F>();
-        self.narrow(info, FlatMap { f: share(f), types: PhantomData }, None)
+        let f = share(f);
+        let start = move |_| {
+            let f = f.clone();
+            move |row| f(row)
+        };
+        self.narrow(info, FlatMap { start, types: PhantomData }, None)
     }
 
     /// As [`flat_map`](Self::flat_map), with an environment; see [`map_with`](Self::map_with).
@@ -55,7 +61,12 @@ impl<T: Data> Rdd<T> {
         F: Fn(&E, T) -> I + Send + Sync + 'static,
     {
         let info = with_env(OpInfo::new("flat_map", Place::caller()), &env).with_code::<F>();
-        self.narrow(info, FlatMap { f: share(move |row| f(&env, row)), types: PhantomData }, None)
+        let shared = share((env, f));
+        let start = move |_| {
+            let shared = shared.clone();
+            move |row| (shared.1)(&shared.0, row)
+        };
+        self.narrow(info, FlatMap { start, types: PhantomData }, None)
     }
 }
 
@@ -85,9 +96,10 @@ impl<T: Data> Rdd<T> {
     }
 }
 
-struct FlatMapExtend<T, U, F> {
-    f: Arc<F>,
-    types: PhantomData<fn(T) -> U>,
+/// `flat_map_extend` and `flat_map_ref`.
+pub(super) struct FlatMapExtend<T, U, F> {
+    pub(super) f: Arc<F>,
+    pub(super) types: PhantomData<fn(T) -> U>,
 }
 
 impl<T, U, F> Operator for FlatMapExtend<T, U, F>
@@ -99,23 +111,25 @@ where
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(ExtendStream {
             rows: inputs.narrow::<T>(0, partition)?,
-            batch: None,
+            batch: Batch::Owned(Vec::new()),
             next: 0,
             f: Arc::clone(&self.f),
             marker: inputs.marker(),
             batch_rows: inputs.task().batch_rows_of::<U>(),
+            pace: Pace::new(),
         }))
     }
 }
 
 struct ExtendStream<T, F> {
     rows: BoxStream<T>,
-    batch: Option<Batch<T>>,
+    batch: Batch<T>,
     /// The row of the batch that comes next.
     next: usize,
     f: Arc<F>,
     marker: Marker,
     batch_rows: usize,
+    pace: Pace,
 }
 
 impl<T, U, F> Stream<U> for ExtendStream<T, F>
@@ -126,50 +140,54 @@ where
 {
     fn next(&mut self) -> Result<Option<Batch<U>>, TaskError> {
         let mut out = buffers::take();
+        let enough = self.pace.next_rows().min(self.batch_rows);
+        self.marker.enter_again();
         loop {
-            if let Some(batch) = &self.batch {
-                self.marker.enter_again();
-                for row in &batch.as_slice()[self.next..] {
-                    (self.f)(row, &mut out);
-                    self.next += 1;
-                    if out.len() >= self.batch_rows {
-                        return Ok(Some(Batch::Owned(out)));
-                    }
+            for row in &self.batch.as_slice()[self.next..] {
+                (self.f)(row, &mut out);
+                self.next += 1;
+                if out.len() >= enough {
+                    return Ok(Some(Batch::Owned(out)));
                 }
             }
-            self.marker.check_cancelled()?;
-            self.next = 0;
-            let used = mem::replace(&mut self.batch, self.rows.next()?);
-            if let Some(Batch::Owned(rows)) = used {
-                buffers::give(rows);
+            if !out.is_empty() && self.pace.is_late() {
+                return Ok(Some(Batch::Owned(out)));
             }
-            match &self.batch {
-                Some(batch) => self.marker.enter_with(batch.len()),
-                None => return Ok((!out.is_empty()).then_some(Batch::Owned(out))),
+            self.marker.check_cancelled()?;
+            let Some(batch) = self.rows.next()? else {
+                return Ok((!out.is_empty()).then_some(Batch::Owned(out)));
+            };
+            self.next = 0;
+            self.marker.enter_with(batch.len());
+            if let Batch::Owned(used) = mem::replace(&mut self.batch, batch) {
+                buffers::give(used);
             }
         }
     }
 }
 
-struct FlatMap<T, I, F> {
-    f: Arc<F>,
-    types: PhantomData<fn(T) -> I>,
+/// A function from a row to an iterator, made for each partition by `start`, so that it may keep a state.
+pub(super) struct FlatMap<T, S> {
+    pub(super) start: S,
+    pub(super) types: PhantomData<fn(T)>,
 }
 
-impl<T, I, F> Operator for FlatMap<T, I, F>
+impl<T, I, S, F> Operator for FlatMap<T, S>
 where
     T: Data,
     I: IntoIterator<Item: Data> + 'static,
-    F: Fn(T) -> I + Send + Sync + 'static,
+    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
+    F: FnMut(T) -> I + 'static,
 {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
-        Ok(AnyStream::new(FlatMapStream {
+        Ok(AnyStream::new(FlatMapStream::<T, I, F> {
             rows: inputs.narrow(0, partition)?,
             batch: Vec::new(),
             inner: None,
-            f: Arc::clone(&self.f),
+            f: (self.start)(partition),
             marker: inputs.marker(),
             batch_rows: inputs.task().batch_rows_of::<I::Item>(),
+            pace: Pace::new(),
         }))
     }
 }
@@ -179,41 +197,46 @@ struct FlatMapStream<T, I: IntoIterator, F> {
     /// The rows that are still to come, the next one last.
     batch: Vec<T>,
     inner: Option<I::IntoIter>,
-    f: Arc<F>,
+    f: F,
     marker: Marker,
     batch_rows: usize,
+    pace: Pace,
 }
 
 impl<T, I, F> Stream<I::Item> for FlatMapStream<T, I, F>
 where
     T: Data,
     I: IntoIterator<Item: 'static>,
-    F: Fn(T) -> I,
+    F: FnMut(T) -> I,
 {
     fn next(&mut self) -> Result<Option<Batch<I::Item>>, TaskError> {
         let mut out = buffers::take();
+        let enough = self.pace.next_rows().min(self.batch_rows);
         self.marker.enter_again();
         loop {
             if let Some(inner) = &mut self.inner {
-                let room = self.batch_rows - out.len();
+                let room = enough - out.len();
                 out.extend(inner.by_ref().take(room));
-                if out.len() == self.batch_rows {
+                if out.len() == enough {
                     return Ok(Some(Batch::Owned(out)));
                 }
                 self.inner = None;
             }
-            match self.batch.pop() {
-                Some(row) => self.inner = Some((self.f)(row).into_iter()),
-                None => match self.marker.check_cancelled().and_then(|()| self.rows.next())? {
-                    Some(batch) => {
-                        let mut rows = batch.into_vec();
-                        rows.reverse();
-                        self.marker.enter_with(rows.len());
-                        buffers::give(mem::replace(&mut self.batch, rows));
-                    }
-                    None => return Ok((!out.is_empty()).then_some(Batch::Owned(out))),
-                },
+            if let Some(row) = self.batch.pop() {
+                self.inner = Some((self.f)(row).into_iter());
+                continue;
             }
+            if !out.is_empty() && self.pace.is_late() {
+                return Ok(Some(Batch::Owned(out)));
+            }
+            self.marker.check_cancelled()?;
+            let Some(batch) = self.rows.next()? else {
+                return Ok((!out.is_empty()).then_some(Batch::Owned(out)));
+            };
+            let mut rows = batch.into_vec();
+            rows.reverse();
+            self.marker.enter_with(rows.len());
+            buffers::give(mem::replace(&mut self.batch, rows));
         }
     }
 }

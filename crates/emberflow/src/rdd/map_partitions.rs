@@ -8,6 +8,7 @@ use emberflow_core::{
     error::{TaskError, Unwound},
     ids::PartitionIndex,
     operator::{Inputs, Operator},
+    pace::Pace,
     place::{OpInfo, Place},
     task::Marker,
 };
@@ -77,21 +78,6 @@ impl<T: Data> Rdd<T> {
     {
         let info = with_env(OpInfo::new("map_partitions", Place::caller()), &env).with_code::<F>();
         self.partitions_info(info, move |_, rows| f(&env, rows))
-    }
-
-    /// Each partition as one row: the `Vec` of its rows.
-    ///
-    /// Narrow. As many rows out as partitions. Holds a whole partition in memory.
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// # let ctx = Context::local(2)?;
-    /// assert_eq!(ctx.range_into(0..3_u64, 2).glom().collect()?, [vec![0], vec![1, 2]]);
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn glom(&self) -> Rdd<Vec<T>> {
-        self.partitions_info(OpInfo::new("glom", Place::caller()), |_, rows| [rows.collect::<Vec<T>>()])
     }
 
     pub(crate) fn partitions_info<I, F>(&self, info: OpInfo, f: F) -> Rdd<I::Item>
@@ -220,6 +206,7 @@ where
         failure,
         marker: inputs.marker(),
         batch_rows: inputs.task().batch_rows_of::<I::Item>(),
+        pace: Pace::new(),
     })
 }
 
@@ -234,6 +221,7 @@ struct PartitionStream<I> {
     failure: Failure,
     marker: Marker,
     batch_rows: usize,
+    pace: Pace,
 }
 
 impl<I: Iterator> Stream<I::Item> for PartitionStream<I> {
@@ -244,10 +232,11 @@ impl<I: Iterator> Stream<I::Item> for PartitionStream<I> {
             Rows::Open(rows) => rows,
             Rows::Over => return Ok(None),
         };
-        let batch: Vec<I::Item> = rows.by_ref().take(self.batch_rows).collect();
+        let enough = self.pace.next_rows().min(self.batch_rows);
+        let batch: Vec<I::Item> = rows.by_ref().take(enough).collect();
         self.failure.take()?;
         // An iterator that has ended is not asked again: it may have more to say.
-        if batch.len() == self.batch_rows {
+        if batch.len() == enough {
             self.rows = Rows::Open(rows);
         }
         Ok((!batch.is_empty()).then_some(Batch::Owned(batch)))

@@ -19,6 +19,7 @@ mod flat_map;
 mod flat_map_reduce_by_key;
 mod fold_by_key;
 mod for_each;
+mod glom;
 mod group_by_key;
 mod join;
 mod lookup;

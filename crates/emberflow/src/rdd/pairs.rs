@@ -1,5 +1,7 @@
 //! Keys and values: `key_by, keys, values, map_values, flat_map_values`.
 
+use std::marker::PhantomData;
+
 use emberflow_core::{
     batch::Batch,
     data::{Data, Key},
@@ -9,6 +11,7 @@ use emberflow_core::{
 use super::{
     Rdd,
     batches::{map_batch, share},
+    flat_map::FlatMap,
 };
 
 impl<T: Data> Rdd<T> {
@@ -138,7 +141,8 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
 
     /// Applies `f` to every value, and pairs each of the results with the key.
     ///
-    /// Narrow. Keeps the placement by key. The results of one value are held in memory at once.
+    /// Narrow. Keeps the placement by key. As with [`flat_map`](Rdd::flat_map), the results of a
+    /// value may be many, or without end: they are made as batches are filled.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -155,14 +159,11 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     {
         let info = OpInfo::new("flat_map_values", Place::caller()).with_code::<F>();
         let f = share(f);
-        self.batches(info, self.node().placement.clone(), move |_| {
+        let start = move |_| {
             let f = f.clone();
-            move |batch: Batch<(K, V)>| {
-                let mut out = Vec::with_capacity(batch.len());
-                batch.for_each(|(key, value)| out.extend(f(value).into_iter().map(|value| (key.clone(), value))));
-                Ok(Batch::Owned(out))
-            }
-        })
+            move |(key, value): (K, V)| f(value).into_iter().map(move |value| (key.clone(), value))
+        };
+        self.narrow(info, FlatMap { start, types: PhantomData }, self.node().placement.clone())
     }
 }
 

@@ -1,10 +1,16 @@
 //! `sample`: each row with a probability.
 
+use std::{iter, marker::PhantomData, mem};
+
 use emberflow_core::{
-    batch::Batch,
+    batch::{AnyStream, Batch, BoxStream, Stream, buffers},
     data::Data,
+    error::TaskError,
     ids::PartitionIndex,
+    operator::{Inputs, Operator},
+    pace::Pace,
     place::{OpInfo, Place},
+    task::Marker,
 };
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Poisson};
@@ -38,23 +44,103 @@ impl<T: Data> Rdd<T> {
             "a fraction of {fraction} is none (with_replacement: {with_replacement})"
         );
         let info = OpInfo::new("sample", Place::caller());
-        // A Poisson variable of mean zero is zero, but not to the crate.
-        let poisson = Poisson::new(fraction).ok().filter(|_| with_replacement);
-        self.batches(info, self.node().placement.clone(), move |partition| {
-            let mut random = random_of("sample", seed, partition);
-            move |batch: Batch<T>| {
-                let mut out = Vec::new();
-                for row in batch.as_slice() {
-                    let times = match &poisson {
-                        Some(poisson) => poisson.sample(&mut random) as usize,
-                        None => usize::from(chosen(&mut random, fraction)),
-                    };
-                    out.extend(std::iter::repeat_n(row, times).cloned());
+        let placement = self.node().placement.clone();
+        if !with_replacement {
+            return self.batches(info, placement, move |partition| {
+                let mut random = random_of("sample", seed, partition);
+                move |batch: Batch<T>| {
+                    let mut out = buffers::take();
+                    out.extend(batch.as_slice().iter().filter(|_| chosen(&mut random, fraction)).cloned());
+                    Ok(Batch::Owned(out))
                 }
-                Ok(Batch::Owned(out))
-            }
-        })
+            });
+        }
+        let start = move |partition| {
+            let mut random = random_of("sample", seed, partition);
+            let poisson = Poisson::new(fraction).ok();
+            move |_: &T| Ok(times(&mut random, poisson))
+        };
+        self.narrow(info, Repeat { start, rows: PhantomData }, placement)
     }
+}
+
+/// Gives each row as often as a function says, which is made for each partition by `start`.
+pub(super) struct Repeat<T, S> {
+    pub(super) start: S,
+    pub(super) rows: PhantomData<fn(T)>,
+}
+
+impl<T, S, F> Operator for Repeat<T, S>
+where
+    T: Data,
+    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
+    F: FnMut(&T) -> Result<u64, TaskError> + 'static,
+{
+    fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
+        Ok(AnyStream::new(RepeatStream {
+            rows: inputs.narrow::<T>(0, partition)?,
+            batch: Batch::Owned(Vec::new()),
+            next: 0,
+            left: None,
+            times: (self.start)(partition),
+            marker: inputs.marker(),
+            batch_rows: inputs.task().batch_rows_of::<T>(),
+            pace: Pace::new(),
+        }))
+    }
+}
+
+struct RepeatStream<T, F> {
+    rows: BoxStream<T>,
+    batch: Batch<T>,
+    /// The row of the batch that is repeated, or will be next.
+    next: usize,
+    /// How often it is still to come; none before it was asked.
+    left: Option<u64>,
+    times: F,
+    marker: Marker,
+    batch_rows: usize,
+    pace: Pace,
+}
+
+impl<T: Data, F: FnMut(&T) -> Result<u64, TaskError>> Stream<T> for RepeatStream<T, F> {
+    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
+        let mut out = buffers::take();
+        let enough = self.pace.next_rows().min(self.batch_rows);
+        self.marker.enter_again();
+        loop {
+            while let Some(row) = self.batch.as_slice().get(self.next) {
+                let left = match self.left {
+                    Some(left) => left,
+                    None => (self.times)(row)?,
+                };
+                let now = left.min((enough - out.len()) as u64);
+                out.extend(iter::repeat_n(row, now as usize).cloned());
+                self.left = Some(left - now);
+                if out.len() == enough {
+                    return Ok(Some(Batch::Owned(out)));
+                }
+                (self.next, self.left) = (self.next + 1, None);
+            }
+            if !out.is_empty() && self.pace.is_late() {
+                return Ok(Some(Batch::Owned(out)));
+            }
+            self.marker.check_cancelled()?;
+            let Some(batch) = self.rows.next()? else {
+                return Ok((!out.is_empty()).then_some(Batch::Owned(out)));
+            };
+            self.next = 0;
+            self.marker.enter_with(batch.len());
+            if let Batch::Owned(used) = mem::replace(&mut self.batch, batch) {
+                buffers::give(used);
+            }
+        }
+    }
+}
+
+/// Returns how often a row comes with replacement. A Poisson variable of mean zero is zero, but not to the crate.
+pub(super) fn times(random: &mut Pcg64Mcg, poisson: Option<Poisson<f64>>) -> u64 {
+    poisson.map_or(0, |poisson| poisson.sample(random) as u64)
 }
 
 /// The random numbers of one partition: PCG's, which do not change between platforms or versions. Every operator has

@@ -1,17 +1,19 @@
 //! `sample_by_key`: each row with a probability that its key decides.
 
+use std::marker::PhantomData;
+
 use emberflow_core::{
-    batch::Batch,
     data::{Data, Key},
     error::TaskError,
     place::{OpInfo, Place},
 };
-use rand_distr::{Distribution, Poisson};
+
+use rand_distr::Poisson;
 
 use super::{
     Rdd,
     batches::share,
-    sample::{chosen, random_of},
+    sample::{Repeat, chosen, random_of, times},
 };
 
 impl<K: Key, V: Data> Rdd<(K, V)> {
@@ -40,24 +42,20 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
         let most = if with_replacement { f64::MAX } else { 1.0 };
         let info = OpInfo::new("sample_by_key", Place::caller()).with_code::<F>();
         let fractions = share(fractions);
-        self.batches(info, self.node().placement.clone(), move |partition| {
+        let start = move |partition| {
             let (mut random, fractions) = (random_of("sample_by_key", seed, partition), fractions.clone());
-            move |batch: Batch<(K, V)>| {
-                let mut out = Vec::new();
-                for row in batch.as_slice() {
-                    let fraction = fractions(&row.0);
-                    if !(0.0..=most).contains(&fraction) {
-                        return Err(TaskError::rejected(NoFraction { fraction, with_replacement }));
-                    }
-                    let times = match Poisson::new(fraction) {
-                        Ok(poisson) if with_replacement => poisson.sample(&mut random) as usize,
-                        _ => usize::from(chosen(&mut random, fraction)),
-                    };
-                    out.extend(std::iter::repeat_n(row, times).cloned());
+            move |row: &(K, V)| {
+                let fraction = fractions(&row.0);
+                if !(0.0..=most).contains(&fraction) {
+                    return Err(TaskError::rejected(NoFraction { fraction, with_replacement }));
                 }
-                Ok(Batch::Owned(out))
+                Ok(match with_replacement {
+                    true => times(&mut random, Poisson::new(fraction).ok()),
+                    false => u64::from(chosen(&mut random, fraction)),
+                })
             }
-        })
+        };
+        self.narrow(info, Repeat { start, rows: PhantomData }, self.node().placement.clone())
     }
 }
 

@@ -72,7 +72,7 @@ impl StoredData for RowCount {
 
 impl<T: Data> StoreWriter for CountRows<T> {
     fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let mut stream: BoxStream<T> = input.downcast()?;
+        let mut stream: BoxStream<T> = input.read(cx)?;
         let mut rows = 0;
         while let Some(batch) = stream.next()? {
             cx.check_cancelled()?;

@@ -197,7 +197,7 @@ where
     F: Feed<T, K, V>,
 {
     fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let rows = input.downcast()?;
+        let rows = input.read(cx)?;
         if mem::needs_drop::<C>() { self.write_in::<Taken<C>>(rows, cx) } else { self.write_in::<Plain<C>>(rows, cx) }
     }
 }
@@ -352,20 +352,31 @@ where
             let bytes = if *groups { grouped } else { table.slot_bytes() + table.heap_bytes() };
             claim.require(bytes, over_budget::GROUP)
         };
+        // Merging may take its time for each row: what is cancelled merges no more.
+        let cancelled = || self.reduce.task.is_cancelled();
         let mut combined = input.combined.take(piece)?;
         while let Some(run) = combined.next()? {
             run.for_each(|(key, value)| {
+                if cancelled() {
+                    return;
+                }
                 let hash = hasher.hash(key);
                 match table.find(hash, |k| k == key) {
                     Some(cell) => cell.update(|sum| aggregator.merge(sum, value.clone())),
                     None => table.insert(hasher, hash, key.clone(), S::new(value.clone())),
                 }
             });
+            self.reduce.task.check_cancelled()?;
             settle(table, if *groups { run.bytes() } else { 0 })?;
         }
         let mut passed = input.passed.take(piece)?;
         while let Some(run) = passed.next()? {
-            run.for_each(|row| merge(table, &**aggregator, hasher, row));
+            run.for_each(|row| {
+                if !cancelled() {
+                    merge(table, &**aggregator, hasher, row);
+                }
+            });
+            self.reduce.task.check_cancelled()?;
             settle(table, if *groups { run.bytes() } else { 0 })?;
         }
         let rows: Vec<(K, C)> = table.drain().filter_map(|(key, cell)| Some((key, cell.into_inner()?))).collect();

@@ -74,7 +74,7 @@ where
     F: FnMut(&T) -> usize,
 {
     fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let mut stream: BoxStream<T> = input.downcast()?;
+        let mut stream: BoxStream<T> = input.read(cx)?;
         let mut place = (self.start)(partition);
         let mut writer = BlockWriter::new(self.partitions, cx.workspace());
         let marker = cx.sink_marker();

@@ -207,7 +207,7 @@ struct SampleKeys<T, S> {
 
 impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
     fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let mut stream: BoxStream<T> = input.downcast()?;
+        let mut stream: BoxStream<T> = input.read(cx)?;
         let marker = cx.sink_marker();
         // One row of each window; windows double when there are too many.
         let (mut keys, mut window, mut start, mut seen): (Vec<Sample<S::Key>>, u64, u64, u64) = (Vec::new(), 1, 0, 0);
@@ -357,7 +357,7 @@ struct StripTag<T> {
 
 impl<T: ExchangeData> StoreWriter for StripTag<T> {
     fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
-        let mut stream: BoxStream<(u32, T)> = input.downcast()?;
+        let mut stream: BoxStream<(u32, T)> = input.read(cx)?;
         let mut writer = BlockWriter::new(self.parts, cx.workspace());
         while let Some(batch) = stream.next()? {
             cx.check_cancelled()?;

@@ -8,6 +8,7 @@ use emberflow_core::{
     error::TaskError,
     ids::PartitionIndex,
     operator::{Inputs, Operator},
+    pace::Pace,
     place::OpInfo,
     task::{Marker, TaskContext},
 };
@@ -76,13 +77,20 @@ impl<S: Source> Operator for Custom<S> {
         let (task, marker) = (inputs.task().clone(), inputs.marker());
         marker.enter();
         let rows = self.0.read(partition).map_err(TaskError::io)?;
-        Ok(AnyStream::new(CustomStream { rows: Some(rows), batch_rows: task.batch_rows_of::<S::Row>(), task, marker }))
+        Ok(AnyStream::new(CustomStream {
+            rows: Some(rows),
+            batch_rows: task.batch_rows_of::<S::Row>(),
+            pace: Pace::new(),
+            task,
+            marker,
+        }))
     }
 }
 
 struct CustomStream<I> {
     rows: Option<I>,
     batch_rows: usize,
+    pace: Pace,
     task: TaskContext,
     marker: Marker,
 }
@@ -96,8 +104,9 @@ where
         self.task.check_cancelled()?;
         self.marker.enter();
         let Some(rows) = &mut self.rows else { return Ok(None) };
-        let batch: Vec<T> = rows.take(self.batch_rows).collect::<Result<_, E>>().map_err(TaskError::io)?;
-        if batch.len() < self.batch_rows {
+        let enough = self.pace.next_rows().min(self.batch_rows);
+        let batch: Vec<T> = rows.take(enough).collect::<Result<_, E>>().map_err(TaskError::io)?;
+        if batch.len() < enough {
             self.rows = None;
         }
         Ok((!batch.is_empty()).then_some(Batch::Owned(batch)))
