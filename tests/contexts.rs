@@ -83,7 +83,7 @@ fn a_context_that_is_dropped_while_jobs_run_ends_them_all_as_closed() {
 }
 
 #[test]
-fn an_rdd_that_outlives_its_context_can_be_looked_at_but_not_computed() {
+fn an_rdd_of_a_stopped_context_can_be_looked_at_but_not_computed() {
     let _shared = not_while_counting();
     let world = World::new(1);
     let rows = world.range_into(0..10_u64, 2).map(|n| (n, n)).cache();
@@ -114,14 +114,22 @@ fn a_stopped_context_refuses_everything_and_can_be_stopped_again() {
 }
 
 #[test]
-fn clones_keep_a_context_alive_until_the_last_one_is_dropped() {
+fn every_handle_keeps_the_engine_alive_until_the_last_one_is_dropped() {
     let _shared = not_while_counting();
     let ctx = Context::local(1).unwrap();
+    let mut events = ctx.events();
     let (clone, rows) = (ctx.clone(), ctx.range_into(0..10_u64, 2));
     drop(ctx);
-    assert_eq!(rows.count().unwrap(), 10);
+    assert_eq!(clone.range(0..3_u64).count().unwrap(), 3);
     drop(clone);
-    assert!(matches!(rows.count(), Err(Error::ContextClosed)));
+    let sums = rows.map(|n| (n % 3, n)).reduce_by_key(|a, b| a + b).cache();
+    drop(rows);
+    assert_eq!(sums.count().unwrap(), 3);
+    let action = sums.context().range_into(0..1_000_u64, 4).count_async();
+    drop(sums);
+    assert_eq!(action.wait().unwrap(), 1_000);
+    // The stream ends when the engine does.
+    within_deadline(move || while events.next().is_some() {});
 }
 
 #[test]

@@ -50,6 +50,47 @@ fn finished(event: &Event) -> Option<(JobId, Option<String>)> {
 
 // ---- What is computed, and what is spared.
 
+/// Actions whose closures run where the results of partitions are merged, with closures that panic there and only there:
+/// one row a partition, so that no two rows meet within one.
+type Merge = fn(&Rdd<u64>) -> Result<(), Error>;
+const MERGES: &[(&str, Merge)] = &[
+    ("reduce", |rows| rows.reduce(|_, _| panic!("{ON_PURPOSE}")).map(drop)),
+    ("fold", |rows| rows.fold(0, |a, b| if a == 0 { b } else { panic!("{ON_PURPOSE}") }).map(drop)),
+    ("aggregate", |rows| rows.aggregate(0, |a, b| a + b, |_, _| panic!("{ON_PURPOSE}")).map(drop)),
+    ("aggregate_ref", |rows| rows.aggregate_ref(0, |a, b| a + b, |_, _| panic!("{ON_PURPOSE}")).map(drop)),
+    ("reduce_by_key_locally", |rows| {
+        rows.map(|n| (0, n)).reduce_by_key_locally(|_, _| panic!("{ON_PURPOSE}")).map(drop)
+    }),
+    ("tree_reduce", |rows| rows.tree_reduce(|_, _| panic!("{ON_PURPOSE}"), 1).map(drop)),
+    ("tree_aggregate", |rows| rows.tree_aggregate(0, |a, b| a + b, |_, _| panic!("{ON_PURPOSE}"), 1).map(drop)),
+];
+
+#[test]
+fn a_closure_that_panics_where_results_are_merged_is_an_error_of_its_action() {
+    let world = World::new(2);
+    let rows = world.range_into(1..5_u64, 4);
+    for (name, merge) in MERGES {
+        let error = merge(&rows).unwrap_err();
+        let text = error.to_string();
+        let parts = [&format!("{name} at {}", file!()), "panicked", ON_PURPOSE];
+        assert!(parts.iter().all(|part| text.contains(*part)), "{name}: {text}");
+        assert_eq!(rows.count().unwrap(), 4);
+    }
+    let awaited = rows.reduce_async(|_, _| panic!("{ON_PURPOSE}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert!(matches!(runtime.block_on(awaited), Err(Error::MergeFailed { .. })));
+}
+
+#[test]
+fn an_error_prints_its_message_and_its_fields_where_they_are_asked_for() {
+    let world = World::new(1);
+    let error =
+        world.range_into(0..3_u64, 1).map(|n| if n == 1 { panic!("{ON_PURPOSE}") } else { n }).count().unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
+    let fields = format!("{error:#?}");
+    assert!(fields.starts_with("TaskFailed {") && fields.contains("partition: 0"), "{fields}");
+}
+
 #[test]
 fn a_stage_whose_map_outputs_live_is_skipped() {
     let world = World::new(2);

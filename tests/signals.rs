@@ -70,7 +70,7 @@ fn child(program: &str) -> u8 {
     let later = ctx.range(0..9_u64).count();
     assert!(matches!(later, Err(Error::Interrupted { signal: told }) if told == signal), "{later:?}");
     say(&format!("ended: {}", later.unwrap_err()));
-    drop(ctx);
+    ctx.stop();
     128 + signal as u8
 }
 

@@ -82,13 +82,14 @@ impl World {
         self.dir.path().join("files")
     }
 
-    /// Drops the context now, and checks what is left.
+    /// Stops the context now, and checks what is left.
     pub(crate) fn end(mut self) {
         self.check();
     }
 
     fn check(&mut self) {
         let Some(ctx) = self.ctx.take() else { return };
+        ctx.stop();
         drop(ctx);
         if thread::panicking() {
             return;

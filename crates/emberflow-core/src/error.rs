@@ -3,7 +3,7 @@
 //! A task's error stays typed until the coordinator has judged it: a loss is repaired, a panic is tried again, a
 //! failure that would only repeat itself ends the job at once.
 
-use std::{error::Error as StdError, fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{any::Any, error::Error as StdError, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     codec::CodecError,
@@ -17,6 +17,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Any error, shared: the cause of a failed task is kept in every report of it.
 pub type Cause = Arc<dyn StdError + Send + Sync>;
+
+/// A panic's message is kept up to this length.
+const MESSAGE_BYTES: usize = 4 << 10;
 
 /// Why one attempt at a task ended without its rows.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -116,6 +119,30 @@ impl TaskError {
         Self::Io { cause: Arc::from(cause.into()), permanent: true }
     }
 
+    /// The error of an attempt whose code panicked with `payload`: what it was [unwound](Unwound) with, or the message.
+    pub fn of_panic(payload: Box<dyn Any + Send>) -> Self {
+        let payload = match payload.downcast::<Unwound>() {
+            Ok(unwound) => return unwound.0,
+            Err(payload) => payload,
+        };
+        let mut message = match payload.downcast::<String>() {
+            Ok(message) => *message,
+            Err(payload) => match payload.downcast_ref::<&str>() {
+                Some(message) => (*message).to_owned(),
+                None => {
+                    // A payload may panic once more when it is dropped: forgetting it costs little and happens rarely.
+                    std::mem::forget(payload);
+                    "(a value that is not text)".to_owned()
+                }
+            },
+        };
+        if message.len() > MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+            message.push('…');
+        }
+        Self::Panicked { message }
+    }
+
     /// Whether another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -195,8 +222,11 @@ impl fmt::Display for FailedAttempt {
     }
 }
 
-/// What an action, or the context itself, reports to the user.
-#[derive(Debug, Clone, thiserror::Error)]
+/// The error of an action, or of the context itself.
+///
+/// Its `Debug` form is its message, so that a `main` that returns it prints what happened and what to do; `{:#?}` shows
+/// the fields.
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A task failed as often as it may, or in a way that would only repeat itself.
@@ -277,8 +307,16 @@ pub enum Error {
         /// The signal's number: 2 for SIGINT, 15 for SIGTERM.
         signal: i32,
     },
-    /// The context was stopped or dropped; make a new one.
-    #[error("the context is closed; make a new one")]
+    /// A closure panicked in the caller's thread, where the results of partitions are merged.
+    #[error("{operator}: {error}, while the results of partitions were merged")]
+    MergeFailed {
+        /// The action, and where it was called.
+        operator: String,
+        /// The panic.
+        error: TaskError,
+    },
+    /// The context was stopped; make a new one.
+    #[error("the context was stopped; make a new one")]
     ContextClosed,
     /// An actor that the context cannot work without has died. This is a bug of emberflow.
     #[error("the context's {actor} died; make a new context, and report this as a bug")]
@@ -411,6 +449,52 @@ pub enum Error {
         /// How many bytes it captures.
         bytes: usize,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        macro_rules! fields {
+            ($name:ident: $($field:ident)*) => {
+                f.debug_struct(stringify!($name))$(.field(stringify!($field), $field))*.finish()
+            };
+        }
+        match self {
+            Self::TaskFailed { rdd, operator, stage, partition, causes } => {
+                fields!(TaskFailed: rdd operator stage partition causes)
+            }
+            Self::LostTooOften { rdd, operator, stage, partition, losses, last } => {
+                fields!(LostTooOften: rdd operator stage partition losses last)
+            }
+            Self::NotDeterministic { rdd, operator, partition, before, after } => {
+                fields!(NotDeterministic: rdd operator partition before after)
+            }
+            Self::Stalled { job, limit, waits_for } => fields!(Stalled: job limit waits_for),
+            Self::Cancelled { job } => fields!(Cancelled: job),
+            Self::Interrupted { signal } => fields!(Interrupted: signal),
+            Self::MergeFailed { operator, error } => fields!(MergeFailed: operator error),
+            Self::ContextClosed => f.write_str("ContextClosed"),
+            Self::ContextDead { actor } => fields!(ContextDead: actor),
+            Self::NestedAction { what } => fields!(NestedAction: what),
+            Self::LineageTooDeep { rdd, operator, limit } => fields!(LineageTooDeep: rdd operator limit),
+            Self::ForeignRdd { rdd, operator } => fields!(ForeignRdd: rdd operator),
+            Self::InvalidSetting { setting, value, reason } => fields!(InvalidSetting: setting value reason),
+            Self::File { what, path, source } => fields!(File: what path source),
+            Self::Storage { source } => fields!(Storage: source),
+            Self::Table { source } => fields!(Table: source),
+            Self::NoSuchInput { pattern } => fields!(NoSuchInput: pattern),
+            Self::BadGlob { pattern, reason } => fields!(BadGlob: pattern reason),
+            Self::OutputExists { path } => fields!(OutputExists: path),
+            Self::Codec { operator, source } => fields!(Codec: operator source),
+            Self::AccumulatorPanicked { accumulator, message } => fields!(AccumulatorPanicked: accumulator message),
+            Self::NoSuchPartition { rdd, operator, partition, partitions } => {
+                fields!(NoSuchPartition: rdd operator partition partitions)
+            }
+            Self::NotShippable { operator, name, code, bytes } => fields!(NotShippable: operator name code bytes),
+        }
+    }
 }
 
 fn first_and_last(causes: &[FailedAttempt]) -> String {

@@ -1,7 +1,6 @@
 //! One attempt at one task, on a worker: opens the plan, catches what the user's code throws, reports what came out.
 
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -13,7 +12,7 @@ use std::{
 use actix::Addr;
 use emberflow_core::{
     chaos::{self, Kind, OnPurpose, Point},
-    error::{TaskError, Unwound},
+    error::TaskError,
     event::{self, Event},
     ids::{JobId, PartitionIndex, StageId, TaskId},
     memory::Workspace,
@@ -42,9 +41,6 @@ use crate::{
     turns::Turn,
     workspace::TaskMemory,
 };
-
-/// A panic's message is kept up to this length.
-const MESSAGE_BYTES: usize = 4 << 10;
 
 pub(crate) struct TaskRun {
     pub(crate) task: TaskId,
@@ -78,7 +74,7 @@ impl TaskRun {
             }
             // What it leaves may be the user's, and may panic when it is dropped.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop((cx, outcome)))) {
-                tracing::warn!(stage = %self.stage, partition = self.partition, error = %panicked(payload), "gave way");
+                tracing::warn!(stage = %self.stage, partition = self.partition, error = %TaskError::of_panic(payload), "gave way");
             }
             again = memory.older_have_ended();
         };
@@ -191,7 +187,7 @@ impl TaskRun {
                     Ok(output)
                 })
             }))
-            .unwrap_or_else(|payload| Err(panicked(payload))),
+            .unwrap_or_else(|payload| Err(TaskError::of_panic(payload))),
         };
         let outcome = ended(&cx, outcome);
         (memory, cx, outcome)
@@ -263,31 +259,8 @@ fn ended(cx: &TaskContext, mut outcome: Result<Output, TaskError>) -> Result<Out
     while let Some(at_end) = cx.next_at_end() {
         let ended = catch_unwind(AssertUnwindSafe(|| cx.enter(|| at_end(outcome.as_ref().err()))));
         if let (Err(payload), Ok(_)) = (ended, &outcome) {
-            outcome = Err(panicked(payload));
+            outcome = Err(TaskError::of_panic(payload));
         }
     }
     outcome
-}
-
-fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
-    let payload = match payload.downcast::<Unwound>() {
-        Ok(unwound) => return unwound.0,
-        Err(payload) => payload,
-    };
-    let mut message = match payload.downcast::<String>() {
-        Ok(message) => *message,
-        Err(payload) => match payload.downcast_ref::<&str>() {
-            Some(message) => (*message).to_owned(),
-            None => {
-                // A payload may panic once more when it is dropped: forgetting it costs little and happens rarely.
-                std::mem::forget(payload);
-                "(a value that is not text)".to_owned()
-            }
-        },
-    };
-    if message.len() > MESSAGE_BYTES {
-        message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
-        message.push('…');
-    }
-    TaskError::Panicked { message }
 }

@@ -7,6 +7,7 @@ use std::{
     any::Any,
     future::Future,
     marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Wake, Waker},
@@ -61,16 +62,16 @@ impl<R: 'static> Action<R> {
     {
         let canceller = Canceller {
             engine: Arc::clone(engine),
-            progress: Arc::new(Mutex::new(Running { job: None, over: false })),
+            progress: Arc::new(Mutex::new(Running { job: None, over: false, operator: None })),
             labels: labels::current(engine.id()),
         };
-        let mut work: Pin<Box<dyn Future<Output = Result<R>> + Send>> = Box::pin(work(Driver(canceller.clone())));
+        let work = Box::pin(work(Driver(canceller.clone())));
+        let mut action = Self { state: State::Running(work), canceller };
         // Polled once, so that the first job is under way when the caller gets the action.
-        let state = match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => State::Done(Some(outcome)),
-            Poll::Pending => State::Running(work),
-        };
-        Self { state, canceller }
+        if let Poll::Ready(outcome) = Pin::new(&mut action).poll(&mut Context::from_waker(Waker::noop())) {
+            action.state = State::Done(Some(outcome));
+        }
+        action
     }
 
     /// Waits for the result on this thread.
@@ -117,9 +118,11 @@ impl<R> Future for Action<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = match &mut self.state {
-            State::Running(work) => match work.as_mut().poll(cx) {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => return Poll::Pending,
+            State::Running(work) => match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+                Ok(Poll::Ready(outcome)) => outcome,
+                Ok(Poll::Pending) => return Poll::Pending,
+                // A closure that panics here is an error, as it is in a task.
+                Err(payload) => Err(self.canceller.merge_failed(TaskError::of_panic(payload))),
             },
             State::Done(outcome) => outcome.take().expect("an action is not polled again after its result"),
         };
@@ -161,6 +164,8 @@ pub struct Canceller {
 struct Running {
     job: Option<JobId>,
     over: bool,
+    /// The action, once it has begun a job.
+    operator: Option<OpInfo>,
 }
 
 impl Canceller {
@@ -171,6 +176,11 @@ impl Canceller {
         if let Some(job) = progress.job {
             self.engine.cancel(job);
         }
+    }
+
+    fn merge_failed(&self, error: TaskError) -> Error {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        Error::MergeFailed { operator: progress.operator.as_ref().map_or_else(String::new, OpInfo::to_string), error }
     }
 }
 
@@ -197,6 +207,7 @@ impl Driver {
         let guards = rdd.node().guards();
         let handle = {
             let Canceller { engine, progress, labels } = &self.0;
+            let operator = info.clone();
             let spec = ActionSpec {
                 info,
                 action: Arc::new(EachPartition { each, types: PhantomData }),
@@ -210,7 +221,7 @@ impl Driver {
             }
             engine.mind_lineage(rdd.id(), rdd.node().ancestors().len(), stages.len());
             let handle = engine.submit(stages, wanted, labels.clone())?;
-            progress.job = Some(handle.id());
+            (progress.job, progress.operator) = (Some(handle.id()), Some(operator));
             handle
         };
         let outcome = handle.await;

@@ -476,7 +476,7 @@ impl ContextBuilder {
     /// the next sixteen; 0 for any. `EMBERFLOW_UI`, which is `on` (port 4040, as Spark's), `off` or a port; off by
     /// default. Only with the feature `ui`.
     ///
-    /// The page is gone when the context is stopped or dropped. [`Context::ui_url`] says where it is; so does the log,
+    /// The page is gone when the engine has [stopped](Context::stop). [`Context::ui_url`] says where it is; so does the log,
     /// without the token that allows changes.
     ///
     /// ```
@@ -545,7 +545,7 @@ impl ContextBuilder {
     /// none by default. Only with the feature `ui`.
     ///
     /// JSON lines in the format of Spark's event log: Spark's History Server shows the application, and so does
-    /// [`history::replay`](crate::history::replay). The file is complete when the context is stopped or dropped;
+    /// [`history::replay`](crate::history::replay). The file is complete when the engine has [stopped](Context::stop);
     /// [`Context::event_log`] says its name.
     ///
     /// ```
@@ -554,7 +554,7 @@ impl ContextBuilder {
     /// let ctx = Context::builder().event_log(dir.path()).build()?;
     /// let log = ctx.event_log().unwrap().to_owned();
     /// ctx.range(0..9_u64).count()?;
-    /// drop(ctx);
+    /// ctx.stop();
     /// assert!(std::fs::read_to_string(log).unwrap().contains("SparkListenerJobEnd"));
     /// # Ok::<(), Error>(())
     /// ```

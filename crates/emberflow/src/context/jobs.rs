@@ -90,7 +90,7 @@ impl Context {
     /// # let ctx = Context::local(2)?;
     /// let events = ctx.events();
     /// ctx.with_job_description("count the films", || ctx.range(0..9_u64).count())?;
-    /// drop(ctx);
+    /// ctx.stop();
     /// let described = events.filter_map(|record| match record.event {
     ///     Event::JobLabelled { labels, .. } => labels.description,
     ///     _ => None,

@@ -1,4 +1,4 @@
-//! The context: the door to one engine. Owns it: when the last clone is dropped, everything that the engine started ends.
+//! The context: the door to one engine, which ends with the last handle to it, be it a context, an RDD or an action.
 
 mod app;
 mod builder;
@@ -39,9 +39,10 @@ const EVENT_CAPACITY: usize = 1 << 16;
 
 /// An engine, and the way to make RDDs on it.
 ///
-/// Cheap to clone. When the last clone is dropped, or [`stop`](Self::stop) is called, running jobs end with
-/// [`Error::ContextClosed`](crate::Error::ContextClosed), and no thread, actor or file is left. RDDs may outlive their
-/// context, but can then only be looked at. Several contexts can live in one process.
+/// Cheap to clone. An RDD, an action or a broadcast value keeps the engine of its context alive, so that an RDD can be
+/// returned from the function that made its context; see [`Rdd::context`]. When the last of these handles is dropped, no
+/// thread, actor or file is left. [`stop`](Self::stop) ends the engine at once, whoever else holds it: running jobs end
+/// with [`Error::ContextClosed`](crate::Error::ContextClosed). Several contexts can live in one process.
 ///
 /// ```
 /// use emberflow::prelude::*;
@@ -52,17 +53,7 @@ const EVENT_CAPACITY: usize = 1 << 16;
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    owner: Arc<Owner>,
-}
-
-struct Owner {
     shared: Arc<Shared>,
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.shared.engine.stop();
-    }
 }
 
 /// What every RDD of a context needs: the engine, and the settings that shape lineage.
@@ -177,11 +168,15 @@ impl Context {
             #[cfg(feature = "ui")]
             event_log: OnceLock::new(),
         });
-        Self { owner: Arc::new(Owner { shared }) }
+        Self { shared }
+    }
+
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.owner.shared
+        &self.shared
     }
 
     /// The rows of a collection. They are moved in, shared by all partitions, and cloned only by operators that keep
@@ -425,7 +420,7 @@ impl Context {
     /// let ctx = Context::local(2)?;
     /// let mut events = ctx.events();
     /// ctx.range_into(0..100_u64, 4).count()?;
-    /// drop(ctx);
+    /// ctx.stop();
     /// let tasks = events.filter(|record| matches!(record.event, Event::TaskFinished { .. })).count();
     /// assert_eq!(tasks, 4);
     /// # Ok::<(), Error>(())
@@ -490,7 +485,7 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn interrupted(&self) -> Option<i32> {
-        self.owner.shared.engine.interrupted()
+        self.shared.engine.interrupted()
     }
 
     /// Ends the context now, whoever else holds it: jobs end with

@@ -73,12 +73,13 @@ pub use self::{
     to_local_iter::LocalIter,
 };
 pub(crate) use self::{sample::random_of, union::union};
-use crate::context::{NodeSpec, Shared};
+use crate::context::{Context, NodeSpec, Shared};
 
 /// A resilient distributed dataset: rows of type `T` in partitions, described by how they are made.
 ///
 /// Nothing is computed before an action; every action computes what it needs from the sources, or from what is
-/// [cached](Self::cache) or left over from earlier shuffles. Cloning a handle copies no row.
+/// [cached](Self::cache) or left over from earlier shuffles. Cloning a handle copies no row. A handle keeps the engine of
+/// its [context](Self::context) alive, until that is [stopped](crate::Context::stop).
 ///
 /// # Actions
 /// Blocking: [`collect`](Self::collect), [`count`](Self::count), [`first`](Self::first), [`take`](Self::take),
@@ -137,6 +138,22 @@ impl<T: Data> Rdd<T> {
     /// ```
     pub fn id(&self) -> RddId {
         self.node.id
+    }
+
+    /// The context that made it. After Spark's `context`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// fn numbers() -> Result<Rdd<u64>, Error> {
+    ///     Ok(Context::local(2)?.range(0..9_u64))
+    /// }
+    /// let numbers = numbers()?;
+    /// let more = numbers.context().range(9..12_u64);
+    /// assert_eq!(numbers.union(&more).count()?, 12);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn context(&self) -> Context {
+        Context::of(&self.shared)
     }
 
     /// Number of partitions.

@@ -17,6 +17,7 @@ use std::{
 
 use emberflow_core::{
     data::Data,
+    error::TaskError,
     task::TaskContext,
     update::{Update, UpdateFailed},
 };
@@ -246,9 +247,8 @@ impl<A: Accumulate> Update for Buffer<A> {
     fn apply(self: Box<Self>) -> Result<(), UpdateFailed> {
         let Self { shared, value } = *self;
         catch_unwind(AssertUnwindSafe(|| shared.kind.merge(&mut shared.lock(), value))).map_err(|payload| {
-            let text = payload.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-            let message = text.unwrap_or("(a value that is not text)").to_owned();
+            let error = TaskError::of_panic(payload);
+            let message = if let TaskError::Panicked { message } = error { message } else { error.to_string() };
             UpdateFailed { accumulator: shared.name.clone(), message }
         })
     }
