@@ -35,6 +35,55 @@ fn variance_survives_a_large_mean_where_a_sum_of_squares_would_not() {
     assert!((rows.variance().unwrap().unwrap() - 0.25).abs() < 1e-9);
 }
 
+/// What the rows give in every partitioning.
+fn in_every_partitioning<R>(world: &World, rows: &[f64], ask: impl Fn(&Rdd<f64>) -> R) -> Vec<R> {
+    (1..=rows.len() + 1).map(|partitions| ask(&world.parallelize_into(rows.to_vec(), partitions))).collect()
+}
+
+#[test]
+fn an_infinite_row_makes_the_mean_infinite_wherever_it_stands() {
+    let world = World::new(2);
+    let (inf, nan) = (f64::INFINITY, f64::NAN);
+    for rows in [vec![inf, 1.0], vec![1.0, inf], vec![1.0, inf, 2.0, inf], vec![f64::MAX, inf, -f64::MAX]] {
+        for mean in in_every_partitioning(&world, &rows, |rdd| rdd.mean().unwrap()) {
+            assert_eq!(mean, Some(inf), "{rows:?}");
+        }
+        let down: Vec<f64> = rows.iter().map(|row| -row).collect();
+        for stats in in_every_partitioning(&world, &down, |rdd| rdd.stats().unwrap()) {
+            assert_eq!((stats.mean(), stats.sum(), stats.min()), (Some(-inf), -inf, Some(-inf)));
+            assert!(stats.variance().unwrap().is_nan(), "{stats}");
+        }
+    }
+    for rows in [vec![inf, -inf], vec![-inf, 1.0, inf, 2.0], vec![nan, 1.0], vec![inf, 3.0, nan]] {
+        for mean in in_every_partitioning(&world, &rows, |rdd| rdd.mean().unwrap()) {
+            assert!(mean.unwrap().is_nan(), "{rows:?}");
+        }
+    }
+}
+
+#[test]
+fn opposite_extremes_have_a_mean_between_them() {
+    let world = World::new(2);
+    let max = f64::MAX;
+    for rows in [vec![max, -max], vec![-max, max], vec![max, -max, max, -max], vec![max, max, -max, -max, 0.0]] {
+        for stats in in_every_partitioning(&world, &rows, |rdd| rdd.stats().unwrap()) {
+            let mean = stats.mean().unwrap();
+            assert!(mean.abs() <= max * 1e-15, "{rows:?}: {mean:e}");
+            assert_eq!(stats.variance(), Some(f64::INFINITY), "{rows:?}");
+        }
+    }
+    assert_eq!(in_every_partitioning(&world, &[max, -max], |rdd| rdd.mean().unwrap()), [Some(0.0); 3]);
+    assert_eq!(in_every_partitioning(&world, &[max; 5], |rdd| rdd.mean().unwrap()), [Some(max); 6]);
+}
+
+#[test]
+fn stats_print_in_one_line() {
+    let world = World::new(2);
+    let stats = world.parallelize(vec![2, 4, 4, 4, 5, 5, 7, 9]).stats().unwrap();
+    assert_eq!(stats.to_string(), "count 8, mean 5, stdev 2, min 2, max 9");
+    assert_eq!(world.empty::<u64>().stats().unwrap().to_string(), "count 0");
+}
+
 #[test]
 fn integer_sums_do_not_overflow() {
     let world = World::new(2);

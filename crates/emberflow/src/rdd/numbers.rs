@@ -3,6 +3,8 @@
 //! Each partition is worked through row by row, and the partitions' results are merged in partition order, so that
 //! floating-point results are the same bits in every run, whatever the workers and the sizes of batches.
 
+use std::fmt;
+
 use datasketches::tdigest::TDigestMut;
 use emberflow_core::{
     batch::BoxStream,
@@ -79,7 +81,9 @@ numbers! {
 /// Count, mean, variance, extremes: what [`Rdd::stats`] finds in one pass.
 ///
 /// Made row by row after Welford and merged after Chan, so that it stays exact where sums of squares would cancel.
-/// Spark's `StatCounter`. A row that is NaN makes everything but the count NaN.
+/// Spark's `StatCounter`. A row that is NaN makes everything but the count NaN. With an infinite row the mean is
+/// infinite, or NaN if there are both infinities, and the variance is NaN. Printed in one line, with the precision that
+/// the format asks for.
 ///
 /// ```
 /// use emberflow::Stats;
@@ -91,6 +95,7 @@ numbers! {
 /// let all = left.merge(right);
 /// assert_eq!((all.count(), all.mean(), all.min(), all.max()), (3, Some(3.0), Some(1.0), Some(6.0)));
 /// assert_eq!((all.variance(), all.sample_variance()), (Some(14.0 / 3.0), Some(7.0)));
+/// assert_eq!(format!("{all:.2}"), "count 3, mean 3.00, stdev 2.16, min 1.00, max 6.00");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
@@ -109,8 +114,13 @@ impl Stats {
             (self.min, self.max) = (x, x);
         }
         self.count += 1;
-        let off = x - self.mean;
-        self.mean += off / self.count as f64;
+        let (off, count) = (x - self.mean, self.count as f64);
+        self.mean = match off.is_finite() {
+            true => self.mean + off / count,
+            // The distance of two extremes is infinite, but the distance of their shares is not.
+            false if x.is_finite() && self.mean.is_finite() => self.mean + (x / count - self.mean / count),
+            false => self.mean + x,
+        };
         self.squares += off * (x - self.mean);
         self.min = smaller(self.min, x);
         self.max = larger(self.max, x);
@@ -125,9 +135,16 @@ impl Stats {
         }
         let (a, b) = (self.count as f64, other.count as f64);
         let off = other.mean - self.mean;
+        let mean = match off.is_finite() {
+            true => self.mean + off * (b / (a + b)),
+            false if self.mean.is_finite() && other.mean.is_finite() => {
+                self.mean * (a / (a + b)) + other.mean * (b / (a + b))
+            }
+            false => self.mean + other.mean,
+        };
         Self {
             count: self.count + other.count,
-            mean: self.mean + off * (b / (a + b)),
+            mean,
             squares: self.squares + other.squares + off * off * (a * b / (a + b)),
             min: smaller(self.min, other.min),
             max: larger(self.max, other.max),
@@ -178,6 +195,19 @@ impl Stats {
     /// The root of [`sample_variance`](Self::sample_variance).
     pub fn sample_stdev(&self) -> Option<f64> {
         self.sample_variance().map(f64::sqrt)
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "count {}", self.count)?;
+        let (mean, stdev) = (self.mean(), self.stdev());
+        for (name, number) in [("mean", mean), ("stdev", stdev), ("min", self.min()), ("max", self.max())] {
+            let Some(number) = number else { continue };
+            write!(f, ", {name} ")?;
+            number.fmt(f)?;
+        }
+        Ok(())
     }
 }
 
