@@ -13,7 +13,7 @@ use std::{
 };
 
 use emberflow::{
-    Accumulate, Context, Event, EventStream, ExchangeData, Rdd, StorageLevel,
+    Accumulate, Context, Event, EventStream, ExchangeData, Rdd, StorageLevel, Sums,
     testing::{assume_disk_cost, cache_store},
 };
 use proptest::{collection::vec, prelude::*};

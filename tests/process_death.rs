@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use emberflow::{Context, Rdd};
+use emberflow::{Context, Rdd, Sums};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
 /// What a child is to do.

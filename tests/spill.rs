@@ -6,7 +6,7 @@ mod support;
 use std::{fs, path::PathBuf, sync::mpsc, thread};
 
 use emberflow::{
-    Context, Event, Rdd, StorageLevel,
+    Context, Event, Rdd, StorageLevel, Sums,
     testing::{cache_store, kill_cached_partition, kill_map_output},
 };
 use proptest::{collection::vec, prelude::*};

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use emberflow::{Context, Error, Event, TaskError, testing::cache_store};
+use emberflow::{Context, Error, Event, Sums, TaskError, testing::cache_store};
 
 use self::support::{Gate, Tally, World, drain, failures, finished_tasks_of, next_of, stored_in, within_deadline};
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use emberflow::{
-    Context,
+    Context, Sums,
     testing::{Fault, Kind, Point, Schedule},
 };
 

@@ -14,7 +14,7 @@ mod to_the_caller;
 
 use std::collections::HashMap;
 
-use emberflow::{Context, Event, Rdd};
+use emberflow::{Context, Event, Rdd, Sums};
 use proptest::{collection::vec, prelude::*};
 
 use self::support::{Computed, World, drain, law::law, sorted};

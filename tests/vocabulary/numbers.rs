@@ -85,6 +85,16 @@ fn stats_print_in_one_line() {
 }
 
 #[test]
+fn the_sum_of_literals_needs_no_type() -> emberflow::Result<()> {
+    let world = World::new(2);
+    let (floats, integers) = (world.parallelize(vec![1.0, 2.5]).sum()?, world.parallelize(vec![1, 2]).sum()?);
+    assert_eq!((floats, integers), (3.5_f64, 3_i128));
+    assert_eq!(world.parallelize(vec![1.0, 2.5]).map(|row| row * 2.0).cache().sum_async().wait()?, 7.0);
+    assert_eq!(world.parallelize(vec![1.5_f32, 2.0]).sum()?, 3.5_f64);
+    Ok(())
+}
+
+#[test]
 fn integer_sums_do_not_overflow() {
     let world = World::new(2);
     assert_eq!(world.parallelize(vec![u64::MAX; 3]).sum().unwrap(), 3 * u128::from(u64::MAX));

@@ -58,7 +58,7 @@ pub use emberflow_core::{
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
 #[cfg(feature = "s3")]
 pub use emberflow_s3::{Answer, S3Config, S3Error};
-pub use rdd::{Explain, LocalIter, Number, PartitionIter, Rdd, Stats, StorageLevel};
+pub use rdd::{Explain, LocalIter, Number, PartitionIter, Rdd, Stats, StorageLevel, Sums};
 pub use sharing::{
     accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},
     broadcast::Broadcast,

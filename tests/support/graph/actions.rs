@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use emberflow::{Context, Error, Rdd, Result, StorageLevel, testing};
+use emberflow::{Context, Error, Rdd, Result, StorageLevel, Sums, testing};
 use proptest::{prelude::*, sample::select};
 
 use super::model::{NOTHING, Parts, Row, concat, function, groups, sorted, then};

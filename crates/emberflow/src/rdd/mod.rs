@@ -68,7 +68,7 @@ use emberflow_core::{
 pub use self::{
     explain::Explain,
     map_partitions::PartitionIter,
-    numbers::{Number, Stats},
+    numbers::{Number, Stats, Sums},
     persist::StorageLevel,
     to_local_iter::LocalIter,
 };

@@ -21,7 +21,7 @@ use crate::action::{Action, Driver};
 /// Centroids of a t-digest, about: ranks are then off by well below one per cent.
 const DIGEST_CENTROIDS: u16 = 200;
 
-/// The primitive numbers that [`sum`](Rdd::sum), [`stats`](Rdd::stats) and their siblings work on.
+/// The primitive numbers that [`sum`](Sums::sum), [`stats`](Rdd::stats) and their siblings work on.
 pub trait Number: ExchangeData + Copy + sealed::Sealed {
     /// What they sum up to: `i128` or `u128` for integers, so that no sum overflows, and `f64` for the others.
     type Sum: ExchangeData + Copy;
@@ -46,6 +46,10 @@ pub trait Number: ExchangeData + Copy + sealed::Sealed {
 #[allow(unnameable_types, reason = "a sealed trait cannot be named, which is its purpose")]
 mod sealed {
     pub trait Sealed {}
+
+    pub trait Summed {}
+
+    impl<T: super::Number> Summed for crate::Rdd<T> {}
 }
 
 macro_rules! numbers {
@@ -156,7 +160,7 @@ impl Stats {
         self.count
     }
 
-    /// Their sum, as mean times count. [`Rdd::sum`] adds them up.
+    /// Their sum, as mean times count. [`Sums::sum`] adds them up.
     pub fn sum(&self) -> f64 {
         self.mean * self.count as f64
     }
@@ -220,7 +224,14 @@ fn larger(a: f64, b: f64) -> f64 {
     if b > a || b.is_nan() { b } else { a }
 }
 
-impl<T: Number> Rdd<T> {
+/// The sum of rows that are numbers, for every [`Number`]. In the [prelude](crate::prelude).
+///
+/// It is a trait, and [`Rdd<f64>`](Rdd#method.sum) and `Rdd<i32>` have methods of the same names besides, so that rows
+/// of unsuffixed literals are taken as `f64` and `i32` before the type of their sum is asked for.
+pub trait Sums: sealed::Summed {
+    /// The type of the sum: `i128` or `u128` for integers, `f64` for floating-point numbers.
+    type Sum;
+
     /// The sum of the rows: an `i128` or `u128` of integers, exactly; an `f64` of floating-point numbers.
     ///
     /// Action. Floating-point rows are added in their order within partitions, then partition by partition. Zero if
@@ -233,13 +244,11 @@ impl<T: Number> Rdd<T> {
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
     /// assert_eq!(ctx.range(0..5_u64).sum()?, 10);
-    /// assert_eq!(ctx.parallelize(vec![0.5_f64, 0.25]).sum()?, 0.75);
+    /// assert_eq!(ctx.parallelize(vec![0.5, 0.25]).sum()?, 0.75);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sum(&self) -> Result<T::Sum> {
-        self.sum_as(OpInfo::new("sum", Place::caller())).wait()
-    }
+    fn sum(&self) -> Result<Self::Sum>;
 
     /// As [`sum`](Self::sum), without waiting.
     ///
@@ -250,10 +259,50 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sum_async(&self) -> Action<T::Sum> {
-        self.sum_as(OpInfo::new("sum", Place::caller()))
+    fn sum_async(&self) -> Action<Self::Sum>;
+}
+
+impl<T: Number> Sums for Rdd<T> {
+    type Sum = T::Sum;
+
+    #[track_caller]
+    fn sum(&self) -> Result<T::Sum> {
+        self.sum_as(OpInfo::new("sum", Place::caller())).wait()
     }
 
+    #[track_caller]
+    fn sum_async(&self) -> Action<T::Sum> {
+        self.sum_as(OpInfo::new("sum", Place::caller()))
+    }
+}
+
+// `{float}: Number` has two candidates, so `<{float} as Number>::Sum` stays open until literals fall back to `f64`; but
+// `?` makes the open type fall back to `!` in the same step. An inherent method is found before that of a trait, and
+// only one of them fits `{float}`, which settles the literal's type when the method is looked up.
+macro_rules! sums_of_literals {
+    ($($number:ty => $sum:ty),*) => {$(
+        impl Rdd<$number> {
+            /// The sum of the rows; that of other numbers is [`Sums::sum`].
+            ///
+            /// # Errors
+            /// Those of all [actions](Rdd#actions).
+            #[track_caller]
+            pub fn sum(&self) -> Result<$sum> {
+                Sums::sum(self)
+            }
+
+            /// As `sum`, without waiting.
+            #[track_caller]
+            pub fn sum_async(&self) -> Action<$sum> {
+                Sums::sum_async(self)
+            }
+        }
+    )*};
+}
+
+sums_of_literals!(f64 => f64, i32 => i128);
+
+impl<T: Number> Rdd<T> {
     fn sum_as(&self, info: OpInfo) -> Action<T::Sum> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
