@@ -138,10 +138,10 @@ fn run(path: &Path, builder: ContextBuilder, plain: bool) -> Result<(), Failure>
         .filter_with(genre, |genre, film| film.values[*genre].as_str().is_some_and(|genre| !genre.is_empty()))
         .map_with((genre, revenue), |(genre, revenue), film| {
             let genre = film.values[*genre].as_str().unwrap_or_default().to_owned();
-            (genre, film.values[*revenue].as_i64().unwrap_or(0))
+            (genre, film.values[*revenue].as_f64().unwrap_or(0.0))
         })
         .reduce_by_key(|a, b| a + b);
-    let best = totals.top_by(5, |(genre, revenue)| (*revenue, std::cmp::Reverse(genre.clone())))?;
+    let best = totals.top_by(5, |(genre, revenue)| (Total(*revenue), std::cmp::Reverse(genre.clone())))?;
 
     if plain {
         for (genre, revenue) in best {

@@ -34,12 +34,12 @@ impl Value {
         }
     }
 
-    /// A number as a whole one, rounded if it has a fraction; nothing for a string or a null.
-    pub(crate) fn as_i64(&self) -> Option<i64> {
+    /// A number as a floating-point one; nothing for a string or a null.
+    pub(crate) fn as_f64(&self) -> Option<f64> {
         match *self {
             Value::Int(number) => Some(number.into()),
-            Value::Long(number) => Some(number),
-            Value::Double(number) => Some(number.round() as i64),
+            Value::Long(number) => Some(number as f64),
+            Value::Double(number) => Some(number),
             Value::Null | Value::String(_) => None,
         }
     }
@@ -283,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_come_from_any_numeric_column() {
-        assert_eq!(Value::Int(-3).as_i64(), Some(-3));
-        assert_eq!(Value::Long(2_787_965_087).as_i64(), Some(2_787_965_087));
-        assert_eq!(Value::Double(2_787_965_087.0).as_i64(), Some(2_787_965_087));
-        assert_eq!(Value::Null.as_i64(), None);
-        assert_eq!(Value::String("7".to_owned()).as_i64(), None);
+    fn numbers_come_from_any_numeric_column() {
+        assert_eq!(Value::Int(-3).as_f64(), Some(-3.0));
+        assert_eq!(Value::Long(2_787_965_087).as_f64(), Some(2_787_965_087.0));
+        assert_eq!(Value::Double(0.25).as_f64(), Some(0.25));
+        assert_eq!(Value::Null.as_f64(), None);
+        assert_eq!(Value::String("7".to_owned()).as_f64(), None);
         assert_eq!(Value::String("Action".to_owned()).as_str(), Some("Action"));
         assert_eq!(Value::Int(7).as_str(), None);
     }

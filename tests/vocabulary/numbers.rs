@@ -1,6 +1,71 @@
 //! Rows that are numbers.
 
+use std::collections::BTreeMap;
+
+use emberflow::Total;
+
 use super::*;
+
+/// Any floating-point rows, special ones and repeated ones among them, and a number of partitions.
+fn floats_in_partitions() -> impl Strategy<Value = (Vec<f64>, usize)> {
+    let special = [0.0, -0.0, 1.5, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -f64::NAN, f64::MAX, f64::MIN_POSITIVE];
+    let float = prop_oneof![proptest::sample::select(special.to_vec()), proptest::num::f64::ANY];
+    (vec(float, 0..100), 1_usize..8)
+}
+
+fn bits(rows: &[f64]) -> Vec<u64> {
+    rows.iter().map(|row| row.to_bits()).collect()
+}
+
+#[test]
+fn floats_are_sorted_compared_and_used_as_keys_in_their_total_order() {
+    law(128, (floats_in_partitions(), 0_usize..5), |ctx, ((rows, partitions), n)| {
+        let rdd = ctx.parallelize_into(rows.clone(), partitions);
+        let totals = rdd.map(Total);
+        let mut rising = rows.clone();
+        rising.sort_by(f64::total_cmp);
+        let falling: Vec<f64> = rising.iter().rev().copied().collect();
+
+        prop_assert_eq!(bits(&rdd.sort_by(|row| Total(*row)).collect().unwrap()), bits(&rising));
+        prop_assert_eq!(bits(&rdd.sort_by_desc(|row| Total(*row)).collect().unwrap()), bits(&falling));
+        prop_assert_eq!(bits(&rdd.sort_by_cmp_into(f64::total_cmp, 3).collect().unwrap()), bits(&rising));
+        let (least, most) = (rising.first().copied().map(Total), falling.first().copied().map(Total));
+        prop_assert_eq!((totals.min().unwrap(), totals.max().unwrap()), (least, most));
+        prop_assert_eq!(rdd.min_by(f64::total_cmp).unwrap().map(Total), least);
+        prop_assert_eq!(rdd.max_by(f64::total_cmp).unwrap().map(Total), most);
+        let first = |rows: &[f64]| bits(&rows[..n.min(rows.len())]);
+        prop_assert_eq!(bits(&rdd.top_by_cmp(n, f64::total_cmp).unwrap()), first(&falling));
+        prop_assert_eq!(bits(&rdd.take_ordered_by_cmp(n, f64::total_cmp).unwrap()), first(&rising));
+        prop_assert_eq!(bits(&rdd.top_by(n, |row| Total(*row)).unwrap()), first(&falling));
+
+        let mut counts = BTreeMap::new();
+        rows.iter().for_each(|row| *counts.entry(Total(*row)).or_insert(0_u64) += 1);
+        prop_assert_eq!(totals.count_by_value().unwrap().into_iter().collect::<BTreeMap<_, _>>(), counts.clone());
+        let reduced = totals.map(|row| (row, 1_u64)).reduce_by_key(|a, b| a + b).sort_by_key();
+        prop_assert_eq!(reduced.collect().unwrap(), counts.clone().into_iter().collect::<Vec<_>>());
+        let distinct = sorted(totals.distinct().collect().unwrap());
+        prop_assert_eq!(distinct, counts.into_keys().collect::<Vec<_>>());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_comparison_keeps_equal_rows_in_their_order_and_takes_the_first_of_them() {
+    law(64, (vec((0_u8..4, 0_u32..1000), 0..200), 1_usize..8), |ctx, (rows, partitions)| {
+        let rdd = ctx.parallelize_into(rows.clone(), partitions);
+        let compare = |a: &(u8, u32), b: &(u8, u32)| a.0.cmp(&b.0);
+        let mut rising = rows.clone();
+        rising.sort_by(compare);
+        prop_assert_eq!(rdd.sort_by_cmp(compare).collect().unwrap(), rising.clone());
+        prop_assert_eq!(rdd.take_ordered_by_cmp(7, compare).unwrap(), &rising[..rows.len().min(7)]);
+        prop_assert_eq!(rdd.min_by(compare).unwrap(), rising.first().copied());
+        let mut falling = rows.clone();
+        falling.sort_by(|a, b| compare(b, a));
+        prop_assert_eq!(rdd.top_by_cmp(7, compare).unwrap(), &falling[..rows.len().min(7)]);
+        prop_assert_eq!(rdd.max_by(compare).unwrap(), falling.first().copied());
+        Ok(())
+    });
+}
 
 #[test]
 fn sums_and_stats_equal_those_of_the_rows() {

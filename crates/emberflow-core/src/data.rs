@@ -13,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 )]
 pub trait Data: Clone + Send + Sync + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + 'static> Data for T {}
 
 /// A row that may leave its task: through a shuffle, into a cache, to the caller of an action.
@@ -29,6 +30,7 @@ impl<T: Clone + Send + Sync + 'static> Data for T {}
 )]
 pub trait ExchangeData: Data + Serialize + DeserializeOwned {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Data + Serialize + DeserializeOwned> ExchangeData for T {}
 
 /// A key: rows of equal keys meet in one partition.
@@ -36,8 +38,22 @@ impl<T: Data + Serialize + DeserializeOwned> ExchangeData for T {}
 /// `Eq` and `Hash` must agree, as for `std::collections::HashMap`. Implemented for every type that fits.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key: keys are serde types with `Eq` and `Hash`",
-    note = "floating-point numbers have no `Eq`; use `.to_bits()`, an integer, or an ordered-float type"
+    note = "floating-point numbers have no `Eq`: wrap them in `emberflow::Total`, as in `.map(|x| (Total(x), 1))`"
 )]
 pub trait Key: ExchangeData + Eq + Hash {}
 
+#[diagnostic::do_not_recommend]
 impl<K: ExchangeData + Eq + Hash> Key for K {}
+
+/// Rows or keys in a total order, by which they are sorted and compared.
+///
+/// Implemented for every type that has `Ord`; floating-point numbers have it as [`Total`](crate::total::Total).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no total order (`Ord`), by which rows are sorted and compared",
+    note = "wrap floating-point numbers in `emberflow::Total`, as in `.sort_by(|x| Total(*x))`, or give the comparison to \
+            `sort_by_cmp`, `top_by_cmp`, `take_ordered_by_cmp`, `min_by` or `max_by`"
+)]
+pub trait Ordered: Ord {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Ord> Ordered for T {}

@@ -37,4 +37,5 @@ pub mod spill;
 pub mod storage;
 pub mod store;
 pub mod task;
+pub mod total;
 pub mod update;

@@ -45,7 +45,7 @@ pub mod testing;
 pub use action::{Action, Canceller};
 pub use context::{CachedRdd, Context, ContextBuilder};
 pub use emberflow_core::{
-    data::{Data, ExchangeData, Key},
+    data::{Data, ExchangeData, Key, Ordered},
     error::{Error, FailedAttempt, Result, TaskError},
     event::{Event, JobLabels},
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
@@ -54,6 +54,7 @@ pub use emberflow_core::{
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
     print::Print,
     task::RowSpan,
+    total::Total,
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
 #[cfg(feature = "s3")]

@@ -12,6 +12,7 @@ use emberflow_core::{
     error::{Result, TaskError},
     place::{OpInfo, Place},
     task::TaskContext,
+    total::Total,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ use crate::action::{Action, Driver};
 /// Centroids of a t-digest, about: ranks are then off by well below one per cent.
 const DIGEST_CENTROIDS: u16 = 200;
 
-/// The primitive numbers that [`sum`](Sums::sum), [`stats`](Rdd::stats) and their siblings work on.
+/// The primitive numbers, and floating-point numbers as [`Total`], that [`sum`](Sums::sum), [`stats`](Rdd::stats) and their siblings work on.
 pub trait Number: ExchangeData + Copy + sealed::Sealed {
     /// What they sum up to: `i128` or `u128` for integers, so that no sum overflows, and `f64` for the others.
     type Sum: ExchangeData + Copy;
@@ -81,6 +82,32 @@ numbers! {
     u128, 0: u8, u16, u32, u64, usize;
     f64, 0.0: f32, f64;
 }
+
+macro_rules! total_numbers {
+    ($($number:ty),*) => {$(
+        impl sealed::Sealed for Total<$number> {}
+
+        impl Number for Total<$number> {
+            type Sum = f64;
+
+            const ZERO: f64 = 0.0;
+
+            fn add_to(self, sum: f64) -> f64 {
+                self.0.add_to(sum)
+            }
+
+            fn merge_sums(a: f64, b: f64) -> f64 {
+                a + b
+            }
+
+            fn to_f64(self) -> f64 {
+                self.0.to_f64()
+            }
+        }
+    )*};
+}
+
+total_numbers!(f32, f64);
 
 /// Count, mean, variance, extremes: what [`Rdd::stats`] finds in one pass.
 ///

@@ -1,9 +1,12 @@
 //! `top` and `take_ordered`, `min` and `max`: the largest and the smallest rows, without sorting all.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{
+    cmp::{Ordering, Reverse},
+    sync::Arc,
+};
 
 use emberflow_core::{
-    data::ExchangeData,
+    data::{ExchangeData, Ordered},
     error::Result,
     memory::ResultClaim,
     place::{OpInfo, Place},
@@ -30,7 +33,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn min(&self) -> Result<Option<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a }).wait()
     }
@@ -51,7 +54,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn max(&self) -> Result<Option<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a }).wait()
     }
@@ -73,7 +76,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn min_by_key<K, F>(&self, key: F) -> Result<Option<T>>
     where
-        K: Ord,
+        K: Ordered,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
         let info = OpInfo::new("min_by_key", Place::caller()).with_code::<F>();
@@ -97,11 +100,55 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn max_by_key<K, F>(&self, key: F) -> Result<Option<T>>
     where
-        K: Ord,
+        K: Ordered,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
         let info = OpInfo::new("max_by_key", Place::caller()).with_code::<F>();
         self.reduce_as(info, move |a, b| if key(&b) > key(&a) { b } else { a }).wait()
+    }
+
+    /// The smallest row by a comparison, the first of several; `None` if there is no row.
+    ///
+    /// Action. As [`min`](Self::min) for rows without an order of their own, such as floating-point numbers.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![0.5, -2.0, 1.0]).min_by(f64::total_cmp)?, Some(-2.0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min_by<F>(&self, compare: F) -> Result<Option<T>>
+    where
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("min_by", Place::caller()).with_code::<F>();
+        self.reduce_as(info, move |a, b| if compare(&b, &a).is_lt() { b } else { a }).wait()
+    }
+
+    /// The largest row by a comparison, the first of several; `None` if there is no row.
+    ///
+    /// Action. As [`max`](Self::max) for rows without an order of their own, such as floating-point numbers.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![0.5, -2.0, 1.0]).max_by(f64::total_cmp)?, Some(1.0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max_by<F>(&self, compare: F) -> Result<Option<T>>
+    where
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("max_by", Place::caller()).with_code::<F>();
+        self.reduce_as(info, move |a, b| if compare(&b, &a).is_gt() { b } else { a }).wait()
     }
 
     /// As [`min`](Self::min), without waiting.
@@ -115,7 +162,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn min_async(&self) -> Action<Option<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a })
     }
@@ -131,7 +178,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn max_async(&self) -> Action<Option<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a })
     }
@@ -152,7 +199,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn top(&self, n: usize) -> Result<Vec<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.smallest(OpInfo::new("top", Place::caller()), n, |row| Reverse(row.clone())).wait()
     }
@@ -168,7 +215,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn top_async(&self, n: usize) -> Action<Vec<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.smallest(OpInfo::new("top", Place::caller()), n, |row| Reverse(row.clone()))
     }
@@ -190,11 +237,33 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn top_by<O, F>(&self, n: usize, key: F) -> Result<Vec<T>>
     where
-        O: Ord + Send + 'static,
+        O: Ordered + Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
     {
         let info = OpInfo::new("top_by", Place::caller()).with_code::<F>();
         self.smallest(info, n, move |row| Reverse(key(row))).wait()
+    }
+
+    /// The `n` largest rows by a comparison, the largest first; of equal ones, those that come first.
+    ///
+    /// Action. As [`top`](Self::top).
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![0.5, -2.0, 1.0]).top_by_cmp(2, f64::total_cmp)?, [1.0, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn top_by_cmp<F>(&self, n: usize, compare: F) -> Result<Vec<T>>
+    where
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("top_by_cmp", Place::caller()).with_code::<F>();
+        self.smallest_by(info, n, |_| (), move |a, b| compare(b.1, a.1)).wait()
     }
 
     /// The `n` smallest rows, the smallest first; of equal ones, those that come first.
@@ -213,7 +282,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn take_ordered(&self, n: usize) -> Result<Vec<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.smallest(OpInfo::new("take_ordered", Place::caller()), n, T::clone).wait()
     }
@@ -229,7 +298,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn take_ordered_async(&self, n: usize) -> Action<Vec<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.smallest(OpInfo::new("take_ordered", Place::caller()), n, T::clone)
     }
@@ -250,10 +319,32 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn take_ordered_by<O, F>(&self, n: usize, key: F) -> Result<Vec<T>>
     where
-        O: Ord + Send + 'static,
+        O: Ordered + Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
     {
         self.smallest(OpInfo::new("take_ordered_by", Place::caller()).with_code::<F>(), n, key).wait()
+    }
+
+    /// The `n` smallest rows by a comparison, the smallest first; of equal ones, those that come first.
+    ///
+    /// Action. As [`take_ordered`](Self::take_ordered).
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![0.5, -2.0, 1.0]).take_ordered_by_cmp(2, f64::total_cmp)?, [-2.0, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_ordered_by_cmp<F>(&self, n: usize, compare: F) -> Result<Vec<T>>
+    where
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("take_ordered_by_cmp", Place::caller()).with_code::<F>();
+        self.smallest_by(info, n, |_| (), move |a, b| compare(a.1, b.1)).wait()
     }
 
     fn smallest<O, F>(&self, info: OpInfo, n: usize, key: F) -> Action<Vec<T>>
@@ -261,9 +352,19 @@ impl<T: ExchangeData> Rdd<T> {
         O: Ord + Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
     {
-        let (rdd, key) = (self.clone(), Arc::new(key));
+        self.smallest_by(info, n, key, |a, b| a.0.cmp(b.0))
+    }
+
+    /// The `n` smallest rows, where `compare` sees each with its key.
+    fn smallest_by<O, F, C>(&self, info: OpInfo, n: usize, key: F, compare: C) -> Action<Vec<T>>
+    where
+        O: Send + 'static,
+        F: Fn(&T) -> O + Send + Sync + 'static,
+        C: Fn((&O, &T), (&O, &T)) -> Ordering + Send + Sync + 'static,
+    {
+        let (rdd, compare) = (self.clone(), Arc::new(compare));
         Action::start(&self.shared().engine, |driver| async move {
-            let each = Arc::clone(&key);
+            let order = Arc::clone(&compare);
             let parts = driver.run(&rdd, info, rdd.all_partitions(), move |_, mut rows, cx| {
                 let (mut best, mut count): (Vec<(O, T)>, u64) = (Vec::new(), 0);
                 // Sorting is rare, since after the first time only rows that beat the worst one come in.
@@ -272,31 +373,36 @@ impl<T: ExchangeData> Rdd<T> {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
                     for row in batch.as_slice() {
-                        let key = each(row);
-                        if n == 0 || (worst && best[n - 1].0 <= key) {
+                        let key = key(row);
+                        if n == 0 || (worst && order(of(&best[n - 1]), (&key, row)).is_le()) {
                             continue;
                         }
                         best.push((key, row.clone()));
                         if best.len() >= room {
-                            keep_smallest(&mut best, n);
+                            keep_smallest(&mut best, n, &*order);
                             worst = true;
                         }
                     }
                 }
-                keep_smallest(&mut best, n);
+                keep_smallest(&mut best, n, &*order);
                 let mut room = ResultClaim::new(cx.workspace());
                 room.force(size::estimate_of(&best, |(_, row)| row));
                 Ok(((best, room), count))
             });
             let mut best: Vec<(O, T)> = parts.await?.into_iter().flat_map(|(best, _room)| best).collect();
-            keep_smallest(&mut best, n);
+            keep_smallest(&mut best, n, &*compare);
             Ok(best.into_iter().map(|(_, row)| row).collect())
         })
     }
 }
 
+/// A key with its row, as they are compared.
+fn of<O, T>(best: &(O, T)) -> (&O, &T) {
+    (&best.0, &best.1)
+}
+
 /// Stable, so that of equal rows the first ones stay.
-fn keep_smallest<O: Ord, T>(best: &mut Vec<(O, T)>, n: usize) {
-    best.sort_by(|(a, _), (b, _)| a.cmp(b));
+fn keep_smallest<O, T>(best: &mut Vec<(O, T)>, n: usize, compare: impl Fn((&O, &T), (&O, &T)) -> Ordering) {
+    best.sort_by(|a, b| compare(of(a), of(b)));
     best.truncate(n);
 }

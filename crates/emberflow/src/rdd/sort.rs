@@ -1,16 +1,20 @@
 //! `sort_by` and `sort_by_key`: all rows in order; `repartition_and_sort_within_partitions`: those of each partition.
 
-use std::{cmp::Reverse, marker::PhantomData, sync::Arc};
+use std::{
+    cmp::{Ordering, Reverse},
+    marker::PhantomData,
+    sync::Arc,
+};
 
 use emberflow_core::{
-    data::{ExchangeData, Key},
+    data::{ExchangeData, Key, Ordered},
     place::{OpInfo, Place},
 };
 
 use super::Rdd;
 use crate::shuffle::{
     self, IntoPartitioning,
-    sort::{ByFunction, ByPairKey},
+    sort::{ByComparison, ByFunction, ByPairKey},
 };
 
 impl<T: ExchangeData> Rdd<T> {
@@ -21,19 +25,20 @@ impl<T: ExchangeData> Rdd<T> {
     /// sorts its partition. A key that owns memory is made twice for a row, another one each time that it is compared.
     /// After TeraSort and Spark's `sortBy`.
     ///
-    /// For floating-point keys take `f64::total_cmp`'s order through a wrapper such as `ordered_float::OrderedFloat`.
+    /// Floating-point keys have a total order as [`Total`](crate::Total).
     ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
     /// let words = ctx.parallelize(["flow", "ember", "rust", "a"].map(str::to_owned).to_vec());
     /// assert_eq!(words.sort_by(|word| word.len()).collect()?, ["a", "flow", "rust", "ember"]);
+    /// assert_eq!(ctx.parallelize(vec![2.5, -1.0, 0.5]).sort_by(|n| Total(*n)).collect()?, [-1.0, 0.5, 2.5]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn sort_by<K, F>(&self, key: F) -> Rdd<T>
     where
-        K: Ord + ExchangeData,
+        K: Ordered + ExchangeData,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
         self.sort_by_into(key, self.shared().default_partitions)
@@ -54,7 +59,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by_into<K, F>(&self, key: F, partitions: usize) -> Rdd<T>
     where
-        K: Ord + ExchangeData,
+        K: Ordered + ExchangeData,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
@@ -74,7 +79,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by_desc<K, F>(&self, key: F) -> Rdd<T>
     where
-        K: Ord + ExchangeData,
+        K: Ordered + ExchangeData,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
         self.sort_by_desc_into(key, self.shared().default_partitions)
@@ -94,7 +99,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by_desc_into<K, F>(&self, key: F, partitions: usize) -> Rdd<T>
     where
-        K: Ord + ExchangeData,
+        K: Ordered + ExchangeData,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
@@ -102,9 +107,53 @@ impl<T: ExchangeData> Rdd<T> {
         let down = move |row: &T| Reverse(key(row));
         shuffle::sort::sort(self, info, partitions, ByFunction(down, PhantomData))
     }
+
+    /// All rows in the order that `compare` gives, the least first; equal rows in the order that they had.
+    ///
+    /// Wide, lazy. As [`sort_by`](Self::sort_by), which takes a key instead. Whole rows are sampled, and cloned when
+    /// sorted runs are merged. The comparison must be a total order, as that of `slice::sort_by`: a task whose
+    /// comparison panics fails.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.parallelize(vec![("b".to_owned(), 0.5), ("a".to_owned(), 0.5), ("c".to_owned(), 2.0)]);
+    /// let sorted = rows.sort_by_cmp(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    /// assert_eq!(sorted.keys().collect()?, ["c", "a", "b"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_cmp<F>(&self, compare: F) -> Rdd<T>
+    where
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
+        self.sort_by_cmp_into(compare, self.shared().default_partitions)
+    }
+
+    /// As [`sort_by_cmp`](Self::sort_by_cmp), into so many partitions.
+    ///
+    /// # Panics
+    /// If there are none.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let sorted = ctx.parallelize(vec![0.5, -1.0, 2.0]).sort_by_cmp_into(f64::total_cmp, 1);
+    /// assert_eq!(sorted.glom().collect()?, [[-1.0, 0.5, 2.0]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_cmp_into<F>(&self, compare: F, partitions: usize) -> Rdd<T>
+    where
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
+        assert!(partitions > 0, "rows cannot be sorted into no partitions");
+        let info = OpInfo::new("sort_by_cmp", Place::caller()).with_code::<F>();
+        shuffle::sort::sort(self, info, partitions, ByComparison(Arc::new(compare)))
+    }
 }
 
-impl<K: Ord + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Ordered + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
     /// All rows in the order of their keys, the smallest first; as [`sort_by`](Rdd::sort_by), without making keys.
     ///
     /// Wide, lazy.
@@ -157,7 +206,7 @@ impl<K: Ord + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
     }
 }
 
-impl<K: Key + Ord, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Key + Ordered, V: ExchangeData> Rdd<(K, V)> {
     /// Places the rows by key, as [`partition_by`](Self::partition_by), and sorts each partition by key, stably.
     ///
     /// Wide; narrow if `self` is placed so already. A reducer holds its partition.

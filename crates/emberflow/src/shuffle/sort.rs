@@ -50,7 +50,7 @@ const FEWEST_SAMPLES: usize = 16;
 
 /// How rows compare.
 pub(crate) trait SortKey<T>: Send + Sync + 'static {
-    type Key: Ord + ExchangeData;
+    type Key: Ord + Data;
 
     fn key(&self, row: &T) -> Self::Key;
 
@@ -59,6 +59,9 @@ pub(crate) trait SortKey<T>: Send + Sync + 'static {
 
     /// Sorts, stably.
     fn sort(&self, rows: &mut [T]);
+
+    /// The estimated size in bytes of sampled keys.
+    fn estimate(&self, keys: &[Sample<Self::Key>]) -> u64;
 }
 
 /// By what a function makes of a row.
@@ -89,6 +92,69 @@ where
         } else {
             rows.sort_by_key(&self.0);
         }
+    }
+
+    fn estimate(&self, keys: &[Sample<K>]) -> u64 {
+        size::estimate(keys)
+    }
+}
+
+/// By comparing rows with each other.
+pub(crate) struct ByComparison<F>(pub(crate) Arc<F>);
+
+/// A row as its own key.
+pub(crate) struct Compared<T, F> {
+    row: T,
+    compare: Arc<F>,
+}
+
+impl<T: Clone, F> Clone for Compared<T, F> {
+    fn clone(&self) -> Self {
+        Self { row: self.row.clone(), compare: Arc::clone(&self.compare) }
+    }
+}
+
+impl<T, F: Fn(&T, &T) -> Ordering> Ord for Compared<T, F> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.compare)(&self.row, &other.row)
+    }
+}
+
+impl<T, F: Fn(&T, &T) -> Ordering> PartialOrd for Compared<T, F> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T, F: Fn(&T, &T) -> Ordering> PartialEq for Compared<T, F> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<T, F: Fn(&T, &T) -> Ordering> Eq for Compared<T, F> {}
+
+impl<T, F> SortKey<T> for ByComparison<F>
+where
+    T: ExchangeData,
+    F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+{
+    type Key = Compared<T, F>;
+
+    fn key(&self, row: &T) -> Compared<T, F> {
+        Compared { row: row.clone(), compare: Arc::clone(&self.0) }
+    }
+
+    fn part(&self, row: &T, bounds: &[LocalBound<Compared<T, F>>], at: u64) -> usize {
+        part(bounds, at, |bound| (self.0)(row, &bound.row))
+    }
+
+    fn sort(&self, rows: &mut [T]) {
+        rows.sort_by(|a, b| (self.0)(a, b));
+    }
+
+    fn estimate(&self, keys: &[Sample<Compared<T, F>>]) -> u64 {
+        size::estimate_of(keys, |(key, _)| &key.row)
     }
 }
 
@@ -140,6 +206,10 @@ impl<K: Ord + ExchangeData, V> SortKey<(K, V)> for ByPairKey {
             rows.sort_by(|a, b| a.0.cmp(&b.0));
         }
     }
+
+    fn estimate(&self, keys: &[Sample<Directed<K>>]) -> u64 {
+        size::estimate(keys)
+    }
 }
 
 /// All rows of `parent` in order, in so many parts.
@@ -177,7 +247,7 @@ pub(crate) fn sort_within<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info:
 }
 
 /// A key with its row's number in its partition.
-type Sample<K> = (K, u64);
+pub(crate) type Sample<K> = (K, u64);
 
 /// Some keys of a partition, each for `weight` rows.
 struct Samples<K> {
@@ -236,7 +306,7 @@ impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
             }
             seen = end;
         }
-        let bytes = size::estimate(&keys);
+        let bytes = self.by.estimate(&keys);
         Ok(Stored::in_memory(keys.len() as u64, bytes, Samples { keys, weight: window }))
     }
 }
