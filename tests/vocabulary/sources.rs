@@ -249,3 +249,55 @@ fn distributions_that_do_not_exist_are_refused() {
         assert!(std::panic::catch_unwind(make).is_err());
     }
 }
+
+#[test]
+fn any_iterator_is_a_collection() {
+    let world = World::new(2);
+    assert_eq!(world.parallelize(1..4).collect().unwrap(), [1, 2, 3]);
+    assert_eq!(world.parallelize(1..=4).collect().unwrap(), [1, 2, 3, 4]);
+    assert_eq!(world.parallelize([0.5, 1.5]).collect().unwrap(), [0.5, 1.5]);
+    assert_eq!(
+        world.parallelize_into((0..9).filter(|n| n % 2 == 0), 2).glom().collect().unwrap(),
+        [[0, 2].to_vec(), vec![4, 6, 8]]
+    );
+    let prices = std::collections::BTreeMap::from([("tea".to_owned(), 2), ("milk".to_owned(), 1)]);
+    assert_eq!(world.parallelize(prices.keys().cloned()).collect().unwrap(), ["milk", "tea"]);
+    assert_eq!(world.parallelize(prices.clone()).collect().unwrap(), prices.into_iter().collect::<Vec<_>>());
+    assert_eq!(world.parallelize(None::<u8>).count().unwrap(), 0);
+}
+
+#[test]
+fn ranges_equal_the_standard_ones_also_inclusive_and_in_steps() {
+    law(128, (-40_i64..40, -40_i64..40, 1_i64..9, 1_usize..6), |ctx, (start, end, step, partitions)| {
+        let every = step as usize;
+        let up: Vec<i64> = (start..end).step_by(every).collect();
+        prop_assert_eq!(ctx.range_into(start..=end, partitions).collect().unwrap(), (start..=end).collect::<Vec<_>>());
+        prop_assert_eq!(ctx.range_step_into(start, end, step, partitions).collect().unwrap(), up);
+        let down: Vec<i64> = (end + 1..=start).rev().step_by(every).collect();
+        prop_assert_eq!(ctx.range_step(start, end, -step).collect().unwrap(), down);
+        Ok(())
+    });
+}
+
+#[test]
+fn ranges_reach_the_ends_of_their_types() {
+    let world = World::new(2);
+    assert_eq!(world.range(u64::MAX - 1..=u64::MAX).collect().unwrap(), [u64::MAX - 1, u64::MAX]);
+    assert_eq!(world.range(i32::MAX..=i32::MAX).collect().unwrap(), [i32::MAX]);
+    assert_eq!(world.range_step(i64::MAX, i64::MIN, i64::MIN).collect().unwrap(), [i64::MAX, -1]);
+    assert_eq!(world.range_step(0, u64::MAX, i64::MAX).collect().unwrap(), [0, i64::MAX as u64, u64::MAX - 1]);
+    assert_eq!(world.range_step(u64::MAX, 0, i64::MIN).collect().unwrap(), [u64::MAX, u64::MAX >> 1]);
+    assert_eq!(world.range_step(3_u64, 9, 100).collect().unwrap(), [3]);
+}
+
+#[test]
+#[should_panic(expected = "a range has less than 2^64 rows")]
+fn a_range_of_too_many_rows_is_refused() {
+    let _ = World::new(1).range(0..=u64::MAX);
+}
+
+#[test]
+#[should_panic(expected = "a range whose step is zero never ends")]
+fn a_step_of_zero_is_refused() {
+    let _ = World::new(1).range_step(0, 9, 0);
+}

@@ -66,7 +66,7 @@ pub use sharing::{
     task_info::TaskInfo,
 };
 pub use shuffle::{BorrowedKey, HashPartitioner, IntoPartitioning, Pairs, Partitioning};
-pub use source::{Random, RangeRow, Source, TextOptions};
+pub use source::{IntoRange, Random, RangeRow, Source, TextOptions};
 
 /// Applications that have ended, shown again from their [event logs](ContextBuilder::event_log).
 #[cfg(feature = "ui")]

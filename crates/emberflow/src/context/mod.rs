@@ -11,7 +11,6 @@ mod ui;
 
 use std::{
     fmt,
-    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
     time::SystemTime,
@@ -31,7 +30,7 @@ use emberflow_runtime::{Engine, EventStream, MemoryUse};
 pub use self::{builder::ContextBuilder, jobs::CachedRdd};
 use crate::{
     rdd::Rdd,
-    source::{self, RangeRow, Source, TextOptions},
+    source::{self, IntoRange, RangeRow, Source, Steps, TextOptions},
 };
 
 /// Events that wait for a slow subscriber, unless told otherwise.
@@ -179,20 +178,25 @@ impl Context {
         &self.shared
     }
 
-    /// The rows of a collection. They are moved in, shared by all partitions, and cloned only by operators that keep
-    /// rows.
+    /// The rows of a collection, a range, a map, or any other iterator. They are gathered now, shared by all partitions,
+    /// and cloned only by operators that keep rows; a `Vec` is moved in as it is.
     ///
     /// As many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at least one.
+    ///
+    /// Rows of `&str` can be mapped and counted, but not collected, shuffled or cached: the compiler then says
+    /// "implementation of `Deserialize` is not general enough". Make them `String`s, as below.
     ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
     /// assert_eq!(ctx.parallelize(vec![3, 1, 2]).collect()?, [3, 1, 2]);
+    /// assert_eq!(ctx.parallelize((1..=4).rev()).collect()?, [4, 3, 2, 1]);
+    /// assert_eq!(ctx.parallelize(["to", "be"].map(str::to_owned)).collect()?, ["to", "be"]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn parallelize<T: Data>(&self, rows: impl Into<Vec<T>>) -> Rdd<T> {
-        let rows = rows.into();
+    pub fn parallelize<T: Data>(&self, rows: impl IntoIterator<Item = T>) -> Rdd<T> {
+        let rows: Vec<T> = rows.into_iter().collect();
         let partitions = rows.len().clamp(1, self.default_partitions());
         source::parallelize(self.shared(), OpInfo::new("parallelize", Place::caller()), rows, partitions)
     }
@@ -209,8 +213,8 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn parallelize_into<T: Data>(&self, rows: impl Into<Vec<T>>, partitions: usize) -> Rdd<T> {
-        let rows = rows.into();
+    pub fn parallelize_into<T: Data>(&self, rows: impl IntoIterator<Item = T>, partitions: usize) -> Rdd<T> {
+        let rows: Vec<T> = rows.into_iter().collect();
         assert!(partitions > 0 || rows.is_empty(), "{} rows cannot be put into no partitions", rows.len());
         source::parallelize(self.shared(), OpInfo::new("parallelize", Place::caller()), rows, partitions)
     }
@@ -228,27 +232,30 @@ impl Context {
         source::parallelize(self.shared(), OpInfo::new("empty", Place::caller()), Vec::new(), 0)
     }
 
-    /// The integers of a range, made when they are needed.
+    /// The integers of a range, made when they are needed. The range is `a..b` or `a..=b`.
     ///
     /// As many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at least one.
+    /// See [`range_step`](Self::range_step) for every third one, or for counting down.
+    ///
+    /// # Panics
+    /// If there are 2^64 rows: `0..=u64::MAX` is one too many.
     ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
     /// assert_eq!(ctx.range(-2..2_i64).collect()?, [-2, -1, 0, 1]);
+    /// assert_eq!(ctx.range(1..=3).collect()?, [1, 2, 3]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn range<T: RangeRow>(&self, range: Range<T>) -> Rdd<T> {
-        let rows = usize::try_from(T::len(&range)).unwrap_or(usize::MAX);
-        let partitions = rows.clamp(1, self.default_partitions());
-        source::range(self.shared(), OpInfo::new("range", Place::caller()), range, partitions)
+    pub fn range<T: RangeRow>(&self, range: impl IntoRange<T>) -> Rdd<T> {
+        self.steps("range", Steps::new(range, 1), None)
     }
 
     /// As [`range`](Self::range), into so many partitions.
     ///
     /// # Panics
-    /// If `partitions` is zero.
+    /// As [`range`](Self::range), and if `partitions` is zero.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -257,9 +264,50 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn range_into<T: RangeRow>(&self, range: Range<T>, partitions: usize) -> Rdd<T> {
+    pub fn range_into<T: RangeRow>(&self, range: impl IntoRange<T>, partitions: usize) -> Rdd<T> {
+        self.steps("range", Steps::new(range, 1), Some(partitions))
+    }
+
+    /// As [`range`](Self::range), from `start` on in steps, without `end`. A negative step counts down. After Spark's
+    /// `range(start, end, step)`.
+    ///
+    /// # Panics
+    /// If `step` is zero.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range_step(0_u64, 10, 3).collect()?, [0, 3, 6, 9]);
+    /// assert_eq!(ctx.range_step(9, 0, -3).collect()?, [9, 6, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn range_step<T: RangeRow>(&self, start: T, end: T, step: i64) -> Rdd<T> {
+        self.steps("range_step", Steps::new(start..end, step), None)
+    }
+
+    /// As [`range_step`](Self::range_step), into so many partitions.
+    ///
+    /// # Panics
+    /// As [`range_step`](Self::range_step), and if `partitions` is zero.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range_step_into(0_i64, 4, 2, 2).glom().collect()?, [[0], [2]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn range_step_into<T: RangeRow>(&self, start: T, end: T, step: i64, partitions: usize) -> Rdd<T> {
+        self.steps("range_step", Steps::new(start..end, step), Some(partitions))
+    }
+
+    #[track_caller]
+    fn steps<T: RangeRow>(&self, name: &'static str, steps: Steps<T>, partitions: Option<usize>) -> Rdd<T> {
+        let rows = usize::try_from(steps.len()).unwrap_or(usize::MAX);
+        let partitions = partitions.unwrap_or_else(|| rows.clamp(1, self.default_partitions()));
         assert!(partitions > 0, "a range needs at least one partition; see Context::empty");
-        source::range(self.shared(), OpInfo::new("range", Place::caller()), range, partitions)
+        source::range(self.shared(), OpInfo::new(name, Place::caller()), steps, partitions)
     }
 
     /// The lines of a text file, of all the files below a directory, or of all that a glob matches, without their line

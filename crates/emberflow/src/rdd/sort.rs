@@ -117,7 +117,7 @@ impl<T: ExchangeData> Rdd<T> {
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
-    /// let rows = ctx.parallelize(vec![("b".to_owned(), 0.5), ("a".to_owned(), 0.5), ("c".to_owned(), 2.0)]);
+    /// let rows = ctx.parallelize(vec![("b".to_owned(), 0.5_f64), ("a".to_owned(), 0.5), ("c".to_owned(), 2.0)]);
     /// let sorted = rows.sort_by_cmp(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     /// assert_eq!(sorted.keys().collect()?, ["c", "a", "b"]);
     /// # Ok::<(), Error>(())

@@ -31,11 +31,16 @@ pub(crate) use self::{
     custom::custom,
     object::object_files,
     random::random,
-    range::range,
+    range::{Steps, range},
     text::text_files,
     whole::{binary_files, whole_text_files},
 };
-pub use self::{custom::Source, random::Random, range::RangeRow, text::TextOptions};
+pub use self::{
+    custom::Source,
+    random::Random,
+    range::{IntoRange, RangeRow},
+    text::TextOptions,
+};
 use crate::{
     context::{NodeSpec, Shared},
     rdd::Rdd,
