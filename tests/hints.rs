@@ -44,3 +44,41 @@ fn floats_that_are_sorted_or_compared_get_the_name_of_the_type_that_has_an_order
         assert_eq!(said.matches("\nerror[").count() + usize::from(said.starts_with("error[")), 1, "{said}");
     }
 }
+
+#[test]
+fn floats_that_are_keys_get_the_name_of_the_type_that_can_be_one() {
+    let rows = "let rows = ctx.parallelize(vec![1.5, 0.5]); let pairs = rows.map(|row| (row, 1));\n";
+    for wrong in [
+        "rows.distinct()",
+        "rows.count_by_value()?",
+        "rows.group_by(|row| *row)",
+        "pairs.reduce_by_key(|a, b| a + b)",
+        "pairs.group_by_key()",
+        "pairs.join(&pairs)",
+        "pairs.partition_by(3)",
+    ] {
+        let said = compiler_on(&format!("{rows} {wrong};"));
+        assert!(said.contains("cannot be a key") && said.contains("emberflow::Total"), "{wrong}: {said}");
+    }
+}
+
+#[test]
+fn rows_without_serde_and_rows_that_are_no_numbers_are_named() {
+    let rows = "#[derive(Clone)] struct Film; let films = ctx.parallelize(vec![Film]);\n";
+    let said = compiler_on(&format!("{rows} films.collect()?;"));
+    assert!(
+        said.contains("rows of `Film` cannot leave their task") && said.contains("derive `serde::Serialize`"),
+        "{said}"
+    );
+    let said = compiler_on(&format!("{rows} films.mean()?;"));
+    assert!(said.contains("rows of `Film` are no numbers"), "{said}");
+}
+
+#[test]
+fn rows_of_str_give_the_words_that_the_readme_explains() {
+    let said = compiler_on("ctx.parallelize(vec![\"a\", \"b\"]).collect()?;");
+    let words = "is not general enough";
+    assert!(said.contains(words) && said.contains("Deserialize"), "{said}");
+    let readme = include_str!("../README.md");
+    assert!(readme.contains(words) && readme.contains("make them `String`s"));
+}

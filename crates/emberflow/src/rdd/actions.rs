@@ -15,7 +15,7 @@ use emberflow_core::{
 use super::Rdd;
 use crate::action::{Action, Driver};
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// All the rows, in the order of partitions and within them.
     ///
     /// Action. Holds every row in memory: of rows that take more than the
@@ -32,7 +32,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn collect(&self) -> Result<Vec<T>> {
+    pub fn collect(&self) -> Result<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         self.collect_as(OpInfo::new("collect", Place::caller())).wait()
     }
 
@@ -47,16 +50,25 @@ impl<T: ExchangeData> Rdd<T> {
     /// # }).unwrap();
     /// ```
     #[track_caller]
-    pub fn collect_async(&self) -> Action<Vec<T>> {
+    pub fn collect_async(&self) -> Action<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         self.collect_as(OpInfo::new("collect", Place::caller()))
     }
 
-    pub(crate) fn collect_as(&self, info: OpInfo) -> Action<Vec<T>> {
+    pub(crate) fn collect_as(&self, info: OpInfo) -> Action<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move { rdd.collect_with(&driver, info).await })
     }
 
-    pub(crate) async fn collect_with(&self, driver: &Driver, info: OpInfo) -> Result<Vec<T>> {
+    pub(crate) async fn collect_with(&self, driver: &Driver, info: OpInfo) -> Result<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         self.collect_some(driver, info, self.all_partitions()).await
     }
 
@@ -66,7 +78,10 @@ impl<T: ExchangeData> Rdd<T> {
         driver: &Driver,
         info: OpInfo,
         wanted: Vec<PartitionIndex>,
-    ) -> Result<Vec<T>> {
+    ) -> Result<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         let parts = driver.run(self, info, wanted, |_, mut rows, cx| {
             let (mut all, mut room): (Vec<T>, _) = (Vec::new(), ResultClaim::new(cx.workspace()));
             while let Some(batch) = rows.next()? {

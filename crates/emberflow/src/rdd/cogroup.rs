@@ -1,14 +1,14 @@
 //! `cogroup`: for each key, all the values that each of several RDDs has of it.
 
 use emberflow_core::{
-    data::{ExchangeData, Key},
+    data::{Data, ExchangeData, Key},
     place::{OpInfo, Place},
 };
 
 use super::Rdd;
 use crate::shuffle::{self, CogroupSide, IntoPartitioning, Partitioning};
 
-impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// For each key of either RDD, its values in `self` and its values in `other`, each in the order of their RDD.
     ///
     /// Wide; narrow if both are placed alike, as with [joins](Self::join). One row a key out. A reducer holds its share
@@ -24,7 +24,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn cogroup<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Vec<V>, Vec<W>))> {
+    pub fn cogroup<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Vec<V>, Vec<W>))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.cogroup_by(other, OpInfo::new("cogroup", Place::caller()), None)
     }
 
@@ -42,7 +46,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         &self,
         other: &Rdd<(K, W)>,
         into: impl IntoPartitioning<K>,
-    ) -> Rdd<(K, (Vec<V>, Vec<W>))> {
+    ) -> Rdd<(K, (Vec<V>, Vec<W>))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let into = into.into_partitioning(&self.shared().hasher);
         self.cogroup_by(other, OpInfo::new("cogroup", Place::caller()), Some(into))
     }
@@ -52,7 +60,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         other: &Rdd<(K, W)>,
         info: OpInfo,
         into: Option<Partitioning<K>>,
-    ) -> Rdd<(K, (Vec<V>, Vec<W>))> {
+    ) -> Rdd<(K, (Vec<V>, Vec<W>))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let placements = [self.node().placement.as_ref(), other.node().placement.as_ref()];
         let into = into.or_else(|| shuffle::meeting(self, &placements));
         let first = shuffle::placed(self, &info, into.as_ref());
@@ -77,6 +89,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     #[track_caller]
     pub fn cogroup3<W, X>(&self, second: &Rdd<(K, W)>, third: &Rdd<(K, X)>) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>))>
     where
+        K: Key,
+        V: ExchangeData,
         W: ExchangeData,
         X: ExchangeData,
     {
@@ -112,6 +126,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         fourth: &Rdd<(K, Y)>,
     ) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>, Vec<Y>))>
     where
+        K: Key,
+        V: ExchangeData,
         W: ExchangeData,
         X: ExchangeData,
         Y: ExchangeData,

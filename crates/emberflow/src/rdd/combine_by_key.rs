@@ -15,7 +15,7 @@ use crate::{
     shuffle::{self, Aggregator, IntoPartitioning, MapSide},
 };
 
-impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Merges the values of each key with `f`.
     ///
     /// Wide: one shuffle after a map-side combine; narrow if `self` is placed by key already. `n` rows in, one row for
@@ -32,7 +32,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce_by_key<F: Fn(V, V) -> V + Send + Sync + 'static>(&self, f: F) -> Rdd<(K, V)> {
+    pub fn reduce_by_key<F: Fn(V, V) -> V + Send + Sync + 'static>(&self, f: F) -> Rdd<(K, V)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.reduce_by_key_into(f, self.shared().default_partitions)
     }
 
@@ -49,6 +53,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     #[track_caller]
     pub fn reduce_by_key_into<F>(&self, f: F, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
     where
+        K: Key,
+        V: ExchangeData,
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let info = OpInfo::new("reduce_by_key", Place::caller()).with_code::<F>();
@@ -71,6 +77,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     #[track_caller]
     pub fn aggregate_by_key<C, W, A>(&self, zero: C, within: W, across: A) -> Rdd<(K, C)>
     where
+        K: Key,
+        V: ExchangeData,
         C: ExchangeData,
         W: Fn(C, V) -> C + Send + Sync + 'static,
         A: Fn(C, C) -> C + Send + Sync + 'static,
@@ -96,6 +104,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         into: impl IntoPartitioning<K>,
     ) -> Rdd<(K, C)>
     where
+        K: Key,
+        V: ExchangeData,
         C: ExchangeData,
         W: Fn(C, V) -> C + Send + Sync + 'static,
         A: Fn(C, C) -> C + Send + Sync + 'static,
@@ -123,6 +133,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     #[track_caller]
     pub fn combine_by_key<C, F, W, A>(&self, create: F, merge_value: W, merge_combiners: A) -> Rdd<(K, C)>
     where
+        K: Key,
+        V: ExchangeData,
         C: ExchangeData,
         F: Fn(V) -> C + Send + Sync + 'static,
         W: Fn(C, V) -> C + Send + Sync + 'static,
@@ -150,6 +162,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         into: impl IntoPartitioning<K>,
     ) -> Rdd<(K, C)>
     where
+        K: Key,
+        V: ExchangeData,
         C: ExchangeData,
         F: Fn(V) -> C + Send + Sync + 'static,
         W: Fn(C, V) -> C + Send + Sync + 'static,
@@ -174,7 +188,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn collect_as_map(&self) -> Result<HashMap<K, V>> {
+    pub fn collect_as_map(&self) -> Result<HashMap<K, V>>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.collect_as_map_async().wait()
     }
 
@@ -187,7 +205,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn collect_as_map_async(&self) -> Action<HashMap<K, V>> {
+    pub fn collect_as_map_async(&self) -> Action<HashMap<K, V>>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let (rdd, info) = (self.clone(), OpInfo::new("collect_as_map", Place::caller()));
         Action::start(&self.shared().engine, |driver| async move {
             rdd.collect_with(&driver, info).await.map(HashMap::from_iter)
@@ -195,7 +217,7 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     }
 }
 
-impl<K: Key, V: Data> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// How many rows each key has.
     ///
     /// Action, after a shuffle as for [`reduce_by_key`](Self::reduce_by_key). Holds one entry a key in memory.
@@ -210,7 +232,10 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn count_by_key(&self) -> Result<HashMap<K, u64>> {
+    pub fn count_by_key(&self) -> Result<HashMap<K, u64>>
+    where
+        K: Key,
+    {
         self.count_by_key_async().wait()
     }
 
@@ -223,7 +248,10 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn count_by_key_async(&self) -> Action<HashMap<K, u64>> {
+    pub fn count_by_key_async(&self) -> Action<HashMap<K, u64>>
+    where
+        K: Key,
+    {
         let info = OpInfo::new("count_by_key", Place::caller());
         let ones = self.map_info(info.clone(), |(key, _)| (key, 1_u64));
         let placed = self.shared().default_partitions;
@@ -231,7 +259,7 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
     }
 }
 
-impl<T: Key> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// How often each row occurs.
     ///
     /// Action, after a shuffle as for [`reduce_by_key`](Self::reduce_by_key). Holds one entry a distinct row in memory.
@@ -246,7 +274,10 @@ impl<T: Key> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn count_by_value(&self) -> Result<HashMap<T, u64>> {
+    pub fn count_by_value(&self) -> Result<HashMap<T, u64>>
+    where
+        T: Key,
+    {
         self.count_by_value_async().wait()
     }
 
@@ -259,7 +290,10 @@ impl<T: Key> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn count_by_value_async(&self) -> Action<HashMap<T, u64>> {
+    pub fn count_by_value_async(&self) -> Action<HashMap<T, u64>>
+    where
+        T: Key,
+    {
         self.map_info(OpInfo::new("count_by_value", Place::caller()), |row| (row, ())).count_by_key_async()
     }
 }

@@ -1,14 +1,14 @@
 //! `distinct`: one of each row.
 
 use emberflow_core::{
-    data::Key,
+    data::{Data, Key},
     place::{OpInfo, Place},
 };
 
 use super::Rdd;
 use crate::shuffle::{self, Aggregator, MapSide};
 
-impl<T: Key> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// One of each of equal rows.
     ///
     /// Wide. Duplicates are dropped before the shuffle where that shrinks the rows. The order is fixed, but another
@@ -23,7 +23,10 @@ impl<T: Key> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn distinct(&self) -> Rdd<T> {
+    pub fn distinct(&self) -> Rdd<T>
+    where
+        T: Key,
+    {
         self.distinct_into(self.shared().default_partitions)
     }
 
@@ -37,13 +40,19 @@ impl<T: Key> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn distinct_into(&self, partitions: usize) -> Rdd<T> {
+    pub fn distinct_into(&self, partitions: usize) -> Rdd<T>
+    where
+        T: Key,
+    {
         let info = OpInfo::new("distinct", Place::caller());
         self.distinct_keys(&info, partitions).map_info(info, |(row, ())| row)
     }
 
     /// The distinct rows as keys, placed by hash.
-    pub(super) fn distinct_keys(&self, info: &OpInfo, partitions: usize) -> Rdd<(T, ())> {
+    pub(super) fn distinct_keys(&self, info: &OpInfo, partitions: usize) -> Rdd<(T, ())>
+    where
+        T: Key,
+    {
         shuffle::combine(&self.as_keys(info), info.clone(), partitions, MapSide::Combine, First)
     }
 }

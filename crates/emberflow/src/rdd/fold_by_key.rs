@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use emberflow_core::{
-    data::{ExchangeData, Key},
+    data::{Data, ExchangeData, Key},
     place::{OpInfo, Place},
 };
 
 use super::{Rdd, combine_by_key::Aggregate, map::with_env};
 use crate::shuffle::{self, IntoPartitioning, MapSide};
 
-impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Merges the values of each key with `f`, beginning with `zero`, which should change nothing: it comes in once for
     /// each partition that has the key.
     ///
@@ -25,7 +25,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn fold_by_key<F: Fn(V, V) -> V + Send + Sync + 'static>(&self, zero: V, f: F) -> Rdd<(K, V)> {
+    pub fn fold_by_key<F: Fn(V, V) -> V + Send + Sync + 'static>(&self, zero: V, f: F) -> Rdd<(K, V)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.fold_by_key_into(zero, f, self.shared().default_partitions)
     }
 
@@ -41,6 +45,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     #[track_caller]
     pub fn fold_by_key_into<F>(&self, zero: V, f: F, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
     where
+        K: Key,
+        V: ExchangeData,
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let info = with_env(OpInfo::new("fold_by_key", Place::caller()), &zero).with_code::<F>();

@@ -1,14 +1,14 @@
 //! `group_by_key` and `group_by`: all the values of a key in one row.
 
 use emberflow_core::{
-    data::{ExchangeData, Key},
+    data::{Data, ExchangeData, Key},
     place::{OpInfo, Place},
 };
 
 use super::Rdd;
 use crate::shuffle::{self, Aggregator, IntoPartitioning, MapSide};
 
-impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// All the values of each key, in the order of partitions and within them.
     ///
     /// Wide; narrow if `self` is placed by key already. One row a distinct key out. Moves every row, and holds all
@@ -23,7 +23,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn group_by_key(&self) -> Rdd<(K, Vec<V>)> {
+    pub fn group_by_key(&self) -> Rdd<(K, Vec<V>)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.group_by_key_into(self.shared().default_partitions)
     }
 
@@ -36,12 +40,16 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn group_by_key_into(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, Vec<V>)> {
+    pub fn group_by_key_into(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, Vec<V>)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         shuffle::combine(self, OpInfo::new("group_by_key", Place::caller()), into, MapSide::Pass, Gather)
     }
 }
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// The rows grouped by a key, in their order.
     ///
     /// Wide. As [`group_by_key`](Rdd::group_by_key) after [`key_by`](Self::key_by).
@@ -55,6 +63,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn group_by<K, F>(&self, f: F) -> Rdd<(K, Vec<T>)>
     where
+        T: ExchangeData,
         K: Key,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {

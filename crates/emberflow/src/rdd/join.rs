@@ -1,7 +1,7 @@
 //! Joins: rows of two RDDs that have equal keys.
 
 use emberflow_core::{
-    data::{ExchangeData, Key},
+    data::{Data, ExchangeData, Key},
     place::{OpInfo, Place},
 };
 
@@ -21,7 +21,7 @@ use crate::shuffle::{
 /// The order of rows is fixed, but another one than that of the inputs; the matches of one row come in the order of the
 /// right side. A reducer holds the rows of its keys: all of the right side, and of the left one if the right one has
 /// outgrown the cache. Results are streamed, however many there are of one key.
-impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Each pair of rows of equal keys.
     ///
     /// Wide; narrow if both sides are placed alike. A key with m and n rows gives m × n.
@@ -36,7 +36,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (V, W))> {
+    pub fn join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (V, W))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.join_as::<W, Inner>(other, OpInfo::new("join", Place::caller()), None)
     }
 
@@ -50,7 +54,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn join_into<W: ExchangeData>(&self, other: &Rdd<(K, W)>, into: impl IntoPartitioning<K>) -> Rdd<(K, (V, W))> {
+    pub fn join_into<W: ExchangeData>(&self, other: &Rdd<(K, W)>, into: impl IntoPartitioning<K>) -> Rdd<(K, (V, W))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let into = into.into_partitioning(&self.shared().hasher);
         self.join_as::<W, Inner>(other, OpInfo::new("join", Place::caller()), Some(into))
     }
@@ -68,7 +76,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn left_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (V, Option<W>))> {
+    pub fn left_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (V, Option<W>))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.join_as::<W, LeftOuter>(other, OpInfo::new("left_outer_join", Place::caller()), None)
     }
 
@@ -86,7 +98,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         &self,
         other: &Rdd<(K, W)>,
         into: impl IntoPartitioning<K>,
-    ) -> Rdd<(K, (V, Option<W>))> {
+    ) -> Rdd<(K, (V, Option<W>))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let into = into.into_partitioning(&self.shared().hasher);
         self.join_as::<W, LeftOuter>(other, OpInfo::new("left_outer_join", Place::caller()), Some(into))
     }
@@ -104,7 +120,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn right_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Option<V>, W))> {
+    pub fn right_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Option<V>, W))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.join_as::<W, RightOuter>(other, OpInfo::new("right_outer_join", Place::caller()), None)
     }
 
@@ -122,7 +142,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         &self,
         other: &Rdd<(K, W)>,
         into: impl IntoPartitioning<K>,
-    ) -> Rdd<(K, (Option<V>, W))> {
+    ) -> Rdd<(K, (Option<V>, W))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let into = into.into_partitioning(&self.shared().hasher);
         self.join_as::<W, RightOuter>(other, OpInfo::new("right_outer_join", Place::caller()), Some(into))
     }
@@ -140,7 +164,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn full_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Option<V>, Option<W>))> {
+    pub fn full_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Option<V>, Option<W>))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.join_as::<W, FullOuter>(other, OpInfo::new("full_outer_join", Place::caller()), None)
     }
 
@@ -158,7 +186,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         &self,
         other: &Rdd<(K, W)>,
         into: impl IntoPartitioning<K>,
-    ) -> Rdd<(K, (Option<V>, Option<W>))> {
+    ) -> Rdd<(K, (Option<V>, Option<W>))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let into = into.into_partitioning(&self.shared().hasher);
         self.join_as::<W, FullOuter>(other, OpInfo::new("full_outer_join", Place::caller()), Some(into))
     }
@@ -175,7 +207,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn left_semi_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, V)> {
+    pub fn left_semi_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, V)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.join_as::<W, LeftSemi>(other, OpInfo::new("left_semi_join", Place::caller()), None)
     }
 
@@ -191,7 +227,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn subtract_by_key<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, V)> {
+    pub fn subtract_by_key<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, V)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.join_as::<W, LeftAnti>(other, OpInfo::new("subtract_by_key", Place::caller()), None)
     }
 
@@ -209,7 +249,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         &self,
         other: &Rdd<(K, W)>,
         into: impl IntoPartitioning<K>,
-    ) -> Rdd<(K, V)> {
+    ) -> Rdd<(K, V)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let into = into.into_partitioning(&self.shared().hasher);
         self.join_as::<W, LeftAnti>(other, OpInfo::new("subtract_by_key", Place::caller()), Some(into))
     }
@@ -229,7 +273,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn broadcast_join<W: ExchangeData>(&self, small: &Rdd<(K, W)>) -> Rdd<(K, (V, W))> {
+    pub fn broadcast_join<W: ExchangeData>(&self, small: &Rdd<(K, W)>) -> Rdd<(K, (V, W))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.broadcast_join_as::<W, Inner>(small, OpInfo::new("broadcast_join", Place::caller()))
     }
 
@@ -245,7 +293,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn broadcast_left_outer_join<W: ExchangeData>(&self, small: &Rdd<(K, W)>) -> Rdd<(K, (V, Option<W>))> {
+    pub fn broadcast_left_outer_join<W: ExchangeData>(&self, small: &Rdd<(K, W)>) -> Rdd<(K, (V, Option<W>))>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.broadcast_join_as::<W, LeftOuter>(small, OpInfo::new("broadcast_left_outer_join", Place::caller()))
     }
 
@@ -254,7 +306,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         other: &Rdd<(K, W)>,
         info: OpInfo,
         into: Option<Partitioning<K>>,
-    ) -> Rdd<(K, J::Out)> {
+    ) -> Rdd<(K, J::Out)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let placements = [self.node().placement.as_ref(), other.node().placement.as_ref()];
         let into = into.or_else(|| shuffle::meeting(self, &placements));
         let (left, right) = (shuffle::placed(self, &info, into.as_ref()), shuffle::placed(other, &info, into.as_ref()));
@@ -262,7 +318,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         shuffle::join::<K, V, W, J>(&left, &right, Right::SamePartition, info, placement)
     }
 
-    fn broadcast_join_as<W: ExchangeData, J: Kind<V, W>>(&self, small: &Rdd<(K, W)>, info: OpInfo) -> Rdd<(K, J::Out)> {
+    fn broadcast_join_as<W: ExchangeData, J: Kind<V, W>>(&self, small: &Rdd<(K, W)>, info: OpInfo) -> Rdd<(K, J::Out)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let one = shuffle::place_rows(small, info.clone(), 1, None, |_| |_: &(K, W)| 0);
         shuffle::join::<K, V, W, J>(self, &one, Right::Only, info, self.node().placement.clone())
     }

@@ -1,7 +1,7 @@
 //! `lookup`: the values of one key.
 
 use emberflow_core::{
-    data::{ExchangeData, Key},
+    data::{Data, ExchangeData, Key},
     error::Result,
     ids::PartitionIndex,
     memory::ResultClaim,
@@ -13,7 +13,7 @@ use emberflow_core::{
 use super::Rdd;
 use crate::action::Action;
 
-impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// All the values of `key`, in the order of partitions and within them.
     ///
     /// Action. Computes one partition only if the rows are placed by the key's hash, as
@@ -32,7 +32,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn lookup(&self, key: &K) -> Result<Vec<V>> {
+    pub fn lookup(&self, key: &K) -> Result<Vec<V>>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.lookup_as(OpInfo::new("lookup", Place::caller()), key.clone()).wait()
     }
 
@@ -45,11 +49,19 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn lookup_async(&self, key: &K) -> Action<Vec<V>> {
+    pub fn lookup_async(&self, key: &K) -> Action<Vec<V>>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         self.lookup_as(OpInfo::new("lookup", Place::caller()), key.clone())
     }
 
-    fn lookup_as(&self, info: OpInfo, key: K) -> Action<Vec<V>> {
+    fn lookup_as(&self, info: OpInfo, key: K) -> Action<Vec<V>>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let wanted = rdd.partitions_with(&key);
@@ -70,7 +82,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     }
 
     /// Where rows of `key` may be.
-    fn partitions_with(&self, key: &K) -> Vec<PartitionIndex> {
+    fn partitions_with(&self, key: &K) -> Vec<PartitionIndex>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         match self.node().placement {
             Some(Placement::Hash { partitions, seed }) => {
                 vec![partition_of_hash(KeyHasher::new(seed).hash(key), partitions)]

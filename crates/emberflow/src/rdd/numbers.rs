@@ -8,7 +8,7 @@ use std::fmt;
 use datasketches::tdigest::TDigestMut;
 use emberflow_core::{
     batch::BoxStream,
-    data::ExchangeData,
+    data::{Data, ExchangeData},
     error::{Result, TaskError},
     place::{OpInfo, Place},
     task::TaskContext,
@@ -23,6 +23,10 @@ use crate::action::{Action, Driver};
 const DIGEST_CENTROIDS: u16 = 200;
 
 /// The primitive numbers, and floating-point numbers as [`Total`], that [`sum`](Sums::sum), [`stats`](Rdd::stats) and their siblings work on.
+#[diagnostic::on_unimplemented(
+    message = "rows of `{Self}` are no numbers, which sums, means and histograms are made of",
+    note = "make them numbers first, as in `.map(|row| row.price)`, or `.values()` of pairs; `reduce` adds up other types"
+)]
 pub trait Number: ExchangeData + Copy + sealed::Sealed {
     /// What they sum up to: `i128` or `u128` for integers, so that no sum overflows, and `f64` for the others.
     type Sum: ExchangeData + Copy;
@@ -329,8 +333,11 @@ macro_rules! sums_of_literals {
 
 sums_of_literals!(f64 => f64, i32 => i128);
 
-impl<T: Number> Rdd<T> {
-    fn sum_as(&self, info: OpInfo) -> Action<T::Sum> {
+impl<T: Data> Rdd<T> {
+    fn sum_as(&self, info: OpInfo) -> Action<T::Sum>
+    where
+        T: Number,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let parts = rdd.scan(
@@ -360,7 +367,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn mean(&self) -> Result<Option<f64>> {
+    pub fn mean(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         self.stats_as(OpInfo::new("mean", Place::caller()), |stats| stats.mean()).wait()
     }
 
@@ -373,7 +383,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn mean_async(&self) -> Action<Option<f64>> {
+    pub fn mean_async(&self) -> Action<Option<f64>>
+    where
+        T: Number,
+    {
         self.stats_as(OpInfo::new("mean", Place::caller()), |stats| stats.mean())
     }
 
@@ -394,7 +407,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn stats(&self) -> Result<Stats> {
+    pub fn stats(&self) -> Result<Stats>
+    where
+        T: Number,
+    {
         self.stats_as(OpInfo::new("stats", Place::caller()), |stats| stats).wait()
     }
 
@@ -407,7 +423,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn stats_async(&self) -> Action<Stats> {
+    pub fn stats_async(&self) -> Action<Stats>
+    where
+        T: Number,
+    {
         self.stats_as(OpInfo::new("stats", Place::caller()), |stats| stats)
     }
 
@@ -425,7 +444,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn variance(&self) -> Result<Option<f64>> {
+    pub fn variance(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         self.stats_as(OpInfo::new("variance", Place::caller()), |stats| stats.variance()).wait()
     }
 
@@ -443,7 +465,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn stdev(&self) -> Result<Option<f64>> {
+    pub fn stdev(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         self.stats_as(OpInfo::new("stdev", Place::caller()), |stats| stats.stdev()).wait()
     }
 
@@ -461,7 +486,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sample_variance(&self) -> Result<Option<f64>> {
+    pub fn sample_variance(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         self.stats_as(OpInfo::new("sample_variance", Place::caller()), |stats| stats.sample_variance()).wait()
     }
 
@@ -479,11 +507,17 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sample_stdev(&self) -> Result<Option<f64>> {
+    pub fn sample_stdev(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         self.stats_as(OpInfo::new("sample_stdev", Place::caller()), |stats| stats.sample_stdev()).wait()
     }
 
-    fn stats_as<R: 'static>(&self, info: OpInfo, pick: fn(Stats) -> R) -> Action<R> {
+    fn stats_as<R: 'static>(&self, info: OpInfo, pick: fn(Stats) -> R) -> Action<R>
+    where
+        T: Number,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, move |driver| async move {
             let parts = rdd.scan(&driver, info, Stats::default, |stats, row| {
@@ -513,7 +547,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram(&self, edges: &[f64]) -> Result<Vec<u64>> {
+    pub fn histogram(&self, edges: &[f64]) -> Result<Vec<u64>>
+    where
+        T: Number,
+    {
         self.histogram_as(OpInfo::new("histogram", Place::caller()), checked_edges(edges)).wait()
     }
 
@@ -529,16 +566,25 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram_async(&self, edges: &[f64]) -> Action<Vec<u64>> {
+    pub fn histogram_async(&self, edges: &[f64]) -> Action<Vec<u64>>
+    where
+        T: Number,
+    {
         self.histogram_as(OpInfo::new("histogram", Place::caller()), checked_edges(edges))
     }
 
-    fn histogram_as(&self, info: OpInfo, edges: Vec<f64>) -> Action<Vec<u64>> {
+    fn histogram_as(&self, info: OpInfo, edges: Vec<f64>) -> Action<Vec<u64>>
+    where
+        T: Number,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move { rdd.histogram_with(&driver, info, edges).await })
     }
 
-    async fn histogram_with(&self, driver: &Driver, info: OpInfo, edges: Vec<f64>) -> Result<Vec<u64>> {
+    async fn histogram_with(&self, driver: &Driver, info: OpInfo, edges: Vec<f64>) -> Result<Vec<u64>>
+    where
+        T: Number,
+    {
         let buckets = edges.len() - 1;
         let parts = self.scan(
             driver,
@@ -582,7 +628,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram_buckets(&self, buckets: usize) -> Result<Option<(Vec<f64>, Vec<u64>)>> {
+    pub fn histogram_buckets(&self, buckets: usize) -> Result<Option<(Vec<f64>, Vec<u64>)>>
+    where
+        T: Number,
+    {
         assert!(buckets > 0, "rows cannot be counted in no buckets");
         self.histogram_buckets_as(OpInfo::new("histogram_buckets", Place::caller()), buckets).wait()
     }
@@ -600,12 +649,18 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram_buckets_async(&self, buckets: usize) -> Action<Option<(Vec<f64>, Vec<u64>)>> {
+    pub fn histogram_buckets_async(&self, buckets: usize) -> Action<Option<(Vec<f64>, Vec<u64>)>>
+    where
+        T: Number,
+    {
         assert!(buckets > 0, "rows cannot be counted in no buckets");
         self.histogram_buckets_as(OpInfo::new("histogram_buckets", Place::caller()), buckets)
     }
 
-    fn histogram_buckets_as(&self, info: OpInfo, buckets: usize) -> Action<Option<(Vec<f64>, Vec<u64>)>> {
+    fn histogram_buckets_as(&self, info: OpInfo, buckets: usize) -> Action<Option<(Vec<f64>, Vec<u64>)>>
+    where
+        T: Number,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, move |driver| async move {
             let parts = rdd.scan(
@@ -648,7 +703,10 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn approx_quantiles(&self, ranks: &[f64]) -> Result<Option<Vec<f64>>> {
+    pub fn approx_quantiles(&self, ranks: &[f64]) -> Result<Option<Vec<f64>>>
+    where
+        T: Number,
+    {
         self.quantiles_as(OpInfo::new("approx_quantiles", Place::caller()), checked_ranks(ranks)).wait()
     }
 
@@ -664,11 +722,17 @@ impl<T: Number> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn approx_quantiles_async(&self, ranks: &[f64]) -> Action<Option<Vec<f64>>> {
+    pub fn approx_quantiles_async(&self, ranks: &[f64]) -> Action<Option<Vec<f64>>>
+    where
+        T: Number,
+    {
         self.quantiles_as(OpInfo::new("approx_quantiles", Place::caller()), checked_ranks(ranks))
     }
 
-    fn quantiles_as(&self, info: OpInfo, ranks: Vec<f64>) -> Action<Option<Vec<f64>>> {
+    fn quantiles_as(&self, info: OpInfo, ranks: Vec<f64>) -> Action<Option<Vec<f64>>>
+    where
+        T: Number,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let parts = rdd.scan(&driver, info, new_digest, |digest, row| {
@@ -688,7 +752,10 @@ impl<T: Number> Rdd<T> {
         info: OpInfo,
         start: impl Fn() -> S + Send + Sync + 'static,
         each: impl Fn(&mut S, T) -> Result<(), TaskError> + Send + Sync + 'static,
-    ) -> Result<Vec<S>> {
+    ) -> Result<Vec<S>>
+    where
+        T: Number,
+    {
         let scan = move |_, mut rows: BoxStream<T>, cx: &TaskContext| {
             let (mut state, mut count) = (start(), 0);
             while let Some(batch) = rows.next()? {

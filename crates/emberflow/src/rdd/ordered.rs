@@ -6,7 +6,7 @@ use std::{
 };
 
 use emberflow_core::{
-    data::{ExchangeData, Ordered},
+    data::{Data, ExchangeData, Ordered},
     error::Result,
     memory::ResultClaim,
     place::{OpInfo, Place},
@@ -16,7 +16,7 @@ use emberflow_core::{
 use super::Rdd;
 use crate::action::Action;
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// The smallest row, the first of several; `None` if there is no row.
     ///
     /// Action.
@@ -33,6 +33,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn min(&self) -> Result<Option<T>>
     where
+        T: ExchangeData,
         T: Ordered,
     {
         self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a }).wait()
@@ -54,6 +55,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn max(&self) -> Result<Option<T>>
     where
+        T: ExchangeData,
         T: Ordered,
     {
         self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a }).wait()
@@ -76,6 +78,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn min_by_key<K, F>(&self, key: F) -> Result<Option<T>>
     where
+        T: ExchangeData,
         K: Ordered,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
@@ -100,6 +103,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn max_by_key<K, F>(&self, key: F) -> Result<Option<T>>
     where
+        T: ExchangeData,
         K: Ordered,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
@@ -123,6 +127,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn min_by<F>(&self, compare: F) -> Result<Option<T>>
     where
+        T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
         let info = OpInfo::new("min_by", Place::caller()).with_code::<F>();
@@ -145,6 +150,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn max_by<F>(&self, compare: F) -> Result<Option<T>>
     where
+        T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
         let info = OpInfo::new("max_by", Place::caller()).with_code::<F>();
@@ -162,6 +168,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn min_async(&self) -> Action<Option<T>>
     where
+        T: ExchangeData,
         T: Ordered,
     {
         self.reduce_as(OpInfo::new("min", Place::caller()), |a, b| if b < a { b } else { a })
@@ -178,6 +185,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn max_async(&self) -> Action<Option<T>>
     where
+        T: ExchangeData,
         T: Ordered,
     {
         self.reduce_as(OpInfo::new("max", Place::caller()), |a, b| if b > a { b } else { a })
@@ -199,6 +207,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn top(&self, n: usize) -> Result<Vec<T>>
     where
+        T: ExchangeData,
         T: Ordered,
     {
         self.smallest(OpInfo::new("top", Place::caller()), n, |row| Reverse(row.clone())).wait()
@@ -215,6 +224,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn top_async(&self, n: usize) -> Action<Vec<T>>
     where
+        T: ExchangeData,
         T: Ordered,
     {
         self.smallest(OpInfo::new("top", Place::caller()), n, |row| Reverse(row.clone()))
@@ -237,6 +247,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn top_by<O, F>(&self, n: usize, key: F) -> Result<Vec<T>>
     where
+        T: ExchangeData,
         O: Ordered + Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
     {
@@ -260,6 +271,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn top_by_cmp<F>(&self, n: usize, compare: F) -> Result<Vec<T>>
     where
+        T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
         let info = OpInfo::new("top_by_cmp", Place::caller()).with_code::<F>();
@@ -282,6 +294,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn take_ordered(&self, n: usize) -> Result<Vec<T>>
     where
+        T: ExchangeData,
         T: Ordered,
     {
         self.smallest(OpInfo::new("take_ordered", Place::caller()), n, T::clone).wait()
@@ -298,6 +311,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn take_ordered_async(&self, n: usize) -> Action<Vec<T>>
     where
+        T: ExchangeData,
         T: Ordered,
     {
         self.smallest(OpInfo::new("take_ordered", Place::caller()), n, T::clone)
@@ -319,6 +333,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn take_ordered_by<O, F>(&self, n: usize, key: F) -> Result<Vec<T>>
     where
+        T: ExchangeData,
         O: Ordered + Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
     {
@@ -341,6 +356,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn take_ordered_by_cmp<F>(&self, n: usize, compare: F) -> Result<Vec<T>>
     where
+        T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
         let info = OpInfo::new("take_ordered_by_cmp", Place::caller()).with_code::<F>();
@@ -349,6 +365,7 @@ impl<T: ExchangeData> Rdd<T> {
 
     fn smallest<O, F>(&self, info: OpInfo, n: usize, key: F) -> Action<Vec<T>>
     where
+        T: ExchangeData,
         O: Ord + Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
     {
@@ -358,6 +375,7 @@ impl<T: ExchangeData> Rdd<T> {
     /// The `n` smallest rows, where `compare` sees each with its key.
     fn smallest_by<O, F, C>(&self, info: OpInfo, n: usize, key: F, compare: C) -> Action<Vec<T>>
     where
+        T: ExchangeData,
         O: Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
         C: Fn((&O, &T), (&O, &T)) -> Ordering + Send + Sync + 'static,

@@ -1,14 +1,14 @@
 //! `partition_by`: rows placed by key.
 
 use emberflow_core::{
-    data::{ExchangeData, Key},
+    data::{Data, ExchangeData, Key},
     place::{OpInfo, Place},
 };
 
 use super::Rdd;
 use crate::shuffle::{self, IntoPartitioning};
 
-impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Places the rows by key: over so many partitions by hash, or by a [partitioner](crate::Partitioner) of your own.
     ///
     /// Wide; `self`, unchanged, if it is placed so already. Every row moves; within a partition the order is that of
@@ -25,7 +25,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn partition_by(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)> {
+    pub fn partition_by(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
         let info = OpInfo::new("partition_by", Place::caller());
         let partitioning = into.into_partitioning(&self.shared().hasher);
         shuffle::placed(self, &info, Some(&partitioning))

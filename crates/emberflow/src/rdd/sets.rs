@@ -1,7 +1,7 @@
 //! RDDs as multisets: `subtract` and `intersection`. (`union` and `distinct` have files of their own.)
 
 use emberflow_core::{
-    data::Key,
+    data::{Data, Key},
     place::{OpInfo, Place},
 };
 
@@ -11,7 +11,7 @@ use crate::shuffle::{
     join::{LeftAnti, LeftSemi},
 };
 
-impl<T: Key> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// The rows that `other` has not; duplicates are kept.
     ///
     /// Wide. The order is fixed, but another one. A reducer holds its share of `other`.
@@ -26,7 +26,10 @@ impl<T: Key> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn subtract(&self, other: &Rdd<T>) -> Rdd<T> {
+    pub fn subtract(&self, other: &Rdd<T>) -> Rdd<T>
+    where
+        T: Key,
+    {
         self.subtract_into(other, self.shared().default_partitions)
     }
 
@@ -39,7 +42,10 @@ impl<T: Key> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn subtract_into(&self, other: &Rdd<T>, partitions: usize) -> Rdd<T> {
+    pub fn subtract_into(&self, other: &Rdd<T>, partitions: usize) -> Rdd<T>
+    where
+        T: Key,
+    {
         let info = OpInfo::new("subtract", Place::caller());
         let (left, right) = (self.as_keys(&info), other.as_keys(&info));
         let into = partitions.into_partitioning(&self.shared().hasher);
@@ -61,7 +67,10 @@ impl<T: Key> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn intersection(&self, other: &Rdd<T>) -> Rdd<T> {
+    pub fn intersection(&self, other: &Rdd<T>) -> Rdd<T>
+    where
+        T: Key,
+    {
         self.intersection_into(other, self.shared().default_partitions)
     }
 
@@ -74,7 +83,10 @@ impl<T: Key> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn intersection_into(&self, other: &Rdd<T>, partitions: usize) -> Rdd<T> {
+    pub fn intersection_into(&self, other: &Rdd<T>, partitions: usize) -> Rdd<T>
+    where
+        T: Key,
+    {
         let info = OpInfo::new("intersection", Place::caller());
         let left = self.distinct_keys(&info, partitions);
         let right = other.as_keys(&info);
@@ -83,7 +95,10 @@ impl<T: Key> Rdd<T> {
     }
 
     /// The rows as keys.
-    pub(super) fn as_keys(&self, info: &OpInfo) -> Rdd<(T, ())> {
+    pub(super) fn as_keys(&self, info: &OpInfo) -> Rdd<(T, ())>
+    where
+        T: Key,
+    {
         self.map_info(info.clone(), |row| (row, ()))
     }
 }

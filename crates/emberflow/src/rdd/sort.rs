@@ -7,7 +7,7 @@ use std::{
 };
 
 use emberflow_core::{
-    data::{ExchangeData, Key, Ordered},
+    data::{Data, ExchangeData, Key, Ordered},
     place::{OpInfo, Place},
 };
 
@@ -17,7 +17,7 @@ use crate::shuffle::{
     sort::{ByComparison, ByFunction, ByPairKey},
 };
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// All rows in the order of a key, the smallest first; rows of equal keys in the order that they had.
     ///
     /// Wide, lazy. A sample of the keys is taken first, so that the partitions of the result are about equal, even if
@@ -38,6 +38,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by<K, F>(&self, key: F) -> Rdd<T>
     where
+        T: ExchangeData,
         K: Ordered + ExchangeData,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
@@ -59,6 +60,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by_into<K, F>(&self, key: F, partitions: usize) -> Rdd<T>
     where
+        T: ExchangeData,
         K: Ordered + ExchangeData,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
@@ -79,6 +81,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by_desc<K, F>(&self, key: F) -> Rdd<T>
     where
+        T: ExchangeData,
         K: Ordered + ExchangeData,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
@@ -99,6 +102,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by_desc_into<K, F>(&self, key: F, partitions: usize) -> Rdd<T>
     where
+        T: ExchangeData,
         K: Ordered + ExchangeData,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
@@ -125,6 +129,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by_cmp<F>(&self, compare: F) -> Rdd<T>
     where
+        T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
         self.sort_by_cmp_into(compare, self.shared().default_partitions)
@@ -145,6 +150,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn sort_by_cmp_into<F>(&self, compare: F, partitions: usize) -> Rdd<T>
     where
+        T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
@@ -153,7 +159,7 @@ impl<T: ExchangeData> Rdd<T> {
     }
 }
 
-impl<K: Ordered + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// All rows in the order of their keys, the smallest first; as [`sort_by`](Rdd::sort_by), without making keys.
     ///
     /// Wide, lazy.
@@ -165,7 +171,11 @@ impl<K: Ordered + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by_key(&self) -> Rdd<(K, V)> {
+    pub fn sort_by_key(&self) -> Rdd<(K, V)>
+    where
+        K: Ordered + ExchangeData,
+        V: ExchangeData,
+    {
         self.sort_by_key_as("sort_by_key", self.shared().default_partitions, false)
     }
 
@@ -181,7 +191,11 @@ impl<K: Ordered + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by_key_into(&self, partitions: usize) -> Rdd<(K, V)> {
+    pub fn sort_by_key_into(&self, partitions: usize) -> Rdd<(K, V)>
+    where
+        K: Ordered + ExchangeData,
+        V: ExchangeData,
+    {
         self.sort_by_key_as("sort_by_key", partitions, false)
     }
 
@@ -195,18 +209,26 @@ impl<K: Ordered + ExchangeData, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by_key_desc(&self) -> Rdd<(K, V)> {
+    pub fn sort_by_key_desc(&self) -> Rdd<(K, V)>
+    where
+        K: Ordered + ExchangeData,
+        V: ExchangeData,
+    {
         self.sort_by_key_as("sort_by_key_desc", self.shared().default_partitions, true)
     }
 
     #[track_caller]
-    fn sort_by_key_as(&self, name: &'static str, partitions: usize, descending: bool) -> Rdd<(K, V)> {
+    fn sort_by_key_as(&self, name: &'static str, partitions: usize, descending: bool) -> Rdd<(K, V)>
+    where
+        K: Ordered + ExchangeData,
+        V: ExchangeData,
+    {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
         shuffle::sort::sort(self, OpInfo::new(name, Place::caller()), partitions, ByPairKey { descending })
     }
 }
 
-impl<K: Key + Ordered, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Places the rows by key, as [`partition_by`](Self::partition_by), and sorts each partition by key, stably.
     ///
     /// Wide; narrow if `self` is placed so already. A reducer holds its partition.
@@ -220,7 +242,11 @@ impl<K: Key + Ordered, V: ExchangeData> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn repartition_and_sort_within_partitions(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)> {
+    pub fn repartition_and_sort_within_partitions(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
+    where
+        K: Key + Ordered,
+        V: ExchangeData,
+    {
         let info = OpInfo::new("repartition_and_sort_within_partitions", Place::caller());
         let placed = shuffle::placed(self, &info, Some(&into.into_partitioning(&self.shared().hasher)));
         shuffle::sort::sort_within(&placed, info, Arc::new(ByPairKey { descending: false }))
