@@ -1,5 +1,7 @@
 //! What is asked of one key, or of each.
 
+use emberflow::Partitioning;
+
 use super::*;
 
 /// A value that shows in which order it was merged.
@@ -44,6 +46,48 @@ fn lookup_in_placed_rows_reads_one_partition() {
     assert_eq!(tasks(&mut events), 1);
     assert_eq!(pairs.lookup(&3).unwrap().len(), 10);
     assert_eq!(tasks(&mut events), 4);
+}
+
+#[test]
+fn keys_are_looked_up_by_what_they_are_borrowed_as_in_the_one_partition_that_holds_them() {
+    let world = World::new(2);
+    let words = world.range_into(0..100_u64, 4).map(|n| (format!("word {}", n % 10), n));
+    let placed = words.partition_by(8).cache();
+    placed.count().unwrap();
+    let mut events = world.events();
+    for (key, from) in (0..11).map(|key| (format!("word {key}"), key)) {
+        let wanted: Vec<u64> = if from < 10 { (from..100).step_by(10).collect() } else { Vec::new() };
+        assert_eq!(placed.lookup(key.as_str()).unwrap(), wanted);
+        assert_eq!(tasks(&mut events), 1);
+        assert_eq!(placed.lookup(&key).unwrap(), wanted);
+        assert_eq!(tasks(&mut events), 1);
+    }
+    assert_eq!(words.lookup_async("word 3").wait().unwrap().len(), 10);
+    let lists = words.map(|(_, n)| (vec![n % 3, 1], n));
+    assert_eq!(lists.lookup(&[2, 1][..]).unwrap().len(), 33);
+}
+
+#[test]
+fn a_closure_places_keys_and_joins_of_rows_that_it_placed_move_nothing() {
+    law(64, (pairs_in_partitions(), 1_usize..6), |ctx, ((pairs, partitions), into)| {
+        let by = Partitioning::by(into, move |key: &i64| key.unsigned_abs() as usize % into);
+        let placed = ctx.parallelize_into(pairs.clone(), partitions).partition_by(&by);
+        for (at, rows) in placed.glom().collect().unwrap().into_iter().enumerate() {
+            prop_assert!(rows.iter().all(|(key, _)| key.unsigned_abs() as usize % into == at));
+        }
+        prop_assert_eq!(sorted(placed.collect().unwrap()), sorted(pairs));
+        let joined = placed.join_into(&placed.map_values(|n| n + 1), &by);
+        prop_assert_eq!(joined.describe_stages().unwrap().len(), placed.describe_stages().unwrap().len());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_closure_that_gives_a_partition_that_there_is_not_fails_the_task() {
+    let world = World::new(2);
+    let pairs = world.range(0..9_u64).map(|n| (n, n));
+    let error = text_of(pairs.partition_by(Partitioning::by(3, |key| *key as usize)).count());
+    assert!(error.contains("the partitioner chose partition") && error.contains("of 3"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `lookup`: the values of one key.
 
+use std::{borrow::Borrow, hash::Hash};
+
 use emberflow_core::{
     data::{Data, ExchangeData, Key},
     error::Result,
@@ -14,7 +16,8 @@ use super::Rdd;
 use crate::action::Action;
 
 impl<K: Data, V: Data> Rdd<(K, V)> {
-    /// All the values of `key`, in the order of partitions and within them.
+    /// All the values of `key`, in the order of partitions and within them. Keys that are strings are looked up by a
+    /// `&str`, as in the standard maps.
     ///
     /// Action. Computes one partition only if the rows are placed by the key's hash, as
     /// [`partition_by`](Self::partition_by) and everything that combines by key leave them, and all partitions
@@ -29,15 +32,18 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// let pairs = ctx.parallelize(vec![('a', 1), ('b', 2), ('a', 3)]);
     /// assert_eq!(pairs.lookup(&'a')?, [1, 3]);
     /// assert_eq!(pairs.partition_by(8).lookup(&'c')?, [0; 0]);
+    /// let words = pairs.map(|(letter, n)| (letter.to_string(), n));
+    /// assert_eq!(words.lookup("b")?, [2]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn lookup(&self, key: &K) -> Result<Vec<V>>
+    pub fn lookup<Q>(&self, key: &Q) -> Result<Vec<V>>
     where
-        K: Key,
+        K: Key + Borrow<Q>,
         V: ExchangeData,
+        Q: Eq + Hash + ToOwned<Owned: Send + Sync> + ?Sized + 'static,
     {
-        self.lookup_as(OpInfo::new("lookup", Place::caller()), key.clone()).wait()
+        self.lookup_as(OpInfo::new("lookup", Place::caller()), key).wait()
     }
 
     /// As [`lookup`](Self::lookup), without waiting.
@@ -49,30 +55,32 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn lookup_async(&self, key: &K) -> Action<Vec<V>>
+    pub fn lookup_async<Q>(&self, key: &Q) -> Action<Vec<V>>
     where
-        K: Key,
+        K: Key + Borrow<Q>,
         V: ExchangeData,
+        Q: Eq + Hash + ToOwned<Owned: Send + Sync> + ?Sized + 'static,
     {
-        self.lookup_as(OpInfo::new("lookup", Place::caller()), key.clone())
+        self.lookup_as(OpInfo::new("lookup", Place::caller()), key)
     }
 
-    fn lookup_as(&self, info: OpInfo, key: K) -> Action<Vec<V>>
+    fn lookup_as<Q>(&self, info: OpInfo, key: &Q) -> Action<Vec<V>>
     where
-        K: Key,
+        K: Key + Borrow<Q>,
         V: ExchangeData,
+        Q: Eq + Hash + ToOwned<Owned: Send + Sync> + ?Sized + 'static,
     {
-        let rdd = self.clone();
+        let (rdd, wanted, key) = (self.clone(), self.partitions_with(key), key.to_owned());
         Action::start(&self.shared().engine, |driver| async move {
-            let wanted = rdd.partitions_with(&key);
             let parts = driver.run(&rdd, info, wanted, move |_, mut rows, cx| {
                 let (mut found, mut count): (Vec<V>, u64) = (Vec::new(), 0);
                 let mut room = ResultClaim::new(cx.workspace());
+                let key: &Q = key.borrow();
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
                     let before = found.len();
-                    found.extend(batch.as_slice().iter().filter(|row| row.0 == key).map(|row| row.1.clone()));
+                    found.extend(batch.as_slice().iter().filter(|row| row.0.borrow() == key).map(|row| row.1.clone()));
                     room.grow(size::estimate(&found[before..]))?;
                 }
                 Ok(((found, room), count))
@@ -81,12 +89,8 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         })
     }
 
-    /// Where rows of `key` may be.
-    fn partitions_with(&self, key: &K) -> Vec<PartitionIndex>
-    where
-        K: Key,
-        V: ExchangeData,
-    {
+    /// Where rows of `key` may be. What a key is borrowed as has the key's own hash.
+    fn partitions_with<Q: Hash + ?Sized>(&self, key: &Q) -> Vec<PartitionIndex> {
         match self.node().placement {
             Some(Placement::Hash { partitions, seed }) => {
                 vec![partition_of_hash(KeyHasher::new(seed).hash(key), partitions)]

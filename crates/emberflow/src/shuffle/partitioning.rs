@@ -32,6 +32,7 @@ impl HashPartitioner {
     ///
     /// # Panics
     /// If there are none.
+    #[track_caller]
     pub fn new(partitions: usize) -> Self {
         assert!(partitions > 0, "keys cannot be placed over no partitions");
         Self { partitions }
@@ -120,10 +121,32 @@ impl<K> fmt::Debug for Partitioning<K> {
 }
 
 impl<K> Partitioning<K> {
-    /// By a rule of your own.
+    /// Into so many partitions by a closure, which gives the partition of a key.
+    ///
+    /// Equal keys must get equal partitions, in every run. A task fails if the closure gives a partition that there is
+    /// not: take the remainder, or the last one for all that is above.
+    ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let years = ctx.parallelize([1999, 2010, 2005, 2024]).map(|year| (year, ()));
+    /// let placed = years.partition_by(Partitioning::by(2, |year| usize::from(*year >= 2010)));
+    /// assert_eq!(placed.keys().glom().collect()?, [[1999, 2005], [2010, 2024]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn by(partitions: usize, partition: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self {
+        Self::custom(ByClosure { partitions, partition })
+    }
+
+    /// By a rule of your own; see [`by`](Self::by) for a closure.
     ///
     /// # Panics
     /// If it has no partitions.
+    #[track_caller]
     pub fn custom(partitioner: impl Partitioner<K>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let partitions = partitioner.partitions();
@@ -134,6 +157,21 @@ impl<K> Partitioning<K> {
 
     pub(crate) fn placement(&self) -> &Placement {
         &self.placement
+    }
+}
+
+struct ByClosure<F> {
+    partitions: usize,
+    partition: F,
+}
+
+impl<K, F: Fn(&K) -> usize + Send + Sync + 'static> Partitioner<K> for ByClosure<F> {
+    fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    fn partition(&self, key: &K) -> usize {
+        (self.partition)(key)
     }
 }
 
