@@ -202,8 +202,8 @@ fn histograms_count_every_row_in_the_bucket_that_a_plain_search_finds() {
             (0..=last).map(count).collect::<Vec<_>>()
         };
         let edges: Vec<f64> = edges.into_iter().map(|edge| edge as f64).collect();
-        prop_assert_eq!(rdd.histogram(&edges).unwrap(), model(&edges));
-        match rdd.histogram_buckets(buckets).unwrap() {
+        prop_assert_eq!(rdd.histogram_edges(&edges).unwrap(), model(&edges));
+        match rdd.histogram(buckets).unwrap() {
             None => prop_assert!(rows.is_empty()),
             Some((edges, counts)) => {
                 prop_assert_eq!(counts.iter().sum::<u64>(), rows.len() as u64);
@@ -223,7 +223,7 @@ fn histograms_count_every_row_in_the_bucket_that_a_plain_search_finds() {
 fn rows_outside_all_buckets_and_nan_are_not_counted() {
     let world = World::new(2);
     let rows = world.parallelize(vec![-1.0, f64::NAN, 0.0, 1.0, 1.5, f64::INFINITY]);
-    assert_eq!(rows.histogram(&[0.0, 1.0]).unwrap(), [2]);
+    assert_eq!(rows.histogram_edges(&[0.0, 1.0]).unwrap(), [2]);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn rows_that_are_not_finite_have_no_equal_buckets_and_no_quantiles() {
     let world = World::new(2);
     for row in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let rows = world.parallelize_into(vec![1.0, row, 2.0], 3);
-        let error = text_of(rows.histogram_buckets(3));
+        let error = text_of(rows.histogram(3));
         assert!(error.contains(&format!("a row is {row}, which has no place")) && error.contains("give the edges"));
         assert!(error.contains("partition 1"), "{error}");
         assert!(text_of(rows.approx_quantiles(&[0.5])).contains("filter it out"));
@@ -242,7 +242,7 @@ fn rows_that_are_not_finite_have_no_equal_buckets_and_no_quantiles() {
 #[test]
 #[should_panic(expected = "two or more edges that rise")]
 fn edges_that_do_not_rise_are_refused() {
-    let _ = World::new(1).range(0..9_u64).histogram(&[1.0, 1.0]);
+    let _ = World::new(1).range(0..9_u64).histogram_edges(&[1.0, 1.0]);
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Act {
                 let stats = rdd.map(|row| 1.0 / (row.1.abs() + 1) as f64).stats()?;
                 text((stats.count(), stats.sum().to_bits(), stats.variance().map(f64::to_bits)))
             }
-            Self::Histogram => text(rdd.map(|row| row.1 as f64).histogram(&[0.0, 100.0, 1e3, 1e9])?),
+            Self::Histogram => text(rdd.map(|row| row.1 as f64).histogram_edges(&[0.0, 100.0, 1e3, 1e9])?),
             Self::Quantiles => text(rdd.map(|row| row.1 as f64).approx_quantiles(&[0.0, 0.5, 1.0])?),
             Self::ApproxDistinct => text(rdd.count_approx_distinct(0.05)?),
             Self::CountByKey => text(in_order(rdd.count_by_key()?)),

@@ -543,45 +543,45 @@ impl<T: Data> Rdd<T> {
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
     /// let ages = ctx.parallelize(vec![3, 17, 18, 64, 65, 90]);
-    /// assert_eq!(ages.histogram(&[0.0, 18.0, 65.0, 90.0])?, [2, 2, 2]);
+    /// assert_eq!(ages.histogram_edges(&[0.0, 18.0, 65.0, 90.0])?, [2, 2, 2]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram(&self, edges: &[f64]) -> Result<Vec<u64>>
+    pub fn histogram_edges(&self, edges: &[f64]) -> Result<Vec<u64>>
     where
         T: Number,
     {
-        self.histogram_as(OpInfo::new("histogram", Place::caller()), checked_edges(edges)).wait()
+        self.histogram_edges_as(OpInfo::new("histogram_edges", Place::caller()), checked_edges(edges)).wait()
     }
 
-    /// As [`histogram`](Self::histogram), without waiting.
+    /// As [`histogram_edges`](Self::histogram_edges), without waiting.
     ///
     /// # Panics
-    /// As [`histogram`](Self::histogram).
+    /// As [`histogram_edges`](Self::histogram_edges).
     ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
-    /// assert_eq!(ctx.range(0..9_u64).histogram_async(&[0.0, 5.0, 10.0]).wait()?, [5, 4]);
+    /// assert_eq!(ctx.range(0..9_u64).histogram_edges_async(&[0.0, 5.0, 10.0]).wait()?, [5, 4]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram_async(&self, edges: &[f64]) -> Action<Vec<u64>>
+    pub fn histogram_edges_async(&self, edges: &[f64]) -> Action<Vec<u64>>
     where
         T: Number,
     {
-        self.histogram_as(OpInfo::new("histogram", Place::caller()), checked_edges(edges))
+        self.histogram_edges_as(OpInfo::new("histogram_edges", Place::caller()), checked_edges(edges))
     }
 
-    fn histogram_as(&self, info: OpInfo, edges: Vec<f64>) -> Action<Vec<u64>>
+    fn histogram_edges_as(&self, info: OpInfo, edges: Vec<f64>) -> Action<Vec<u64>>
     where
         T: Number,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move { rdd.histogram_with(&driver, info, edges).await })
+        Action::start(&self.shared().engine, |driver| async move { rdd.count_between(&driver, info, edges).await })
     }
 
-    async fn histogram_with(&self, driver: &Driver, info: OpInfo, edges: Vec<f64>) -> Result<Vec<u64>>
+    async fn count_between(&self, driver: &Driver, info: OpInfo, edges: Vec<f64>) -> Result<Vec<u64>>
     where
         T: Number,
     {
@@ -610,7 +610,7 @@ impl<T: Data> Rdd<T> {
     /// So many equally wide buckets between the smallest and the largest row: their edges, and how many rows each
     /// holds. `None` if there is no row; one bucket if all rows are equal.
     ///
-    /// Action, of two jobs: one for the edges, one to count. Buckets are those of [`histogram`](Self::histogram).
+    /// Action, of two jobs: one for the edges, one to count. Buckets are those of [`histogram_edges`](Self::histogram_edges).
     /// After Spark's `histogram(bucketCount)`.
     ///
     /// # Errors
@@ -623,41 +623,41 @@ impl<T: Data> Rdd<T> {
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
-    /// let (edges, counts) = ctx.range(0..51_u64).histogram_buckets(2)?.unwrap();
+    /// let (edges, counts) = ctx.range(0..51_u64).histogram(2)?.unwrap();
     /// assert_eq!((edges, counts), (vec![0.0, 25.0, 50.0], vec![25, 26]));
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram_buckets(&self, buckets: usize) -> Result<Option<(Vec<f64>, Vec<u64>)>>
+    pub fn histogram(&self, buckets: usize) -> Result<Option<(Vec<f64>, Vec<u64>)>>
     where
         T: Number,
     {
         assert!(buckets > 0, "rows cannot be counted in no buckets");
-        self.histogram_buckets_as(OpInfo::new("histogram_buckets", Place::caller()), buckets).wait()
+        self.histogram_as(OpInfo::new("histogram", Place::caller()), buckets).wait()
     }
 
-    /// As [`histogram_buckets`](Self::histogram_buckets), without waiting.
+    /// As [`histogram`](Self::histogram), without waiting.
     ///
     /// # Panics
-    /// As [`histogram_buckets`](Self::histogram_buckets).
+    /// As [`histogram`](Self::histogram).
     ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
-    /// let (_, counts) = ctx.range(0..9_u64).histogram_buckets_async(3).wait()?.unwrap();
+    /// let (_, counts) = ctx.range(0..9_u64).histogram_async(3).wait()?.unwrap();
     /// assert_eq!(counts, [3, 3, 3]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram_buckets_async(&self, buckets: usize) -> Action<Option<(Vec<f64>, Vec<u64>)>>
+    pub fn histogram_async(&self, buckets: usize) -> Action<Option<(Vec<f64>, Vec<u64>)>>
     where
         T: Number,
     {
         assert!(buckets > 0, "rows cannot be counted in no buckets");
-        self.histogram_buckets_as(OpInfo::new("histogram_buckets", Place::caller()), buckets)
+        self.histogram_as(OpInfo::new("histogram", Place::caller()), buckets)
     }
 
-    fn histogram_buckets_as(&self, info: OpInfo, buckets: usize) -> Action<Option<(Vec<f64>, Vec<u64>)>>
+    fn histogram_as(&self, info: OpInfo, buckets: usize) -> Action<Option<(Vec<f64>, Vec<u64>)>>
     where
         T: Number,
     {
@@ -677,7 +677,7 @@ impl<T: Data> Rdd<T> {
             let extremes = parts.await?.into_iter().flatten().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
             let Some((min, max)) = extremes else { return Ok(None) };
             let edges = equal_edges(min, max, buckets);
-            let counts = rdd.histogram_with(&driver, info, edges.clone()).await?;
+            let counts = rdd.count_between(&driver, info, edges.clone()).await?;
             Ok(Some((edges, counts)))
         })
     }
