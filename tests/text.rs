@@ -61,6 +61,108 @@ fn a_line_that_is_not_utf8_is_named_by_file_and_byte_or_replaced() {
     assert_eq!(&lossy[99..], ["caf\u{e9}", "x\u{fffd}y", "end"]);
 }
 
+/// The lines of a text as Hadoop's reader cuts it: at LF, CRLF, or CR.
+fn lines_by_hand(text: &str) -> Vec<&str> {
+    let (mut lines, mut rest) = (Vec::new(), text);
+    while !rest.is_empty() {
+        let at = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        lines.push(&rest[..at]);
+        let end = if rest[at..].starts_with("\r\n") { 2 } else { 1 };
+        rest = rest.get(at + end..).unwrap_or_default();
+    }
+    lines
+}
+
+#[test]
+fn lines_end_at_lf_crlf_or_cr_wherever_a_file_is_cut() {
+    let world = World::new(2);
+    assert_eq!(lines_by_hand("a\rb\r\nc\r\r\n\nd"), ["a", "b", "c", "", "", "d"]);
+    // All texts of five characters of these, and all cuts.
+    let characters = ["x", "\r", "\n"];
+    for number in 0..characters.len().pow(5) {
+        let at = |place| characters[number / characters.len().pow(place) % characters.len()];
+        let text: String = (0..5).map(at).collect();
+        let path = write(&world, "text", &text);
+        for partitions in [1, 2, 3, 5] {
+            let options = TextOptions::new().min_partitions(partitions);
+            let lines = world.text_files(&[&path], &options).unwrap().collect().unwrap();
+            assert_eq!(lines, lines_by_hand(&text), "{text:?} in {partitions} partitions");
+        }
+        for (partitions, bytes) in [(1, 1), (1, 3), (1, 9), (2, 2)] {
+            let options = TextOptions::new().min_partitions(partitions).block_bytes(bytes);
+            let blocks = world.text_files(&[&path], &options).unwrap().collect().unwrap();
+            let lines: Vec<&str> = blocks.iter().flat_map(|block| block.lines()).collect();
+            assert_eq!(lines, lines_by_hand(&text), "{text:?} in {partitions} partitions, {bytes} bytes: {blocks:?}");
+        }
+    }
+}
+
+#[test]
+fn line_ends_of_all_kinds_are_found_where_a_read_ends_in_their_middle() {
+    let world = World::new(2);
+    for end in ["\n", "\r\n", "\r", "\r\r\n", "\n\r"] {
+        // Files are read 256 KiB at a time.
+        for before in [-3, -2, -1, 0, 1] {
+            let first = "x".repeat(((256 << 10) + before) as usize);
+            let text = format!("{first}{end}second{end}{end}{}", "y".repeat(300_000));
+            let path = write(&world, "text", &text);
+            for partitions in [1, 2] {
+                let options = TextOptions::new().min_partitions(partitions);
+                let lines = world.text_files(&[&path], &options).unwrap().collect().unwrap();
+                assert!(lines == lines_by_hand(&text), "{end:?}, {before}, {partitions} partitions");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_text() {
+    let world = World::new(1);
+    let marked = "\u{feff}one\ntwo \u{feff}\n\u{feff}three\n";
+    let path = write(&world, "marked.txt", marked);
+    let expected = ["one", "two \u{feff}", "\u{feff}three"];
+    for partitions in [1, 2, 30] {
+        let options = TextOptions::new().min_partitions(partitions);
+        assert_eq!(world.text_files(&[&path], &options).unwrap().collect().unwrap(), expected, "{partitions}");
+    }
+    let blocks = world.text_files(&[&path], &TextOptions::new().block_bytes(1000)).unwrap().collect().unwrap();
+    assert_eq!(blocks, [expected.join("\n")]);
+    assert_eq!(lines_of(&world, &write(&world, "marked.gz", gzip(marked.as_bytes()))).unwrap(), expected);
+    let files = world.whole_text_files(&path).unwrap().values().collect().unwrap();
+    assert_eq!(files, [marked.strip_prefix('\u{feff}').unwrap()]);
+    assert_eq!(world.binary_files(&path).unwrap().values().collect().unwrap(), [marked.as_bytes()]);
+
+    // A mark alone is no line; one before an empty line is.
+    assert_eq!(lines_of(&world, &write(&world, "mark", "\u{feff}")).unwrap(), [] as [&str; 0]);
+    assert_eq!(lines_of(&world, &write(&world, "line", "\u{feff}\n")).unwrap(), [""]);
+    let error = lines_of(&world, &write(&world, "bad", b"\xef\xbb\xbfab\xff")).unwrap_err().to_string();
+    assert!(error.contains("byte 5: not UTF-8"), "{error}");
+}
+
+#[test]
+fn a_file_in_utf16_is_named_and_told_what_it_is() {
+    let world = World::new(1);
+    let little: Vec<u8> = "\u{feff}one\ntwo\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = "\u{feff}one\ntwo\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for bytes in [little, big] {
+        let path = write(&world, "wide.txt", bytes);
+        let lines = world.text_file(&path).unwrap().collect().map(|_| ());
+        let lossy = world.text_files(&[&path], &TextOptions::new().lossy(true)).unwrap().collect().map(|_| ());
+        let whole = world.whole_text_files(&path).unwrap().collect().map(|_| ());
+        for read in [lines, lossy, whole] {
+            let error = read.unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.contains("wide.txt") && text.contains("byte order mark of UTF-16; convert the file"),
+                "{text}"
+            );
+            let tries = matches!(&error, Error::TaskFailed { causes, .. } if causes.len() == 1);
+            assert!(tries, "retrying is useless: {error:?}");
+        }
+        assert_eq!(world.binary_files(&path).unwrap().count().unwrap(), 1);
+    }
+}
+
 #[test]
 fn a_file_that_changed_after_it_was_found_is_an_error_rather_than_a_mixture() {
     let world = World::new(1);

@@ -147,6 +147,28 @@ fn marks_carriage_returns_and_blank_lines_are_no_part_of_the_data() {
 }
 
 #[test]
+fn records_end_at_lf_crlf_or_cr_and_all_of_them_may_be_mixed() {
+    let ctx = Context::local(2).unwrap();
+    let expected = [(1, "x"), (2, "y"), (3, "z")].map(|(a, b)| (a, b.to_owned()));
+    for text in ["a,b\r1,x\r2,y\r3,z\r", "a,b\r\r\n1,x\r\r\n2,y\r\r\n3,z", "\u{feff}a,b\n1,x\r2,y\r\n3,z"] {
+        let (_dir, path) = files(&[("old.csv", text)]);
+        let table = ctx.read().csv(&path).unwrap();
+        assert_eq!(table.schema().names().collect::<Vec<_>>(), ["a", "b"], "{text:?}");
+        assert_eq!(table.rows::<Pair>().map(|Pair { a, b }| (a, b)).collect().unwrap(), expected, "{text:?}");
+    }
+    let (_dir, path) = files(&[("quoted.csv", "a,b\r1,\"x\ry\"\r")]);
+    let table = ctx.read().multi_line(true).csv(&path).unwrap();
+    let rows = table.rows::<Pair>().map(|Pair { a, b }| (a, b)).collect().unwrap();
+    assert_eq!(rows, [(1, "x\ny".to_owned())]);
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Pair {
+    a: i32,
+    b: String,
+}
+
+#[test]
 fn columns_without_a_name_or_with_the_same_get_names_as_spark_gives_them() {
     let (_dir, path) = files(&[("names.csv", "a,,a\n1,2,3\n")]);
     let ctx = Context::local(2).unwrap();

@@ -313,6 +313,9 @@ impl Context {
     /// The lines of a text file, of all the files below a directory, or of all that a glob matches, without their line
     /// ends; `*.gz` files are decompressed.
     ///
+    /// A line ends at LF, CRLF or CR, as in Hadoop and Spark, whatever the others of its file end at; so `\r\r\n` ends a
+    /// line and an empty one behind it. A byte order mark of UTF-8 at the beginning of a file is no part of its text.
+    ///
     /// Files are looked up now, in path order, and read when rows are needed. Large ones are cut at line boundaries,
     /// small ones packed together, by sizes alone, so that the partitions are the same on every machine. A file that
     /// changes its length or time stamp before it is read is an error, not a mixture.
@@ -320,7 +323,8 @@ impl Context {
     /// # Errors
     /// [`Error::NoSuchInput`](crate::Error::NoSuchInput), [`Error::BadGlob`](crate::Error::BadGlob),
     /// [`Error::File`](crate::Error::File). A line that is not UTF-8 fails the task that reads it, with the file and
-    /// the byte at which it stands; see [`TextOptions::lossy`].
+    /// the byte at which it stands; see [`TextOptions::lossy`]. So does a file that begins with a byte order mark of
+    /// UTF-16.
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -16,14 +16,14 @@ use crate::{
 
 impl Context {
     /// Files as they are, one row each: the path and the text. A file, all the files below a directory, or all that a
-    /// glob matches, in path order; `*.gz` files are decompressed.
+    /// glob matches, in path order; `*.gz` files are decompressed, and a byte order mark of UTF-8 is taken off.
     ///
     /// Files are looked up now and read when rows are needed; small ones are packed together into partitions, by sizes
     /// alone. A task holds a whole file in memory. A file that changes its length or time stamp before it is read is an
     /// error. For lines, see [`text_file`](Self::text_file). After Spark's `wholeTextFiles`.
     ///
     /// # Errors
-    /// As [`text_file`](Self::text_file). A file that is not UTF-8 fails the task that reads it, with the file and the
+    /// As [`text_file`](Self::text_file). A file that is not UTF-8, as one in UTF-16, fails the task that reads it, with the file and the
     /// byte.
     ///
     /// ```

@@ -2,6 +2,9 @@
 //!
 //! A partition is a list of pieces: a byte range of a large file, or several small files. A line belongs to the piece
 //! in which it begins. Files are read in blocks, the next one while the worker cuts the last one into lines.
+//!
+//! A line ends at LF, CRLF or CR, as in Hadoop. A CR ends its line at once, so that no reader waits for the byte behind
+//! it; if that is an LF, it is skipped, whether it is in the same block, in the next one, or in the next piece.
 
 use std::{
     mem,
@@ -119,8 +122,9 @@ impl TextOptions {
     }
 
     /// Makes rows of whole lines, about so many bytes of them, instead of one row a line: for programs that look at
-    /// every byte anyway, and need no `String` for each line. [`str::lines`] cuts a row. Blocks of 64 KiB stay in the
-    /// processor's cache.
+    /// every byte anyway, and need no `String` for each line. [`str::lines`] cuts a row: a line end that is a lone
+    /// carriage return is given as a line feed, and a row whose last line is empty ends with a line feed. Blocks of
+    /// 64 KiB stay in the processor's cache.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -266,6 +270,8 @@ pub(crate) struct Lines {
     carry: Vec<u8>,
     /// Whether the rest of a line that began before the piece is still to be skipped.
     skipping: bool,
+    /// Whether the last block ended with a carriage return; a line feed that follows belongs to it.
+    after_return: bool,
     /// Where the last line began.
     begin: u64,
 }
@@ -291,7 +297,18 @@ impl Lines {
         let blocks = if ahead { blocks } else { Ahead::over(blocks, task, open)? };
         // How long a file is that is decompressed, its end will tell.
         let end = if gzip { u64::MAX } else { end };
-        Ok(Self { file, blocks, end, block: Vec::new(), at: 0, offset, carry: Vec::new(), skipping, begin: offset })
+        Ok(Self {
+            file,
+            blocks,
+            end,
+            block: Vec::new(),
+            at: 0,
+            offset,
+            carry: Vec::new(),
+            skipping,
+            after_return: false,
+            begin: offset,
+        })
     }
 
     /// Adds lines until there are `limit` rows; whether there may be more.
@@ -308,15 +325,18 @@ impl Lines {
                 self.block = match self.blocks.next()? {
                     Some(block) => block,
                     None => {
-                        // The file's last line may have no end.
-                        if !self.carry.is_empty() {
-                            let begin = self.offset - self.carry.len() as u64;
-                            let line = mem::take(&mut self.carry);
-                            rows.push(self.line(line, begin, options)?);
+                        // The file's last line may have no end; a byte order mark alone is no line.
+                        let line = mem::take(&mut self.carry);
+                        let begin = self.offset - line.len() as u64;
+                        if !line.is_empty() && (begin > 0 || line != BYTE_ORDER_MARK) {
+                            rows.push(self.line(line, begin, false, options)?);
                         }
                         return Ok(false);
                     }
                 };
+                if mem::take(&mut self.after_return) && self.block.first() == Some(&b'\n') {
+                    self.at = 1;
+                }
                 continue;
             }
             let position = self.offset + self.at as u64;
@@ -329,10 +349,13 @@ impl Lines {
             let rest = &self.block[self.at..];
             let end = match options.block_bytes {
                 Some(bytes) if self.carry.is_empty() && !self.skipping => self.block_end(rest, position, bytes),
-                _ => memchr::memchr(b'\n', rest),
+                _ => LineEnd::first(rest),
             };
-            let part = &rest[..end.unwrap_or(rest.len())];
-            self.at += part.len() + usize::from(end.is_some());
+            let part = &rest[..end.map_or(rest.len(), |end| end.at)];
+            if let Some(LineEnd { at, bytes }) = end {
+                self.after_return = at + bytes == rest.len() && rest[at + bytes - 1] == b'\r';
+            }
+            self.at += part.len() + end.map_or(0, |end| end.bytes);
             if self.skipping {
                 self.skipping = end.is_none();
                 continue;
@@ -347,37 +370,29 @@ impl Lines {
                 None => self.carry.extend_from_slice(part),
                 Some(_) if self.carry.is_empty() => {
                     let line = part.to_vec();
-                    rows.push(self.ended_line(line, begin, options)?);
+                    rows.push(self.line(line, begin, true, options)?);
                 }
                 Some(_) => {
                     self.carry.extend_from_slice(part);
                     let line = mem::take(&mut self.carry);
-                    rows.push(self.ended_line(line, begin, options)?);
+                    rows.push(self.line(line, begin, true, options)?);
                 }
             }
         }
     }
 
     /// The end of the last line that fits a block of so many bytes, or else of the next line, if it is in sight.
-    fn block_end(&self, rest: &[u8], position: u64, bytes: usize) -> Option<usize> {
+    fn block_end(&self, rest: &[u8], position: u64, bytes: usize) -> Option<LineEnd> {
         // What begins behind the piece is not its own.
         let own = self.end - position;
         let window = rest.len().min(bytes).min(usize::try_from(own).unwrap_or(usize::MAX));
-        memchr::memrchr(b'\n', &rest[..window]).or_else(|| memchr::memchr(b'\n', rest))
+        LineEnd::last(rest, window).or_else(|| LineEnd::first(rest))
     }
 
     /// Whether what is carried and `part` hold a line of more than `most` bytes.
     fn has_long_line(&self, part: &[u8], most: usize) -> bool {
         let mut carried = self.carry.len();
-        part.split(|byte| *byte == b'\n').any(|line| mem::take(&mut carried) + line.len() > most)
-    }
-
-    /// A line that ended with a line feed: a carriage return before it belongs to the line's end.
-    fn ended_line(&mut self, mut bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-        self.line(bytes, begin, options)
+        part.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| mem::take(&mut carried) + line.len() > most)
     }
 
     /// Where the last line that was read begins in the file (or in what the file decompresses to).
@@ -386,13 +401,33 @@ impl Lines {
         self.begin
     }
 
-    fn line(&mut self, bytes: Vec<u8>, begin: u64, options: &TextOptions) -> Result<String, TaskError> {
+    /// The row of these bytes, which stand at `begin` in the file, without the end of the last line, if that has `ended`.
+    fn line(
+        &mut self,
+        mut bytes: Vec<u8>,
+        begin: u64,
+        ended: bool,
+        options: &TextOptions,
+    ) -> Result<String, TaskError> {
         self.begin = begin;
+        let mut mark = 0;
+        if begin == 0 {
+            if is_utf16(&bytes) {
+                return Err(self.bad_line(0, LineFault::Utf16));
+            }
+            if bytes.starts_with(&BYTE_ORDER_MARK) {
+                mark = BYTE_ORDER_MARK.len();
+                bytes.drain(..mark);
+            }
+        }
+        if options.block_bytes.is_some() {
+            as_str_lines(&mut bytes, ended);
+        }
         match String::from_utf8(bytes) {
             Ok(line) => Ok(line),
             Err(error) if options.lossy => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
             Err(error) => {
-                let at = begin + error.utf8_error().valid_up_to() as u64;
+                let at = begin + (mark + error.utf8_error().valid_up_to()) as u64;
                 Err(self.bad_line(at, LineFault::NotUtf8))
             }
         }
@@ -400,6 +435,54 @@ impl Lines {
 
     fn bad_line(&self, byte: u64, fault: LineFault) -> TaskError {
         TaskError::io_permanent(LineError { path: self.file.path().to_path_buf(), byte, fault })
+    }
+}
+
+/// What many programs put before text to say that it is UTF-8. It is no part of the text.
+pub(super) const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
+/// Returns whether a file that begins with these bytes says that it is UTF-16, which begins so in either byte order.
+pub(super) fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])
+}
+
+/// The end of a line: LF, CRLF or CR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LineEnd {
+    at: usize,
+    bytes: usize,
+}
+
+impl LineEnd {
+    /// The first one.
+    fn first(text: &[u8]) -> Option<Self> {
+        memchr::memchr2(b'\n', b'\r', text).map(|at| Self::begins(text, at))
+    }
+
+    /// The last one that begins in `text[..window]`.
+    fn last(text: &[u8], window: usize) -> Option<Self> {
+        let at = memchr::memrchr2(b'\n', b'\r', &text[..window])?;
+        let is_pair = text[at] == b'\n' && at > 0 && text[at - 1] == b'\r';
+        Some(Self::begins(text, if is_pair { at - 1 } else { at }))
+    }
+
+    fn begins(text: &[u8], at: usize) -> Self {
+        let is_pair = text[at] == b'\r' && text.get(at + 1) == Some(&b'\n');
+        Self { at, bytes: 1 + usize::from(is_pair) }
+    }
+}
+
+/// Changes a block of lines, without the end of the last one if that has `ended`, so that `str::lines` finds all of them.
+fn as_str_lines(block: &mut Vec<u8>, ended: bool) {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'\r', &block[from..]).map(|at| from + at) {
+        if block.get(at + 1) != Some(&b'\n') {
+            block[at] = b'\n';
+        }
+        from = at + 1;
+    }
+    if ended && matches!(block.last(), None | Some(b'\n')) {
+        block.push(b'\n');
     }
 }
 
@@ -416,6 +499,8 @@ struct LineError {
 enum LineFault {
     #[error("not UTF-8; convert the file, or read it with TextOptions::lossy")]
     NotUtf8,
+    #[error("it begins with a byte order mark of UTF-16; convert the file to UTF-8, such as with iconv")]
+    Utf16,
     #[error("a line of more than {most} bytes; is this a text file? see TextOptions::max_line_bytes")]
     TooLong { most: usize },
 }

@@ -19,7 +19,7 @@ use emberflow_core::{
 
 use super::{
     leaf,
-    text::{Piece, pack, partition_bytes},
+    text::{BYTE_ORDER_MARK, Piece, is_utf16, pack, partition_bytes},
 };
 use crate::{
     context::Shared,
@@ -35,10 +35,7 @@ pub(crate) fn whole_text_files(shared: &Arc<Shared>, info: OpInfo, path: &Path) 
         } else {
             read_all(blocks, file.bytes(), task)?
         };
-        String::from_utf8(text).map_err(|error| {
-            let (path, byte) = (file.path().to_path_buf(), error.utf8_error().valid_up_to());
-            TaskError::io_permanent(NotText { path, byte })
-        })
+        text_of(text).map_err(|fault| TaskError::io_permanent(NotText { path: file.path().to_path_buf(), fault }))
     })
 }
 
@@ -59,11 +56,29 @@ fn whole_files<C: Data>(
     Ok(leaf(shared, info, partitions.len(), WholeFiles { partitions, read, content: PhantomData }))
 }
 
+/// The text of a file, without a byte order mark.
+fn text_of(mut bytes: Vec<u8>) -> Result<String, TextFault> {
+    if is_utf16(&bytes) {
+        return Err(TextFault::Utf16);
+    }
+    let mark = if bytes.starts_with(&BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    bytes.drain(..mark);
+    String::from_utf8(bytes).map_err(|error| TextFault::NotUtf8 { byte: mark + error.utf8_error().valid_up_to() })
+}
+
 #[derive(Debug, thiserror::Error)]
-#[error("{}, byte {byte}: not UTF-8; convert the file, or read it with binary_files", path.display())]
+#[error("{}, {fault}, or read it with binary_files", path.display())]
 struct NotText {
     path: PathBuf,
-    byte: usize,
+    fault: TextFault,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TextFault {
+    #[error("byte {byte}: not UTF-8; convert the file")]
+    NotUtf8 { byte: usize },
+    #[error("byte 0: it begins with a byte order mark of UTF-16; convert the file to UTF-8")]
+    Utf16,
 }
 
 struct WholeFiles<C, F> {

@@ -139,8 +139,6 @@ impl Records {
                 continue;
             };
             let begin = open.lines.begin();
-            let line =
-                if begin == 0 { line.strip_prefix('\u{feff}').map_or(line.clone(), str::to_owned) } else { line };
             if line.trim().is_empty() {
                 continue;
             }
