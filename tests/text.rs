@@ -233,6 +233,153 @@ fn a_directory_is_read_in_path_order_without_what_is_hidden() {
     assert_eq!(lines_of(&world, &world.files().join("d/.hidden")).unwrap(), ["no"]);
 }
 
+/// Writes files whose only line is their name, and gives the function that reads what a path below them names.
+fn named_files<'a>(world: &'a World, names: &[&str]) -> impl Fn(&str) -> Result<Vec<String>, Error> + 'a {
+    for name in names {
+        write(world, name, format!("{name}\n"));
+    }
+    |path| lines_of(world, &world.files().join(path))
+}
+
+#[test]
+fn folders_that_match_a_glob_are_read_and_what_is_hidden_is_not_unless_it_is_named() {
+    let world = World::new(2);
+    let read = named_files(
+        &world,
+        &[
+            "day-1/a",
+            "day-1/deep/b",
+            "day-2/a",
+            "day-2/_SUCCESS",
+            "day-2/.a.crc",
+            "day-2/_temporary/c",
+            "day-3",
+            "_day-4/a",
+            "other/a",
+        ],
+    );
+    for (glob, files) in [
+        ("day-*", &["day-1/a", "day-1/deep/b", "day-2/a", "day-3"][..]),
+        ("day-[12]/*", &["day-1/a", "day-1/deep/b", "day-2/a"]),
+        ("*/a", &["day-1/a", "day-2/a", "other/a"]),
+        ("**/a", &["day-1/a", "day-2/a", "other/a"]),
+        ("day-*/**", &["day-1/a", "day-1/deep/b", "day-2/a"]),
+        ("_*/a", &["_day-4/a"]),
+        ("day-?/_*", &["day-2/_SUCCESS", "day-2/_temporary/c"]),
+        ("day-?/.*.crc", &["day-2/.a.crc"]),
+        ("**/_temporary/*", &["day-2/_temporary/c"]),
+        ("_day-4/*", &["_day-4/a"]),
+    ] {
+        assert_eq!(read(glob).unwrap(), files, "{glob}");
+    }
+    for nothing in ["?day-4", "day-2/[._]SUCCESS", "day-2/?SUCCESS"] {
+        assert!(matches!(read(nothing), Err(Error::NoSuchInput { .. })), "{nothing}");
+    }
+}
+
+#[test]
+fn braces_name_each_of_their_alternatives_and_each_file_once() {
+    let world = World::new(1);
+    let read = named_files(&world, &["a.txt", "b.txt", "c.csv", "x/1", "y/1", "y/2", "_z"]);
+    for (glob, files) in [
+        ("{a,b}.txt", &["a.txt", "b.txt"][..]),
+        ("{b,a,missing}.txt", &["a.txt", "b.txt"]),
+        ("{a,b,?}.{txt,csv}", &["a.txt", "b.txt", "c.csv"]),
+        ("{x,y/2}", &["x/1", "y/2"]),
+        ("{x/*,{y,z}/1}", &["x/1", "y/1"]),
+        ("{_,z}*", &["_z"]),
+    ] {
+        assert_eq!(read(glob).unwrap(), files, "{glob}");
+    }
+    let error = read("{a,b.txt").unwrap_err();
+    assert!(matches!(&error, Error::BadGlob { reason, .. } if reason.contains("is not closed")), "{error:?}");
+}
+
+#[test]
+fn what_is_there_as_it_is_written_comes_before_what_it_would_match() {
+    let world = World::new(1);
+    let read = named_files(&world, &["run[1]/x", "run[1]/y", "run1/x", "{a,b}/x", "a/x", "what?", "whats", "c,d"]);
+    for (path, files) in [
+        ("run[1]", &["run[1]/x", "run[1]/y"][..]),
+        ("run[1]/x", &["run[1]/x"]),
+        ("run[1]/*", &["run[1]/x", "run[1]/y"]),
+        ("run[1]/**/y", &["run[1]/y"]),
+        ("run[2-9[]*/x", &["run[1]/x"]),
+        ("{a,b}/*", &["{a,b}/x"]),
+        ("{run[1],a}/x", &["a/x", "run[1]/x"]),
+        ("what?", &["what?"]),
+        ("c,d", &["c,d"]),
+    ] {
+        assert_eq!(read(path).unwrap(), files, "{path}");
+    }
+}
+
+#[test]
+fn a_path_may_be_a_url_of_a_file_and_a_comma_separates_none() {
+    let world = World::new(1);
+    let read = named_files(&world, &["a b%20c", "b"]);
+    let files = world.files().display().to_string();
+    for url in [format!("file://{files}/a b%20c"), format!("file://localhost{files}/a*"), format!("file:{files}/a*")] {
+        assert_eq!(lines_of(&world, Path::new(&url)).unwrap(), ["a b%20c"], "{url}");
+    }
+    world.parallelize_into(vec![1], 1).save_as_text_file(format!("file://{files}/out")).unwrap();
+    assert_eq!(read("out").unwrap(), ["1"]);
+
+    for several in ["a b%20c,b", "b,*"] {
+        let error = read(several).unwrap_err();
+        assert!(matches!(error, Error::NoSuchInput { .. }), "{error:?}");
+        assert!(
+            error.to_string().contains("a comma separates no paths: give several to Context::text_files"),
+            "{error}"
+        );
+    }
+    assert!(!read("missing").unwrap_err().to_string().contains("comma"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_is_read_once_however_many_links_lead_to_it_and_a_loop_of_links_ends() {
+    use std::os::unix::fs::symlink;
+    let world = World::new(1);
+    let read = named_files(&world, &["d/a/x", "d/b/y", "d/z", "outside/w"]);
+    let link = |target: &str, name: &str| symlink(target, world.files().join(name)).unwrap();
+    // To a folder and to a file beside it, back up, to one another, and to themselves.
+    link("b", "d/_b");
+    link("b", "d/a-link");
+    link("z", "d/0-link");
+    link("..", "d/a/up");
+    link("../b", "d/a/other");
+    link("../a", "d/b/other");
+    link("self", "d/self");
+    let all = ["d/a/x", "d/b/y", "d/z"];
+    for path in ["d", "d/*", "d/**/*", "*/../d", "d/{a,b,z,a-link,0-link}"] {
+        assert_eq!(read(path).unwrap(), all, "{path}");
+    }
+    assert_eq!(read("d/**/y").unwrap(), ["d/b/y"]);
+    // Which path a file has is that of the file, not that of a link.
+    let files = world.whole_text_files(world.files().join("d/*")).unwrap().keys().collect().unwrap();
+    assert_eq!(files, all.map(|file| world.files().join(file)));
+    // What only a link leads to is read, once.
+    link("../outside", "d/l1");
+    link("../outside", "d/l2");
+    for path in ["d", "d/*", "d/**/*"] {
+        assert_eq!(read(path).unwrap(), ["d/a/x", "d/b/y", "outside/w", "d/z"], "{path}");
+    }
+    assert_eq!(read("d/l*").unwrap(), ["outside/w"]);
+    // Many ways through many folders are no endless work.
+    for from in 0..12 {
+        for to in 0..12 {
+            write(&world, &format!("web/{from}/f"), "f\n");
+            link(&format!("../{to}"), &format!("web/{from}/to-{to}"));
+        }
+    }
+    for path in ["web", "web/**/*"] {
+        assert_eq!(read(path).unwrap().len(), 12, "{path}");
+    }
+    link("nowhere", "d/dangling");
+    assert!(read("d").unwrap_err().to_string().contains("dangling"));
+}
+
 #[test]
 fn an_empty_file_and_an_empty_directory_have_no_lines() {
     let world = World::new(1);

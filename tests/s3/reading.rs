@@ -1,6 +1,6 @@
 //! What is read, and by which requests.
 
-use std::{io::Write, process::Command};
+use std::{fs, io::Write, path::Path, process::Command};
 
 use emberflow::{Error, S3Error, StorageLevel, TextOptions, testing};
 use emberflow_s3_server::{ACCESS_KEY, Op, PUBLIC_BUCKET, SECRET_KEY};
@@ -148,7 +148,9 @@ fn a_glob_stays_within_a_directory_unless_it_says_otherwise() {
         ("y/*.csv", &["y/a.csv"][..]),
         ("y/202?/*.csv", &["y/2024/a.csv", "y/2025/a.csv"]),
         ("y/**/a.csv", &["y/2024/a.csv", "y/2025/a.csv", "y/2025/deep/a.csv", "y/a.csv"]),
-        ("y/[0-9]*5/*", &["y/2025/a.csv"]),
+        // The folders that it matches are read.
+        ("y/[0-9]*5/*", &["y/2025/a.csv", "y/2025/deep/a.csv"]),
+        ("y/20*", &["y/2024/a.csv", "y/2024/b.txt", "y/2025/a.csv", "y/2025/deep/a.csv"]),
         ("*/a.csv", &["x/a.csv", "y/a.csv"]),
     ] {
         store.asked();
@@ -278,6 +280,65 @@ fn what_names_no_object_is_refused_with_what_was_given() {
         error.contains("404 NoSuchBucket") && error.contains("check the bucket's name, and the endpoint"),
         "{error}"
     );
+}
+
+#[test]
+fn a_glob_names_the_objects_that_it_would_name_as_files() {
+    let store = Store::new();
+    let keys = [
+        "day-1/a",
+        "day-1/deep/b",
+        "day-2/_SUCCESS",
+        "day-2/a",
+        "day-2/.a.crc",
+        "day-2/_temporary/c",
+        "run1/x",
+        "run[1]/x",
+        "run[1]/y",
+        "_z",
+        "what?",
+        "whats",
+    ];
+    for key in keys {
+        store.put(key, format!("{key}\n"));
+        let path = store.world.files().join(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("{key}\n")).unwrap();
+    }
+    for (glob, files) in [
+        ("day-*", 3),
+        ("day-*/*", 3),
+        ("*/a", 2),
+        ("**/a", 2),
+        ("day-*/**", 3),
+        ("day-?/_*", 2),
+        ("**/_temporary/*", 1),
+        ("_*", 1),
+        ("{day-{1,2}/a,run1}", 3),
+        ("run[1]", 2),
+        ("run[1]/", 2),
+        ("run[1]/*", 2),
+        ("run[1]/x", 1),
+        ("run[[]1]/x", 1),
+        ("run?/x", 1),
+        ("what?", 1),
+        ("what[?s]", 2),
+    ] {
+        let mut there = store.lines(&format!("s3://films/{glob}")).unwrap();
+        let here = store.world.text_file(store.world.files().join(glob)).unwrap().collect().unwrap();
+        assert_eq!(there.len(), files, "{glob}: {there:?}");
+        // Keys have an order of their own, in which a slash is a character.
+        there.sort_by(|a, b| Path::new(a).cmp(Path::new(b)));
+        assert_eq!(there, here, "{glob}");
+    }
+    for glob in ["?z", "day-2/?SUCCESS", "day-1/a,day-2/a"] {
+        let path = format!("s3://films/{glob}");
+        let error = store.world.text_file(&path).err().unwrap();
+        assert!(matches!(&error, Error::NoSuchInput { pattern } if *pattern == path), "{error:?}");
+        assert_eq!(error.to_string().contains("give several to Context::text_files"), glob.contains(','), "{error}");
+    }
+    let error = store.world.text_file("s3://films/{a,b").err().unwrap();
+    assert!(matches!(&error, Error::BadGlob { reason, .. } if reason.contains("is not closed")), "{error:?}");
 }
 
 #[test]

@@ -172,6 +172,11 @@ pub mod over_budget {
     pub const PARTITION: &str = "a partition that becomes one row";
 }
 
+/// What to do about a path that may have been meant as several.
+fn several_paths(pattern: &str) -> &'static str {
+    if pattern.contains(',') { "; a comma separates no paths: give several to Context::text_files" } else { "" }
+}
+
 /// What to do about it.
 fn way_out(what: &str) -> &'static str {
     match what {
@@ -387,7 +392,10 @@ pub enum Error {
         source: Cause,
     },
     /// A path or glob names nothing.
-    #[error("{pattern:?} matches no file; give a file, a directory, or a glob such as \"data/*.txt\"")]
+    #[error(
+        "{pattern:?} matches no file; give a file, a directory, or a glob such as \"data/*.txt\"{}",
+        several_paths(pattern)
+    )]
     NoSuchInput {
         /// What was given.
         pattern: String,

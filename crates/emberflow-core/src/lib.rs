@@ -27,6 +27,7 @@ pub mod memory;
 pub mod operator;
 pub mod pace;
 pub mod partitioner;
+pub mod pattern;
 pub mod picture;
 pub mod place;
 pub mod plan;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use emberflow_core::pattern::first_wildcard;
+
 /// What the paths of S3 begin with; `s3a` is what Hadoop and Spark say.
 const SCHEMES: [&str; 2] = ["s3://", "s3a://"];
-/// What makes a key a glob.
-const WILDCARDS: [char; 3] = ['*', '?', '['];
 
 /// A bucket and a key, the beginning of keys, or a glob of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Location {
         let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
         let rest = rest.ok_or("not of S3; give a path such as s3://bucket/key")?;
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() || bucket.contains(WILDCARDS) {
+        if bucket.is_empty() || first_wildcard(bucket).is_some() {
             return Err("it names no bucket; give a path such as s3://bucket/key");
         }
         Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
@@ -63,7 +63,7 @@ impl Location {
     /// # Ok::<(), &'static str>(())
     /// ```
     pub fn glob_prefix(&self) -> Option<&str> {
-        self.key.find(WILDCARDS).map(|at| &self.key[..at])
+        first_wildcard(&self.key).map(|at| &self.key[..at])
     }
 }
 

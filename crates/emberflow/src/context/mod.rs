@@ -316,6 +316,12 @@ impl Context {
     /// A line ends at LF, CRLF or CR, as in Hadoop and Spark, whatever the others of its file end at; so `\r\r\n` ends a
     /// line and an empty one behind it. A byte order mark of UTF-8 at the beginning of a file is no part of its text.
     ///
+    /// A path that is there is taken as it stands. Otherwise it is a glob, of `*`, `?`, `[a-z]`, `{a,b}`, and `**` for
+    /// folders of any depth; folders that match are read, too. Names that begin with `_` or `.` are left out, unless the
+    /// path says so, as `_*` does. Each file is read once, however many links lead to it; `**` follows a link only to what
+    /// it does not reach otherwise. `file:///a/b` is `/a/b`. A comma separates nothing: see
+    /// [`text_files`](Self::text_files).
+    ///
     /// Files are looked up now, in path order, and read when rows are needed. Large ones are cut at line boundaries,
     /// small ones packed together, by sizes alone, so that the partitions are the same on every machine. A file that
     /// changes its length or time stamp before it is read is an error, not a mixture.

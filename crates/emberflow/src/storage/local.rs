@@ -1,8 +1,11 @@
 //! Local files: which of them a path names, and their bytes. A file must keep its length and time stamp.
 
 use std::{
+    collections::HashSet,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
+    mem,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,59 +14,204 @@ use std::{
 
 use emberflow_core::{
     error::{Error, Result, TaskError},
+    pattern::{Glob, first_wildcard, is_hidden},
     storage::{Blocks, InputFile},
     task::TaskContext,
 };
 
 use super::blocks::BLOCK_BYTES;
 
-/// The files that a path or a glob names, in path order: at least one.
+/// The files that a path or a glob names, in path order, each once.
 pub(super) fn look_up(path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
-    let pattern = path.to_string_lossy();
+    let mut found = Listing::default();
     if path.exists() {
-        return find_files(path);
+        found.add(path, &|_| false)?;
+    } else {
+        let bad = |reason| Error::BadGlob { pattern: path.to_string_lossy().into_owned(), reason };
+        let (base, rest) = split(path);
+        for glob in Glob::all(&rest).map_err(bad)? {
+            found.add_matches(&base, &glob)?;
+        }
     }
-    let mut files = Vec::new();
-    if pattern.contains(['*', '?', '[']) {
-        let bad =
-            |error: glob::PatternError| Error::BadGlob { pattern: pattern.to_string(), reason: error.to_string() };
-        for found in glob::glob(&pattern).map_err(bad)? {
+    if !found.any {
+        return Err(Error::NoSuchInput { pattern: path.to_string_lossy().into_owned() });
+    }
+    found.finish()
+}
+
+/// Cuts a path behind the folders that are there as it names them, whatever characters are in their names.
+fn split(path: &Path) -> (PathBuf, String) {
+    let mut base = PathBuf::new();
+    let mut rest = path.components();
+    loop {
+        let here = rest.clone();
+        let Some(component) = rest.next() else { return (base, String::new()) };
+        let next = base.join(component);
+        if !next.exists() {
+            return (base, here.as_path().to_string_lossy().into_owned());
+        }
+        base = next;
+    }
+}
+
+/// Files that are found below folders and by globs. Each folder is listed once, by its real path, and each file is found
+/// once; so links that lead to the same place, or back to where they are, change nothing.
+#[derive(Default)]
+struct Listing {
+    /// Whether anything was named, even if it is a folder without files.
+    any: bool,
+    /// Folders that were listed and files that were found: their real paths.
+    seen: HashSet<PathBuf>,
+    /// The files, as they were reached.
+    files: Vec<PathBuf>,
+    /// Links, and what was reached through some. They come last: where a link stands beside its target, the target's own
+    /// path is the one that counts.
+    links: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// Adds what a path names: a file, or all the files below a folder, but not those whose names begin with `_` or `.`,
+    /// unless they are asked for: they are marks and unfinished output, as in Hadoop and Spark.
+    fn add(&mut self, path: &Path, asks_for: &dyn Fn(&OsStr) -> bool) -> Result<()> {
+        self.any = true;
+        match real_path(path)? {
+            Some(real) => self.add_real(path, &real, asks_for),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds what a path names that was found below `base`: later, if there is a link between them.
+    fn add_match(&mut self, path: PathBuf, base: &Path, real_base: &Path) -> Result<()> {
+        self.any = true;
+        match real_path(&path)? {
+            Some(real) if path.strip_prefix(base).is_ok_and(|below| real_base.join(below) == real) => {
+                self.add_real(&path, &real, &|_| false)
+            }
+            Some(_) => {
+                self.links.push(path);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn add_real(&mut self, path: &Path, real: &Path, asks_for: &dyn Fn(&OsStr) -> bool) -> Result<()> {
+        if !real.is_dir() {
+            if self.seen.insert(real.to_owned()) {
+                self.files.push(path.to_owned());
+            }
+            return Ok(());
+        }
+        let is_hidden = |name: &OsStr| is_hidden(&name.to_string_lossy()) && !asks_for(name);
+        let mut entries = walkdir::WalkDir::new(path).into_iter();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|error| {
+                let at = error.path().unwrap_or(path).to_owned();
+                file_error("cannot list", &at, error.into())
+            })?;
+            let below = entry.path().strip_prefix(path).unwrap_or(Path::new(""));
+            let root = entry.depth() == 0;
+            let is_dir = root || entry.file_type().is_dir();
+            if !root && is_hidden(entry.file_name()) {
+                if is_dir {
+                    entries.skip_current_dir();
+                }
+            } else if !root && entry.path_is_symlink() {
+                self.links.push(entry.into_path());
+            } else {
+                let is_new = self.seen.insert(if root { real.to_owned() } else { real.join(below) });
+                match (is_dir, is_new) {
+                    (true, false) => entries.skip_current_dir(),
+                    (false, true) => self.files.push(entry.into_path()),
+                    (true, true) | (false, false) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what a glob matches below `base`.
+    fn add_matches(&mut self, base: &Path, glob: &Glob) -> Result<()> {
+        if glob.is_recursive() {
+            return self.add_matches_at_any_depth(base, glob);
+        }
+        let (base, rest) = match split(&base.join(glob.text())) {
+            // An alternative in braces may be there as it stands.
+            (found, rest) if rest.is_empty() => return self.add(&found, &|_| false),
+            split => split,
+        };
+        if first_wildcard(&rest).is_none() {
+            return Ok(());
+        }
+        let Some(real_base) = real_path(&base)? else { return Ok(()) };
+        let pattern = Path::new(&glob::Pattern::escape(&base.to_string_lossy())).join(&rest);
+        let bad = |error: glob::PatternError| Error::BadGlob {
+            pattern: pattern.to_string_lossy().into_owned(),
+            reason: error.to_string(),
+        };
+        let names = Glob::all(&rest).unwrap_or_default();
+        for found in glob::glob(&pattern.to_string_lossy()).map_err(bad)? {
             let found = found.map_err(|error| {
                 let path = error.path().to_owned();
                 file_error("cannot list", &path, error.into())
             })?;
-            if found.is_file() {
-                files.push(describe(&found)?);
+            let below = found.strip_prefix(&base).unwrap_or(&found).to_string_lossy();
+            if names.iter().any(|names| names.shows(&below)) {
+                self.add_match(found, &base, &real_base)?;
             }
         }
+        Ok(())
     }
-    if files.is_empty() {
-        return Err(Error::NoSuchInput { pattern: pattern.into_owned() });
+
+    /// As [`add_matches`](Self::add_matches), for `**`: all that is below is listed, and each folder once, so that a link
+    /// that leads back ends.
+    fn add_matches_at_any_depth(&mut self, base: &Path, glob: &Glob) -> Result<()> {
+        let here = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+        let Some(real_base) = real_path(base)? else { return Ok(()) };
+        let asks_for = |name: &OsStr| glob.shows_somewhere(&name.to_string_lossy());
+        let mut all = Self::default();
+        all.add(here, &asks_for)?;
+        all.follow_links(&asks_for)?;
+        for file in all.files {
+            let Ok(below) = file.strip_prefix(here) else { continue };
+            if !below.as_os_str().is_empty() && glob.matches(&below.to_string_lossy()) {
+                self.add_match(base.join(below), base, &real_base)?;
+            }
+        }
+        Ok(())
     }
-    Ok(files)
+
+    fn follow_links(&mut self, asks_for: &dyn Fn(&OsStr) -> bool) -> Result<()> {
+        while !self.links.is_empty() {
+            let mut links = mem::take(&mut self.links);
+            links.sort();
+            for link in links {
+                if let Some(real) = real_path(&link)?
+                    && !self.seen.contains(&real)
+                {
+                    self.add_real(&link, &real, asks_for)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Arc<dyn InputFile>>> {
+        self.follow_links(&|_| false)?;
+        // Names in a folder stand together, and in their order.
+        self.files.sort();
+        self.files.iter().map(|file| describe(file)).collect()
+    }
 }
 
-/// A file, or all the files below a directory, but not those whose names begin with `_` or `.`: they are marks and
-/// unfinished output, as in Hadoop and Spark.
-fn find_files(path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
-    if path.is_file() {
-        return Ok(vec![describe(path)?]);
+/// The path without links; `None` for a link that leads to itself.
+fn real_path(path: &Path) -> Result<Option<PathBuf>> {
+    match fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path }) {
+        Ok(real) => Ok(Some(real)),
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(None),
+        Err(error) => Err(file_error("cannot read", path, error)),
     }
-    let hidden = |entry: &walkdir::DirEntry| {
-        entry.depth() > 0 && entry.file_name().as_encoded_bytes().first().is_some_and(|first| b"_.".contains(first))
-    };
-    let mut files = Vec::new();
-    let entries = walkdir::WalkDir::new(path).follow_links(true).sort_by_file_name();
-    for entry in entries.into_iter().filter_entry(|entry| !hidden(entry)) {
-        let entry = entry.map_err(|error| {
-            let at = error.path().unwrap_or(path).to_owned();
-            file_error("cannot list", &at, error.into())
-        })?;
-        if entry.file_type().is_file() {
-            files.push(describe(entry.path())?);
-        }
-    }
-    Ok(files)
 }
 
 fn describe(path: &Path) -> Result<Arc<dyn InputFile>> {

@@ -29,9 +29,16 @@ pub(crate) use self::{
     output::LocalOutput,
 };
 
-/// The files that a path or a glob names, in path order: at least one.
+/// The files that a path or a glob names, in path order, each once.
 pub(crate) fn look_up(shared: &Shared, path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
-    if is_s3(path) { look_up_s3(shared, path) } else { local::look_up(path) }
+    if is_s3(path) { look_up_s3(shared, path) } else { local::look_up(without_scheme(path)) }
+}
+
+/// The path of a URL such as `file:///data/a.txt`, as Spark takes it: nothing is decoded. Other paths stay as they are.
+fn without_scheme(path: &Path) -> &Path {
+    let rest = path.to_str().and_then(|path| path.strip_prefix("file:"));
+    let rest = rest.map(|rest| rest.strip_prefix("//localhost").or_else(|| rest.strip_prefix("//")).unwrap_or(rest));
+    rest.filter(|rest| rest.starts_with('/')).map_or(path, Path::new)
 }
 
 /// Whether the path is one of S3, whether or not that can be read.
@@ -75,7 +82,11 @@ pub(crate) enum Output {
 impl Output {
     /// Begins a directory at `path`, where there is nothing yet.
     pub(crate) fn begin(shared: &Shared, path: &Path, rdd: RddId) -> Result<Self> {
-        if is_s3(path) { begin_s3(shared, path) } else { LocalOutput::begin(path, rdd.get()).map(Self::Local) }
+        if is_s3(path) {
+            begin_s3(shared, path)
+        } else {
+            LocalOutput::begin(without_scheme(path), rdd.get()).map(Self::Local)
+        }
     }
 
     /// What tasks write to.
