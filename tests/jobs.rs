@@ -16,7 +16,7 @@ use std::{
 };
 
 use emberflow::{
-    Action, Canceller, Context, Error, Event, JobId, Rdd, StageId, StageKind, TaskId,
+    Action, Canceller, Context, Error, Event, JobId, Rdd, StageId, StageKind, Sums, TaskId,
     testing::{cache_store, shuffle_store},
 };
 
@@ -49,6 +49,23 @@ fn finished(event: &Event) -> Option<(JobId, Option<String>)> {
 }
 
 // ---- What is computed, and what is spared.
+
+#[test]
+fn an_action_that_a_closure_waits_for_on_a_thread_of_its_own_finds_a_worker() {
+    for workers in [1, 2] {
+        let world = World::new(workers);
+        let inner = world.range_into(0..10_u64, 2);
+        let rows = world.range_into(0..6_u64, 6).map(move |n| {
+            let inner = inner.map(move |m| m * n);
+            thread::spawn(move || inner.sum().unwrap()).join().unwrap()
+        });
+        let sums = within_deadline(move || rows.collect().unwrap());
+        assert_eq!(sums, [0, 45, 90, 135, 180, 225]);
+        // As many workers as before, and those who were away have ended.
+        let barrier = Arc::new(std::sync::Barrier::new(workers));
+        world.range_into(0..workers as u64, workers).for_each(move |_| _ = barrier.wait()).unwrap();
+    }
+}
 
 /// Actions whose closures run where the results of partitions are merged, with closures that panic there and only there:
 /// one row a partition, so that no two rows meet within one.

@@ -6,8 +6,11 @@
 //! worker. Both sides go through the same lock, so no wake-up is missed.
 //!
 //! A thread that does not come back from its work can be *relieved*: another one takes its place, and it ends when it
-//! comes back. No thread can be stopped from outside.
+//! comes back. No thread can be stopped from outside. One whose work waits for other work can be *stood in for*: the same,
+//! but the pool waits for it when it stops.
 
+#[cfg(target_os = "linux")]
+use std::sync::OnceLock;
 use std::{
     cell::{Cell, RefCell},
     io, iter, mem,
@@ -36,6 +39,9 @@ pub(crate) type Work = Box<dyn FnOnce() + Send>;
 /// Work taken over from the injector at once: few, since tasks may be long and others may be idle.
 const BATCH: usize = 4;
 
+/// Threads that others may stand in for at the same time. More than that is a program that will not end.
+const MOST_AWAY: usize = 256;
+
 /// The stack of a worker: a task goes down the whole lineage of its stage, an operator a frame or two.
 const STACK_BYTES: usize = 16 << 20;
 
@@ -54,6 +60,24 @@ struct Post {
     unparker: Unparker,
     /// Whether another thread has taken it.
     relieved: AtomicBool,
+    /// The thread's id in the system, once it runs.
+    #[cfg(target_os = "linux")]
+    thread: OnceLock<rustix::thread::Pid>,
+}
+
+impl Post {
+    /// Returns whether the thread waits for something rather than computes. Where the system does not say, it may.
+    fn is_waiting(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            let Some(thread) = self.thread.get() else { return false };
+            let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.as_raw_nonzero()));
+            // The state follows the name, which is in parentheses and may hold anything.
+            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')))
+        }
+        #[cfg(not(target_os = "linux"))]
+        true
+    }
 }
 
 /// Says that the current thread is one of an engine's, so that it must not wait for the engine to end.
@@ -83,6 +107,8 @@ struct Shared {
     stealers: Vec<Stealer<Work>>,
     idle: Mutex<Vec<Arc<Post>>>,
     staff: Arc<Mutex<Vec<Staff>>>,
+    /// Those that others stand in for. Locked after `staff`.
+    away: Mutex<Vec<Staff>>,
     stopping: AtomicBool,
 }
 
@@ -103,6 +129,12 @@ impl Roster {
     pub(crate) fn at_work(&self) -> Vec<Option<AtWork>> {
         let staff = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         staff.iter().map(|staff| staff.post.desk.look()).collect()
+    }
+
+    /// Returns whether every worker's thread waits for something.
+    pub(crate) fn all_wait(&self) -> bool {
+        let staff = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        staff.iter().all(|staff| staff.post.is_waiting())
     }
 }
 
@@ -147,19 +179,42 @@ impl PoolHandle {
         Roster(Arc::clone(&self.shared.staff))
     }
 
-    /// Has another thread take the place of a worker that is at `task`; whether that was so, and it did.
+    /// Has another thread take the place of a worker that is at `task`, for good. Returns whether that was so, and it did.
     pub(crate) fn relieve(&self, worker: usize, task: TaskId) -> io::Result<bool> {
+        Ok(self.replace(worker, task)?.is_some())
+    }
+
+    /// Has another thread take the place of a worker that is at `task`, which waits and will come back. Returns whether
+    /// that was so, and it did: if very many are away already, it does not.
+    pub(crate) fn stand_in(&self, worker: usize, task: TaskId) -> io::Result<bool> {
+        let mut away = {
+            let mut away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
+            away.retain(|one| !one.thread.is_finished());
+            mem::take(&mut *away)
+        };
+        let replaced = if away.len() < MOST_AWAY { self.replace(worker, task) } else { Ok(None) };
+        let stands_in = replaced.map(|replaced| {
+            let stands_in = replaced.is_some();
+            away.extend(replaced);
+            stands_in
+        });
+        self.shared.away.lock().unwrap_or_else(PoisonError::into_inner).append(&mut away);
+        stands_in
+    }
+
+    fn replace(&self, worker: usize, task: TaskId) -> io::Result<Option<Staff>> {
         let mut staff = self.shared.staff.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(one) = staff.get_mut(worker) else { return Ok(false) };
+        let Some(one) = staff.get_mut(worker) else { return Ok(None) };
         let is_at_it = one.post.desk.look().is_some_and(|at| at.task == task);
         if !is_at_it || self.shared.stopping.load(Ordering::SeqCst) {
-            return Ok(false);
+            return Ok(None);
         }
         let name = one.thread.thread().name().unwrap_or_default().to_owned();
         // What is left in the deque of the old one is stolen from there. A deque that nobody knows has to stay empty.
         let fresh = self.shared.hire(&name, worker, None)?;
-        mem::replace(one, fresh).post.relieved.store(true, Ordering::SeqCst);
-        Ok(true)
+        let old = mem::replace(one, fresh);
+        old.post.relieved.store(true, Ordering::SeqCst);
+        Ok(Some(old))
     }
 }
 
@@ -201,6 +256,7 @@ impl Pool {
             stealers: deques.iter().map(Worker::stealer).collect(),
             idle: Mutex::new(Vec::with_capacity(workers)),
             staff: Arc::default(),
+            away: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
         let pool = Self { shared: Arc::clone(&shared) };
@@ -226,7 +282,8 @@ impl Pool {
         let staff = {
             let mut staff = self.shared.staff.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.stopping.store(true, Ordering::SeqCst);
-            mem::take(&mut *staff)
+            let mut away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
+            staff.drain(..).chain(away.drain(..)).collect::<Vec<_>>()
         };
         for one in &staff {
             one.post.unparker.unpark();
@@ -258,7 +315,13 @@ impl Shared {
     fn hire(self: &Arc<Self>, name: &str, index: usize, deque: Option<Worker<Work>>) -> io::Result<Staff> {
         let (shared, parker) = (Arc::clone(self), Parker::new());
         let (unparker, relieved) = (parker.unparker().clone(), AtomicBool::new(false));
-        let post = Arc::new(Post { desk: Arc::default(), unparker, relieved });
+        let post = Arc::new(Post {
+            desk: Arc::default(),
+            unparker,
+            relieved,
+            #[cfg(target_os = "linux")]
+            thread: OnceLock::new(),
+        });
         let (ends, ended) = crossbeam::channel::bounded(0);
         let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
         let own = Arc::clone(&post);
@@ -268,6 +331,8 @@ impl Shared {
             WORKER.with(|worker| worker.set(index));
             DESK.set(Arc::clone(&own.desk));
             mark_thread();
+            #[cfg(target_os = "linux")]
+            own.thread.get_or_init(rustix::thread::gettid);
             shared.work(index, deque.as_ref(), &parker, &own);
         })?;
         Ok(Staff { post, ended, thread })

@@ -21,7 +21,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::{Sink, StageKind, StageOutline, StagePlan},
     segments::Footprint,
-    task::Io,
+    task::{AtWork, Io},
     update::Updates,
 };
 use tokio::sync::oneshot;
@@ -30,7 +30,7 @@ use tracing::Span;
 use super::{
     machine::{Command, Input, Key, Limits, Machine, Ran, StageSpec, TaskEnd},
     residents::{Eviction, Resident, Residents},
-    watch::{AtTask, NOBODY_AT_WORK, Patience, Seen, Watch},
+    watch::{AtTask, NOBODY_AT_WORK, Patience, Seen, Waits, Watch},
 };
 use crate::{
     bus::Bus,
@@ -77,11 +77,14 @@ pub(crate) struct Coordinator {
     links: Option<Arc<Links>>,
     stores: HashMap<StoreId, StoreShell>,
     actors: HashMap<TaskId, (Key, Addr<PartitionActor>, Arc<Slot>)>,
-    running: HashMap<TaskId, Arc<AtomicBool>>,
+    /// Attempts that were handed to the workers: for which job, and whether they are cancelled.
+    running: HashMap<TaskId, (JobId, Arc<AtomicBool>)>,
     jobs: HashMap<JobId, JobShell>,
     residents: Residents,
     spans: Spans,
     watch: Watch,
+    /// While all workers wait, and a job for one of them.
+    waits: Option<Waits>,
     stopped: bool,
 }
 
@@ -152,6 +155,7 @@ impl Coordinator {
             jobs: HashMap::new(),
             residents: Residents::default(),
             spans: Spans::default(),
+            waits: None,
             stopped: false,
         }
     }
@@ -192,7 +196,7 @@ impl Coordinator {
                     self.launch(task, (stage, job), key, (attempt, care), &links);
                 }
                 Command::Cancel { task } => {
-                    if let Some(cancelled) = self.running.remove(&task) {
+                    if let Some((_, cancelled)) = self.running.remove(&task) {
                         cancelled.store(true, Ordering::Relaxed);
                         self.with.ledger.turns.look_again();
                     }
@@ -315,7 +319,7 @@ impl Coordinator {
     }
 
     /// Looks what the workers are at, and does what there is to be done about it.
-    fn look_around(&mut self) {
+    fn look_around(&mut self, ctx: &mut Context<Self>) {
         if self.stopped {
             return;
         }
@@ -330,6 +334,15 @@ impl Coordinator {
                 self.relieve(*worker, at.task);
             }
         }
+        // Where attempts have a deadline, or jobs may stall for so long only, they end by that.
+        if !still.is_zero()
+            && self.with.patience.shortest().is_none()
+            && self.waits.is_none()
+            && self.job_waits(&at_work)
+        {
+            self.waits = Some(Waits::default());
+            self.stand_in(ctx);
+        }
         if self.with.limits.speculation.is_some() {
             let tasks = tasks.iter().map(|task| (task.at.task, task.took)).collect();
             self.step_unseen(Input::AtWork { tasks }, Made::default());
@@ -339,6 +352,36 @@ impl Coordinator {
             let shell = self.describe(&tasks);
             self.step(Input::Stalled { limit, shell }, Made::default());
         }
+    }
+
+    /// Returns whether all workers wait, each in a task of a job that is older than one that has not begun.
+    fn job_waits(&self, at_work: &[Option<AtWork>]) -> bool {
+        let Some(newest) = self.jobs.keys().max() else { return false };
+        let is_older = |at: &AtWork| self.running.get(&at.task).is_some_and(|(job, _)| job < newest);
+        at_work.iter().all(|at| at.as_ref().is_some_and(is_older)) && self.with.pool.roster().all_wait()
+    }
+
+    /// Has other threads stand in for the workers if they wait, until the newest job has begun.
+    fn stand_in(&mut self, ctx: &mut Context<Self>) {
+        let at_work = self.with.pool.roster().at_work();
+        if self.stopped || !self.job_waits(&at_work) {
+            self.waits = None;
+            return;
+        }
+        let at_work: Vec<AtWork> = at_work.into_iter().flatten().collect();
+        if self.waits.get_or_insert_default().go_on(&at_work) {
+            for (worker, at) in at_work.iter().enumerate() {
+                match self.with.pool.stand_in(worker, at.task) {
+                    Ok(true) => {
+                        tracing::debug!(worker, task = %at.task, "a task may wait for a job: another thread stands in");
+                        self.step_unseen(Input::Away { task: at.task }, Made::default());
+                    }
+                    Ok(false) => {}
+                    Err(error) => tracing::error!(worker, %error, "tasks may wait for a job, and no thread can start"),
+                }
+            }
+        }
+        ctx.run_later(Waits::LOOK_AGAIN, Self::stand_in);
     }
 
     fn overdue(&mut self, task: TaskId, rdd: Option<RddId>, limit: Duration) {
@@ -399,7 +442,7 @@ impl Coordinator {
         let slots = self.slots_of(&plan, key.1);
         let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, links));
         let cancelled = Arc::new(AtomicBool::new(false));
-        self.running.insert(task, Arc::clone(&cancelled));
+        self.running.insert(task, (job, Arc::clone(&cancelled)));
         let run = TaskRun {
             task,
             stage,
@@ -454,7 +497,7 @@ impl Actor for Coordinator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1 << 20);
-        ctx.run_interval(self.watch.interval(), |coordinator, _| coordinator.look_around());
+        ctx.run_interval(self.watch.interval(), Self::look_around);
         self.links = Some(Arc::new(Links {
             coordinator: ctx.address(),
             governor: self.with.governor.clone(),
@@ -797,7 +840,7 @@ impl Handler<Stop> for Coordinator {
 
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
         self.stopped = true;
-        for (_, cancelled) in self.running.drain() {
+        for (_, (_, cancelled)) in self.running.drain() {
             cancelled.store(true, Ordering::Relaxed);
         }
         self.with.ledger.turns.look_again();

@@ -102,6 +102,8 @@ pub(crate) enum Input {
     Evict { key: Key, generation: TaskId },
     /// A task runs longer than it may. It is not waited for any more.
     Overdue { task: TaskId, limit: Duration, rdd: RddId, operator: String },
+    /// A task waits for something, and another thread works in place of its own.
+    Away { task: TaskId },
     /// What workers are at, and for how long.
     AtWork { tasks: Vec<(TaskId, Duration)> },
     /// Nothing has happened for too long. What the shell knows of it is to be told, too.
@@ -245,6 +247,8 @@ pub(crate) struct Machine {
     passing: BTreeMap<Key, BTreeSet<Key>>,
     ready: BTreeMap<JobId, VecDeque<Key>>,
     running: HashMap<TaskId, Running>,
+    /// Tasks that others were let past; some of them may have ended.
+    away: Vec<TaskId>,
     /// Tasks of which two compute the same partition: each with the other.
     twins: BTreeMap<TaskId, TaskId>,
     causes: HashMap<Key, Vec<FailedAttempt>>,
@@ -270,6 +274,7 @@ impl Machine {
             passing: BTreeMap::new(),
             ready: BTreeMap::new(),
             running: HashMap::new(),
+            away: Vec::new(),
             twins: BTreeMap::new(),
             causes: HashMap::new(),
             unread: BTreeMap::new(),
@@ -297,6 +302,10 @@ impl Machine {
             Input::Forget { store } => self.forget(store),
             Input::Evict { key, generation } => self.evict(key, generation),
             Input::Overdue { task, limit, rdd, operator } => self.overdue(task, limit, rdd, operator),
+            Input::Away { task } => {
+                self.away.retain(|away| self.running.contains_key(away));
+                self.away.push(task);
+            }
             Input::AtWork { tasks } => self.speculate(&tasks),
             Input::Stalled { limit, shell } => self.stalled(limit, &shell),
         }
@@ -509,6 +518,7 @@ impl Machine {
         const QUEUED: Duration = Duration::from_millis(4);
         let depth = QUEUED.as_nanos() / self.mean_task.as_nanos().max(1);
         self.limits.workers * (depth as usize).clamp(2, 128)
+            + self.away.iter().filter(|away| self.running.contains_key(away)).count()
     }
 
     fn launch(&mut self) {

@@ -56,6 +56,23 @@ pub(crate) struct Seen {
     pub(crate) still: Duration,
 }
 
+/// What the workers were at when all of them waited, and a job came after that which has not begun: a closure may wait for
+/// that job on a thread of its own, and the job for a worker.
+#[derive(Default)]
+pub(crate) struct Waits(Vec<(TaskId, u64)>);
+
+impl Waits {
+    /// How long to look at workers that all wait before others stand in for them.
+    pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+    /// They all wait. Returns whether they did so at the last look, and nothing has gone on since.
+    pub(crate) fn go_on(&mut self, at_work: &[AtWork]) -> bool {
+        let now = at_work.iter().map(|at| (at.task, at.beats)).collect();
+        let before = std::mem::replace(&mut self.0, now);
+        before == self.0
+    }
+}
+
 /// See the module.
 pub(crate) struct Watch {
     interval: Duration,
