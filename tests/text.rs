@@ -213,6 +213,113 @@ fn gzip_is_decompressed_whatever_its_members_and_a_truncated_one_is_an_error() {
 }
 
 #[test]
+fn an_empty_gzip_file_has_no_lines_and_zeros_behind_the_end_are_padding() {
+    let world = World::new(1);
+    let (one, two) = (gzip(b"one\n"), gzip(b"two\n"));
+    for (padding, zeros) in [0, 1, 511, 300_000].map(|zeros| (vec![0; zeros], zeros)) {
+        let path = write(&world, "padded.gz", [&one[..], &padding, &two, &padding].concat());
+        assert_eq!(lines_of(&world, &path).unwrap(), ["one", "two"], "{zeros} zeros");
+        assert_eq!(world.whole_text_files(&path).unwrap().values().collect().unwrap(), ["one\ntwo\n"]);
+    }
+    let empty = write(&world, "empty.gz", "");
+    assert_eq!(lines_of(&world, &empty).unwrap(), [] as [&str; 0]);
+    assert_eq!(world.whole_text_files(&empty).unwrap().values().collect().unwrap(), [""]);
+    assert_eq!(lines_of(&world, &write(&world, "of-nothing.gz", gzip(b""))).unwrap(), [] as [&str; 0]);
+}
+
+#[test]
+fn what_cannot_be_decompressed_is_not_tried_again() {
+    let world = World::new(1);
+    let good = gzip("some text, and more\n".repeat(1000).as_bytes());
+    let mut damaged = good.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 8].fill(0xff);
+    for bytes in [b"no gzip".to_vec(), vec![0; 100], good[..5].to_vec(), good[..good.len() - 1].to_vec(), damaged] {
+        let path = write(&world, "bad.gz", bytes);
+        let lines = world.text_file(&path).unwrap().count();
+        let whole = world.whole_text_files(&path).unwrap().count();
+        for read in [lines, whole] {
+            let error = read.unwrap_err();
+            assert!(error.to_string().contains("bad.gz"), "{error}");
+            assert!(matches!(&error, Error::TaskFailed { causes, .. } if causes.len() == 1), "{error:?}");
+        }
+    }
+}
+
+/// Makes a pipe, and a thread that writes to it, part by part, when somebody reads.
+#[cfg(unix)]
+fn pipe(world: &World, name: &str, parts: &'static [&'static [u8]]) -> (PathBuf, std::thread::JoinHandle<()>) {
+    let path = world.files().join(name);
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let target = path.clone();
+    let writer = std::thread::spawn(move || {
+        let mut pipe = fs::File::options().write(true).open(target).unwrap();
+        for part in parts {
+            pipe.write_all(part).unwrap();
+        }
+    });
+    (path, writer)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_gives_its_lines_once_and_says_so_if_it_is_read_again() {
+    let world = World::new(2);
+    const PARTS: [&[&[u8]]; 2] = [&[b"\xef\xbb", b"\xbfone\r", b"\ntwo\n", b"thr", b"ee"], &[b"one\ntwo\rthree\n"]];
+    for (name, parts) in ["pipe", "other"].into_iter().zip(PARTS) {
+        let (path, writer) = pipe(&world, name, parts);
+        let lines = world.text_file(&path).unwrap();
+        assert_eq!(lines.collect().unwrap(), ["one", "two", "three"]);
+        writer.join().unwrap();
+        let error = lines.count().unwrap_err();
+        let told = format!("{name} is a pipe, and what was in it is gone, since it was read before: cache the rdd");
+        assert!(error.to_string().contains(&told), "{error}");
+        assert!(matches!(&error, Error::TaskFailed { causes, .. } if causes.len() == 1), "{error:?}");
+    }
+    // Kept rows are there to be read again; a pipe in a folder is read with its files; nothing written is no lines.
+    write(&world, "folder/a", "a\n");
+    let (_, writer) = pipe(&world, "folder/b", &[b"b\n"]);
+    let (_, silent) = pipe(&world, "folder/c", &[]);
+    let lines = world.text_file(world.files().join("folder")).unwrap().cache();
+    assert_eq!((lines.count().unwrap(), lines.collect().unwrap()), (2, vec!["a".to_owned(), "b".to_owned()]));
+    writer.join().unwrap();
+    silent.join().unwrap();
+
+    let (path, writer) = pipe(&world, "whole", &[b"one\n", b"two"]);
+    assert_eq!(world.whole_text_files(&path).unwrap().values().collect().unwrap(), ["one\ntwo"]);
+    writer.join().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_that_nobody_writes_to_can_be_cancelled() {
+    let world = World::new(1);
+    let mut events = world.events();
+    let path = world.files().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let count = world.text_file(&path).unwrap().count_async();
+    next_of(&mut events, |event| matches!(event, Event::TaskStarted { .. }).then_some(()));
+    drop(count);
+    assert_eq!(world.range(0..10_u64).count().unwrap(), 10);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_the_system_is_read_though_its_length_is_said_to_be_zero() {
+    let world = World::new(1);
+    let status = Path::new("/proc/self/status");
+    assert_eq!(fs::metadata(status).unwrap().len(), 0);
+    let lines = world.text_file(status).unwrap();
+    let is_own = |line: &&String| **line == format!("Pid:\t{}", std::process::id());
+    assert!(lines.collect().unwrap().iter().find(is_own).is_some());
+    // Again, since it is no pipe; and as a whole.
+    assert!(lines.count().unwrap() > 10);
+    assert!(world.whole_text_files(status).unwrap().first().unwrap().unwrap().1.contains("\nPid:"));
+    assert!(!world.binary_files("/proc/self/{status,stat}").unwrap().values().collect().unwrap()[1].is_empty());
+}
+
+#[test]
 fn a_directory_is_read_in_path_order_without_what_is_hidden() {
     let world = World::new(2);
     for (name, text) in [

@@ -168,6 +168,24 @@ struct Pair {
     b: String,
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_a_table_if_its_schema_is_given_and_otherwise_refused_before_it_is_read() {
+    let ctx = Context::local(2).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let error = ctx.read().csv(&path).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("pipe") && error.contains("give a schema by Reader::schema"), "{error}");
+
+    let (_dir, twin) = files(&[("twin.csv", "a,b\n1,x\n")]);
+    let schema = ctx.read().csv(&twin).unwrap().schema().clone();
+    let target = path.clone();
+    let writer = std::thread::spawn(move || fs::write(target, "a,b\n2,y\n3,z\n").unwrap());
+    assert_eq!(ctx.read().schema(schema).csv(&path).unwrap().count().unwrap(), 2);
+    writer.join().unwrap();
+}
+
 #[test]
 fn columns_without_a_name_or_with_the_same_get_names_as_spark_gives_them() {
     let (_dir, path) = files(&[("names.csv", "a,,a\n1,2,3\n")]);

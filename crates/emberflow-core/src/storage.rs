@@ -13,8 +13,18 @@ pub trait InputFile: fmt::Debug + Send + Sync {
     /// Where it lies, as it is shown to users.
     fn path(&self) -> &Path;
 
-    /// Its length.
+    /// Its length; zero if that is not known.
     fn bytes(&self) -> u64;
+
+    /// Returns whether only its end tells how long it is: a pipe, or a file of the system's that has no length.
+    fn is_open_ended(&self) -> bool {
+        false
+    }
+
+    /// Returns whether its bytes are gone when they were read, as those of a pipe are.
+    fn is_read_once(&self) -> bool {
+        false
+    }
 
     /// Opens it at the beginning of `range`, to be read as far as the reader likes. What lies behind the range is rarely
     /// wanted, and not read before it is.

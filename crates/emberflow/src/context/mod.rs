@@ -324,7 +324,10 @@ impl Context {
     ///
     /// Files are looked up now, in path order, and read when rows are needed. Large ones are cut at line boundaries,
     /// small ones packed together, by sizes alone, so that the partitions are the same on every machine. A file that
-    /// changes its length or time stamp before it is read is an error, not a mixture.
+    /// changes its length or time stamp before it is read is an error, not a mixture. A file whose length is zero is read
+    /// all the same, for those in which the system shows its state have none. A pipe is read once, to its end: a second
+    /// reading, by another action, a retry or a speculative copy, is an error; [`cache`](Rdd::cache) the RDD to keep its
+    /// lines.
     ///
     /// # Errors
     /// [`Error::NoSuchInput`](crate::Error::NoSuchInput), [`Error::BadGlob`](crate::Error::BadGlob),

@@ -295,8 +295,8 @@ impl Lines {
         // What fits one block is not worth a thread.
         let ahead = blocks.reads_ahead() || end - offset <= BLOCK_BYTES as u64;
         let blocks = if ahead { blocks } else { Ahead::over(blocks, task, open)? };
-        // How long a file is that is decompressed, its end will tell.
-        let end = if gzip { u64::MAX } else { end };
+        // How long a file is that is decompressed, or that has no length, its end will tell.
+        let end = if gzip || file.is_open_ended() { u64::MAX } else { end };
         Ok(Self {
             file,
             blocks,

@@ -1,7 +1,8 @@
 //! What can be done with the blocks of any file: reading them ahead, decompressing them, reading them as one.
 
 use std::{
-    io::{self, Read},
+    io::{self, BufRead, Read},
+    mem,
     sync::{Arc, mpsc},
 };
 
@@ -10,7 +11,7 @@ use emberflow_core::{
     storage::{Blocks, InputFile},
     task::TaskContext,
 };
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 /// Bytes of a block, where nothing else decides.
 pub(crate) const BLOCK_BYTES: usize = 256 << 10;
@@ -55,25 +56,63 @@ impl Blocks for Ahead {
     }
 }
 
-/// What the blocks of a file decompress to. All members are read, as `gunzip` does.
+/// What the blocks of a file decompress to: all members, as `gunzip` does, without zeros behind them, by which tapes and
+/// block devices fill what they write. Of an empty file it is nothing.
 pub(crate) struct Gunzip {
-    packed: MultiGzDecoder<BlockReader>,
+    packed: Packed,
     file: Arc<dyn InputFile>,
+}
+
+/// How far a compressed file was read.
+enum Packed {
+    Begin(BlockReader),
+    Member(GzDecoder<BlockReader>),
+    Between(BlockReader),
+    End,
 }
 
 impl Gunzip {
     pub(crate) fn new(packed: Box<dyn Blocks>, file: Arc<dyn InputFile>) -> Self {
-        Self { packed: MultiGzDecoder::new(BlockReader::new(packed)), file }
+        Self { packed: Packed::Begin(BlockReader::new(packed)), file }
+    }
+
+    fn read(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        while block.len() < BLOCK_BYTES {
+            self.packed = match mem::replace(&mut self.packed, Packed::End) {
+                Packed::Begin(mut packed) => match packed.fill_buf()? {
+                    [] => Packed::End,
+                    _ => Packed::Member(GzDecoder::new(packed)),
+                },
+                Packed::Member(mut member) => {
+                    let wanted = BLOCK_BYTES - block.len();
+                    let read = (&mut member).take(wanted as u64).read_to_end(block)?;
+                    if read < wanted { Packed::Between(member.into_inner()) } else { Packed::Member(member) }
+                }
+                Packed::Between(mut packed) => {
+                    let bytes = packed.fill_buf()?;
+                    let (is_end, zeros) = (bytes.is_empty(), bytes.iter().take_while(|byte| **byte == 0).count());
+                    let is_member = zeros < bytes.len();
+                    packed.consume(zeros);
+                    match (is_end, is_member) {
+                        (true, _) => Packed::End,
+                        (false, true) => Packed::Member(GzDecoder::new(packed)),
+                        (false, false) => Packed::Between(packed),
+                    }
+                }
+                Packed::End => break,
+            };
+        }
+        Ok(())
     }
 }
 
 impl Blocks for Gunzip {
     fn next(&mut self) -> Result<Option<Vec<u8>>, TaskError> {
         let mut block = Vec::with_capacity(BLOCK_BYTES);
-        let read = (&mut self.packed).take(BLOCK_BYTES as u64).read_to_end(&mut block);
-        read.map_err(|error| {
+        self.read(&mut block).map_err(|error| {
+            // What is not of the file's own reader is of the bytes, and will be the same next time.
             task_error_of(error).unwrap_or_else(|source| {
-                TaskError::io(CannotDecompress { path: self.file.path().to_path_buf(), source })
+                TaskError::io_permanent(CannotDecompress { path: self.file.path().to_path_buf(), source })
             })
         })?;
         Ok((!block.is_empty()).then_some(block))
@@ -85,7 +124,7 @@ impl Blocks for Gunzip {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {}: {source}", path.display())]
+#[error("cannot decompress {}: {source}; is it a gzip file, and complete?", path.display())]
 struct CannotDecompress {
     path: std::path::PathBuf,
     source: io::Error,
@@ -104,16 +143,26 @@ impl BlockReader {
     }
 }
 
-impl Read for BlockReader {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+impl BufRead for BlockReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.at == self.block.len() {
             match self.blocks.next().map_err(io::Error::other)? {
                 Some(block) => (self.block, self.at) = (block, 0),
-                None => return Ok(0),
+                None => return Ok(&[]),
             }
         }
-        let read = (&self.block[self.at..]).read(to)?;
-        self.at += read;
+        Ok(&self.block[self.at..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+}
+
+impl Read for BlockReader {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(to)?;
+        self.consume(read);
         Ok(read)
     }
 }

@@ -19,7 +19,7 @@ use emberflow_core::{
     task::TaskContext,
 };
 
-use super::blocks::BLOCK_BYTES;
+use super::{blocks::BLOCK_BYTES, pipe::Pipe};
 
 /// The files that a path or a glob names, in path order, each once.
 pub(super) fn look_up(path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
@@ -216,7 +216,11 @@ fn real_path(path: &Path) -> Result<Option<PathBuf>> {
 
 fn describe(path: &Path) -> Result<Arc<dyn InputFile>> {
     let metadata = fs::metadata(path).map_err(|error| file_error("cannot read", path, error))?;
-    Ok(Arc::new(LocalFile { path: path.into(), bytes: metadata.len(), modified: metadata.modified().ok() }))
+    if metadata.is_file() {
+        Ok(Arc::new(LocalFile { path: path.into(), bytes: metadata.len(), modified: metadata.modified().ok() }))
+    } else {
+        Ok(Arc::new(Pipe::new(path)))
+    }
 }
 
 fn file_error(what: &'static str, path: &Path, source: io::Error) -> Error {
@@ -239,16 +243,26 @@ impl InputFile for LocalFile {
         self.bytes
     }
 
+    fn is_open_ended(&self) -> bool {
+        // Files by which the system shows its state say so, whatever there is to read.
+        self.bytes == 0
+    }
+
     fn open(&self, range: Range<u64>, _: &TaskContext) -> Result<Box<dyn Blocks>, TaskError> {
         let read = |source| FileFault::Read { path: self.path.to_path_buf(), source }.into_task_error();
         let mut file = File::open(&self.path).map_err(read)?;
         let metadata = file.metadata().map_err(read)?;
-        if metadata.len() != self.bytes || metadata.modified().ok() != self.modified {
+        // The time stamp of a file that the system makes when it is looked at says nothing.
+        let changed = metadata.modified().ok() != self.modified && !self.is_open_ended();
+        if metadata.len() != self.bytes || changed {
             let path = self.path.to_path_buf();
             return Err(FileFault::Changed { path, was: self.bytes, is: metadata.len() }.into_task_error());
         }
-        file.seek(SeekFrom::Start(range.start)).map_err(read)?;
-        Ok(Box::new(LocalBlocks { file, path: Arc::clone(&self.path), at: range.start, bytes: self.bytes }))
+        if range.start > 0 {
+            file.seek(SeekFrom::Start(range.start)).map_err(read)?;
+        }
+        let bytes = (!self.is_open_ended()).then_some(self.bytes);
+        Ok(Box::new(LocalBlocks { file, path: Arc::clone(&self.path), at: range.start, bytes }))
     }
 }
 
@@ -257,18 +271,22 @@ struct LocalBlocks {
     file: File,
     path: Arc<Path>,
     at: u64,
-    bytes: u64,
+    /// Where its end is to be, if that is known.
+    bytes: Option<u64>,
 }
 
 impl Blocks for LocalBlocks {
     fn next(&mut self) -> Result<Option<Vec<u8>>, TaskError> {
         let path = || self.path.to_path_buf();
-        let wanted = usize::try_from(self.bytes - self.at).unwrap_or(usize::MAX).min(BLOCK_BYTES);
+        let left = self.bytes.map_or(u64::MAX, |bytes| bytes - self.at);
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK_BYTES);
         let mut block = Vec::with_capacity(wanted);
         let read = (&mut self.file).take(wanted as u64).read_to_end(&mut block);
         let read = read.map_err(|source| FileFault::Read { path: path(), source }.into_task_error())?;
-        if read < wanted {
-            let fault = FileFault::Short { path: path(), byte: self.at + read as u64, expected: self.bytes };
+        if let Some(expected) = self.bytes
+            && read < wanted
+        {
+            let fault = FileFault::Short { path: path(), byte: self.at + read as u64, expected };
             return Err(fault.into_task_error());
         }
         self.at += read as u64;
@@ -282,7 +300,7 @@ impl Blocks for LocalBlocks {
 
 /// A file that cannot be read, or is not the one that was found.
 #[derive(Debug, thiserror::Error)]
-enum FileFault {
+pub(super) enum FileFault {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(
@@ -293,13 +311,19 @@ enum FileFault {
     Changed { path: PathBuf, was: u64, is: u64 },
     #[error("{} ended after {byte} bytes of {expected}; it was cut while it was read", path.display())]
     Short { path: PathBuf, byte: u64, expected: u64 },
+    #[error(
+        "{} is a pipe, and what was in it is gone, since it was read before: cache the rdd before its first action, or \
+         copy what comes out of the pipe into a file and read that",
+        path.display()
+    )]
+    Gone { path: PathBuf },
 }
 
 impl FileFault {
-    fn into_task_error(self) -> TaskError {
+    pub(super) fn into_task_error(self) -> TaskError {
         match self {
             Self::Read { .. } => TaskError::io(self),
-            Self::Changed { .. } | Self::Short { .. } => TaskError::io_permanent(self),
+            Self::Changed { .. } | Self::Short { .. } | Self::Gone { .. } => TaskError::io_permanent(self),
         }
     }
 }

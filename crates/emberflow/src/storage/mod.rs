@@ -8,6 +8,7 @@
 mod blocks;
 mod local;
 mod output;
+mod pipe;
 
 use std::{
     io::{self, BufWriter},

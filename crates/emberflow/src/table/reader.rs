@@ -1,9 +1,9 @@
 //! `Reader`: how files become a table.
 
-use std::path::Path;
+use std::{io, path::Path, sync::Arc};
 
 use emberflow_core::{
-    error::Result,
+    error::{Error, Result},
     place::{OpInfo, Place},
 };
 
@@ -157,11 +157,17 @@ impl Reader {
     ///
     /// # Errors
     /// As [`text_file`](Context::text_file); if files have different headers; if there is nothing to discover a schema
-    /// from.
+    /// from; if there is no schema, and a file is a pipe, which can be read only once.
     #[track_caller]
     pub fn csv(self, path: impl AsRef<Path>) -> Result<Table> {
         let shared = self.ctx.shared();
         let files = look_up(shared, path.as_ref())?;
+        if let (None, Some(pipe)) = (&self.csv.schema, files.iter().find(|file| file.is_read_once())) {
+            let reason = "it is a pipe, and what is read to discover a schema cannot be read again; give a schema by \
+                          Reader::schema, or copy what comes out of the pipe into a file";
+            let source = Arc::new(io::Error::new(io::ErrorKind::Unsupported, reason));
+            return Err(Error::File { what: "cannot read", path: pipe.path().to_owned(), source });
+        }
         csv::table(shared, &OpInfo::new("csv", Place::caller()), files, self.csv)
     }
 }
