@@ -568,6 +568,38 @@ fn what_is_saved_is_what_is_read() {
 }
 
 #[test]
+fn a_name_may_be_as_long_as_the_system_takes_it() {
+    let world = World::new(1);
+    let rows = world.range_into(0..4_u64, 2);
+    for name in ["x".repeat(240), "x".repeat(255), "\u{e9}".repeat(127)] {
+        let path = world.files().join(&name);
+        rows.save_as_text_file(&path).unwrap();
+        assert_eq!(lines_of(&world, &path).unwrap(), ["0", "1", "2", "3"]);
+        fs::remove_dir_all(&path).unwrap();
+        rows.save_as_object_file(&path).unwrap();
+        assert_eq!(names_in(&world.files()), [name], "nothing hidden is left");
+        assert_eq!(world.object_file::<u64>(&path).unwrap().collect().unwrap(), [0, 1, 2, 3]);
+        fs::remove_dir_all(&path).unwrap();
+    }
+    // Two outputs whose names begin alike are under way at the same time.
+    let gate = Gate::new();
+    let (inner, long) = (gate.clone(), "y".repeat(250));
+    let slow = rows.map(move |n| {
+        inner.pass();
+        n
+    });
+    let first = slow.save_as_text_file_async(world.files().join(format!("{long}1")));
+    gate.wait_for(1);
+    let second = rows.save_as_text_file_async(world.files().join(format!("{long}2")));
+    gate.open();
+    first.wait().unwrap();
+    second.wait().unwrap();
+    assert_eq!(names_in(&world.files()), [format!("{long}1"), format!("{long}2")]);
+    let error = rows.save_as_text_file(world.files().join("z".repeat(256))).unwrap_err().to_string();
+    assert!(error.contains("zzz"), "{error}");
+}
+
+#[test]
 fn nothing_is_overwritten() {
     let world = World::new(1);
     fs::create_dir(world.files().join("dir")).unwrap();

@@ -1,7 +1,7 @@
 //! What a file is to those who read or write it, wherever it lies: found once and opened as often as its rows are needed;
 //! written by one attempt at a task, and visible with all others of its output.
 //!
-//! Owns the traits and nothing else. Where files lie, and how their bytes come and go, is the business of who implements
+//! Owns the traits, and the names of an output's files. Where files lie, and how their bytes come and go, is the business of who implements
 //! them; what the bytes mean is the business of who calls them.
 
 use std::{fmt, io, ops::Range, path::Path};
@@ -54,6 +54,18 @@ pub struct PartId {
     pub partition: PartitionIndex,
     /// The attempt that writes it.
     pub attempt: u32,
+}
+
+/// The name of a partition's file in an output of so many: with as many digits as the last one needs, and five at least,
+/// so that the names have the order of the partitions.
+///
+/// ```
+/// # use emberflow_core::storage::part_name;
+/// assert_eq!((part_name(7, 100_000), part_name(7, 100_001)), ("part-00007".to_owned(), "part-000007".to_owned()));
+/// ```
+pub fn part_name(partition: PartitionIndex, partitions: usize) -> String {
+    let digits = partitions.saturating_sub(1).to_string().len().max(5);
+    format!("part-{partition:0digits$}")
 }
 
 /// An output under way: files that tasks write, and that become visible together, or never.

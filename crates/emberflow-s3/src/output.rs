@@ -17,7 +17,7 @@ use aws_sdk_s3::types::CompletedPart;
 use emberflow_core::{
     error::{Error, TaskError},
     memory::{Claim, Workspace},
-    storage::{PartFile, PartFiles, PartId},
+    storage::{PartFile, PartFiles, PartId, part_name},
     task::TaskContext,
 };
 
@@ -44,6 +44,7 @@ pub(crate) struct Uploads {
     bucket: String,
     /// What all keys begin with, `/` at its end.
     prefix: String,
+    partitions: usize,
     state: Mutex<State>,
 }
 
@@ -66,11 +67,12 @@ struct Upload {
 }
 
 impl S3 {
-    /// Begins an output of objects below `path`, where there is nothing yet. Waits for the answer.
+    /// Begins an output of an object for each of so many partitions below `path`, where there is nothing yet. Waits for the
+    /// answer.
     ///
     /// # Errors
     /// [`Error::OutputExists`], or [`Error::Storage`] with an [`S3Error`].
-    pub fn begin_output(self: &Arc<Self>, path: &Path) -> Result<Output, Error> {
+    pub fn begin_output(self: &Arc<Self>, path: &Path, partitions: usize) -> Result<Output, Error> {
         let shown = || path.to_string_lossy().into_owned();
         let Location { bucket, key } =
             Location::parse(path).map_err(|reason| S3Error::BadPath { path: shown(), reason })?;
@@ -89,7 +91,7 @@ impl S3 {
         if Pending::begin(&self.io, look).wait()? {
             return Err(Error::OutputExists { path: path.to_owned() });
         }
-        let uploads = Uploads { s3: Arc::clone(self), bucket, prefix, state: Mutex::default() };
+        let uploads = Uploads { s3: Arc::clone(self), bucket, prefix, partitions, state: Mutex::default() };
         Ok(Output { uploads: Arc::new(uploads), committed: false })
     }
 }
@@ -137,7 +139,7 @@ impl Uploads {
     }
 
     fn key(&self, part: PartId) -> String {
-        format!("{}part-{:05}", self.prefix, part.partition)
+        format!("{}{}", self.prefix, part_name(part.partition, self.partitions))
     }
 
     async fn commit(self: &Arc<Self>, won: &[PartId]) -> Result<(), S3Error> {

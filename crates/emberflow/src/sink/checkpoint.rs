@@ -83,7 +83,7 @@ impl<T: ExchangeData> Rdd<T> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let dir = rdd.next_checkpoint()?;
-            let output = LocalOutput::begin(&dir, rdd.id().get())?;
+            let output = LocalOutput::begin(&dir, rdd.id().get(), rdd.partitions())?;
             let files = output.files();
             let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), move |partition, rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };

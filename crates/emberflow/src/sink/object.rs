@@ -64,7 +64,7 @@ impl<T: ExchangeData> Rdd<T> {
     fn save_objects(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(&self.shared().engine, |driver| async move {
-            let output = Output::begin(rdd.shared(), &path, rdd.id())?;
+            let output = Output::begin(rdd.shared(), &path, rdd.id(), rdd.partitions())?;
             let files = output.files();
             let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };

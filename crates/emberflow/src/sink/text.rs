@@ -29,7 +29,8 @@ impl<T: Data + Display> Rdd<T> {
     /// Writes the rows as text: a directory at `path`, with one file `part-00000`, … a partition, a line a row, and an
     /// empty file `_SUCCESS`.
     ///
-    /// Action. The directory appears when everything is written, or not at all; nothing is overwritten. A path such as
+    /// Action. Of more than 100,000 partitions the names have more digits, so that they have the partitions' order. The
+    /// directory appears when everything is written, or not at all; nothing is overwritten. A path such as
     /// `s3://bucket/directory` (with the feature `s3`) is written by multipart uploads, which become objects when all of
     /// them are complete, `_SUCCESS` last; after a failure they are aborted.
     ///
@@ -70,7 +71,7 @@ impl<T: Data + Display> Rdd<T> {
     fn save_text(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(&self.shared().engine, |driver| async move {
-            let output = Output::begin(rdd.shared(), &path, rdd.id())?;
+            let output = Output::begin(rdd.shared(), &path, rdd.id(), rdd.partitions())?;
             let files = output.files();
             let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, mut rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };

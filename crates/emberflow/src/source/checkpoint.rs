@@ -16,6 +16,7 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     partitioner::Placement,
     place::OpInfo,
+    storage::part_name,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,11 +42,6 @@ pub(crate) struct Manifest {
 pub(crate) struct Part {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
-}
-
-/// The file of a partition, as [`crate::sink`] names it.
-fn part_of(dir: &Path, partition: PartitionIndex) -> PathBuf {
-    dir.join(format!("part-{partition:05}"))
 }
 
 /// The RDD of a checkpoint at `dir`.
@@ -91,7 +87,7 @@ impl<T: ExchangeData> Operator for Files<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         inputs.marker().enter();
         let expected = Some((partition, self.parts[partition].bytes));
-        let rows = Reader::<T>::open(&part_of(&self.dir, partition), expected);
+        let rows = Reader::<T>::open(&self.dir.join(part_name(partition, self.parts.len())), expected);
         Ok(AnyStream::new(FileRows::new(rows.map_err(RowFileError::unread)?, inputs)))
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 
 pub(crate) fn object_files<T: ExchangeData>(shared: &Arc<Shared>, info: OpInfo, path: &Path) -> Result<Rdd<T>> {
     let mut files = look_up(shared, path)?;
-    // The names have five digits or more: `part-100000` comes after `part-99999`.
+    // Other programs name them by five digits or more: `part-100000` comes after `part-99999`.
     files.sort_by(|a, b| {
         let order = |path: &Path| (path.parent().map(Path::to_owned), path.as_os_str().len());
         order(a.path()).cmp(&order(b.path())).then_with(|| a.path().cmp(b.path()))

@@ -81,12 +81,12 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Begins a directory at `path`, where there is nothing yet.
-    pub(crate) fn begin(shared: &Shared, path: &Path, rdd: RddId) -> Result<Self> {
+    /// Begins a directory at `path`, where there is nothing yet, of a file for each of so many partitions.
+    pub(crate) fn begin(shared: &Shared, path: &Path, rdd: RddId, partitions: usize) -> Result<Self> {
         if is_s3(path) {
-            begin_s3(shared, path)
+            begin_s3(shared, path, partitions)
         } else {
-            LocalOutput::begin(without_scheme(path), rdd.get()).map(Self::Local)
+            LocalOutput::begin(without_scheme(path), rdd.get(), partitions).map(Self::Local)
         }
     }
 
@@ -110,12 +110,12 @@ impl Output {
 }
 
 #[cfg(feature = "s3")]
-fn begin_s3(shared: &Shared, path: &Path) -> Result<Output> {
-    shared.s3.begin_output(path).map(Output::S3)
+fn begin_s3(shared: &Shared, path: &Path, partitions: usize) -> Result<Output> {
+    shared.s3.begin_output(path, partitions).map(Output::S3)
 }
 
 #[cfg(not(feature = "s3"))]
-fn begin_s3(_: &Shared, path: &Path) -> Result<Output> {
+fn begin_s3(_: &Shared, path: &Path, _: usize) -> Result<Output> {
     Err(without_s3(path))
 }
 

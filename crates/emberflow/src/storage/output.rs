@@ -4,7 +4,7 @@
 //! their final names, and one rename of the directory makes everything visible at once.
 
 use std::{
-    ffi::OsString,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use std::{
 
 use emberflow_core::{
     error::{Error, Result, TaskError},
-    storage::{PartFile, PartFiles, PartId},
+    storage::{PartFile, PartFiles, PartId, part_name},
     task::TaskContext,
 };
 
@@ -23,12 +23,13 @@ const REMOVALS: usize = 1000;
 /// A directory under way. Removed when it is dropped before it is committed.
 pub(crate) struct LocalOutput {
     target: PathBuf,
-    unfinished: Arc<PathBuf>,
+    files: Arc<Files>,
     committed: bool,
 }
 
 impl LocalOutput {
-    pub(crate) fn begin(target: &Path, rdd: u64) -> Result<Self> {
+    /// Begins one of a file for each of so many partitions.
+    pub(crate) fn begin(target: &Path, rdd: u64, partitions: usize) -> Result<Self> {
         if fs::symlink_metadata(target).is_ok() {
             return Err(Error::OutputExists { path: target.to_owned() });
         }
@@ -37,9 +38,6 @@ impl LocalOutput {
             return Err(Error::File { what: "cannot write", path: target.to_owned(), source: Arc::new(source) });
         };
         // Beside the target, so that a rename is enough; hidden, so that nobody reads it.
-        let mut hidden = OsString::from("._");
-        hidden.push(name);
-        hidden.push(format!(".{}-{rdd}", std::process::id()));
         if let Some(parent) = target.parent() {
             let failed =
                 |source| Error::File { what: "cannot make", path: parent.to_owned(), source: Arc::new(source) };
@@ -48,16 +46,16 @@ impl LocalOutput {
         // A process of the same number, as the first one of a container, may have died and left its own.
         let mut number = 0_u64;
         loop {
-            let mut hidden = hidden.clone();
-            hidden.push(format!("-{number}.unfinished"));
-            let unfinished = target.with_file_name(hidden);
+            let end = format!(".{}-{rdd}-{number}.unfinished", std::process::id());
+            let unfinished = target.with_file_name(hidden_name(name, &end));
             match fs::create_dir(&unfinished) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => {
                     return Err(Error::File { what: "cannot make", path: unfinished, source: Arc::new(error) });
                 }
                 Ok(()) => {
-                    return Ok(Self { target: target.to_owned(), unfinished: Arc::new(unfinished), committed: false });
+                    let files = Arc::new(Files { dir: unfinished, partitions });
+                    return Ok(Self { target: target.to_owned(), files, committed: false });
                 }
             }
         }
@@ -65,12 +63,12 @@ impl LocalOutput {
 
     /// Where its files are until it is committed.
     pub(crate) fn unfinished(&self) -> &Path {
-        &self.unfinished
+        &self.files.dir
     }
 
     /// What tasks write to.
     pub(crate) fn files(&self) -> Arc<dyn PartFiles> {
-        Arc::new(Files(Arc::clone(&self.unfinished)))
+        Arc::<Files>::clone(&self.files)
     }
 
     /// Gives the files of the attempts that won their names, and makes the directory visible.
@@ -80,26 +78,27 @@ impl LocalOutput {
             path: path.to_owned(),
             source: Arc::new(source),
         };
+        let unfinished = &self.files.dir;
         for part in won {
-            let part = self.unfinished.join(name_of(*part));
+            let part = self.files.path_of(*part);
             fs::rename(&part, part.with_extension("")).map_err(|source| failed(&part, source))?;
         }
         // What is left are attempts that did not win.
-        let entries = fs::read_dir(&*self.unfinished).map_err(|source| failed(&self.unfinished, source))?;
+        let entries = fs::read_dir(unfinished).map_err(|source| failed(unfinished, source))?;
         for entry in entries {
-            let path = entry.map_err(|source| failed(&self.unfinished, source))?.path();
+            let path = entry.map_err(|source| failed(unfinished, source))?.path();
             if path.extension().is_some() {
                 fs::remove_file(&path).map_err(|source| failed(&path, source))?;
             }
         }
-        let success = self.unfinished.join("_SUCCESS");
+        let success = unfinished.join("_SUCCESS");
         File::create(&success).map_err(|source| failed(&success, source))?;
         if fs::symlink_metadata(&self.target).is_ok() {
             return Err(Error::OutputExists { path: self.target.clone() });
         }
         // First what is in it, then its name: after a power failure it is all there, or not at all.
-        sync_dir(&self.unfinished).map_err(|source| failed(&self.unfinished, source))?;
-        fs::rename(&*self.unfinished, &self.target).map_err(|source| failed(&self.target, source))?;
+        sync_dir(unfinished).map_err(|source| failed(unfinished, source))?;
+        fs::rename(unfinished, &self.target).map_err(|source| failed(&self.target, source))?;
         self.committed = true;
         let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
         sync_dir(parent.unwrap_or(Path::new("."))).map_err(|source| failed(&self.target, source))
@@ -118,7 +117,7 @@ impl Drop for LocalOutput {
             // A task that has not heard of the end yet may make its file meanwhile: each can do so once, and none when
             // the directory is gone. Nothing can be done about one that cannot be removed; its name says what it is.
             for _ in 0..REMOVALS {
-                match fs::remove_dir_all(&*self.unfinished) {
+                match fs::remove_dir_all(&self.files.dir) {
                     Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
                     _ => break,
                 }
@@ -127,17 +126,34 @@ impl Drop for LocalOutput {
     }
 }
 
-/// What the file of an attempt is called until the attempt has won.
-fn name_of(PartId { partition, attempt }: PartId) -> String {
-    format!("part-{partition:05}.attempt-{attempt}")
+/// The most bytes that a name may have, nearly everywhere.
+const NAME_BYTES: usize = 255;
+
+/// A name for the directory that becomes `name`: hidden, so that nobody reads it, with this `end`, and short enough to be
+/// one. The end makes it its own.
+fn hidden_name(name: &OsStr, end: &str) -> String {
+    let begin = "._";
+    let name = name.to_string_lossy();
+    let most = name.floor_char_boundary(NAME_BYTES - begin.len() - end.len());
+    format!("{begin}{}{end}", &name[..most])
 }
 
 /// The directory as tasks see it.
-struct Files(Arc<PathBuf>);
+struct Files {
+    dir: PathBuf,
+    partitions: usize,
+}
+
+impl Files {
+    /// Where the file of an attempt is until the attempt has won.
+    fn path_of(&self, PartId { partition, attempt }: PartId) -> PathBuf {
+        self.dir.join(format!("{}.attempt-{attempt}", part_name(partition, self.partitions)))
+    }
+}
 
 impl PartFiles for Files {
     fn create(&self, part: PartId, _: &TaskContext) -> Result<Box<dyn PartFile>, TaskError> {
-        let path = self.0.join(name_of(part));
+        let path = self.path_of(part);
         let file = File::create(&path).map_err(|source| TaskError::io(PartError { path: path.clone(), source }))?;
         Ok(Box::new(LocalFile { file, path }))
     }
@@ -174,4 +190,27 @@ impl PartFile for LocalFile {
 pub(crate) struct PartError {
     pub(crate) path: PathBuf,
     pub(crate) source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_an_output_of_many_partitions_have_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let partitions = 1_000_001;
+        let output = LocalOutput::begin(&target, 0, partitions).unwrap();
+        let won = [0, 9, 99_999, 100_000, 999_999, 1_000_000].map(|partition| PartId { partition, attempt: 3 });
+        for part in won {
+            fs::write(output.files.path_of(part), part.partition.to_string()).unwrap();
+        }
+        output.commit(&won).unwrap();
+        let mut paths: Vec<PathBuf> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        let texts: Vec<String> = paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        assert_eq!(texts, ["", "0", "9", "99999", "100000", "999999", "1000000"]);
+        assert!(paths[1].ends_with("part-0000000"), "{}", paths[1].display());
+    }
 }
