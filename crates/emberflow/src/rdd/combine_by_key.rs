@@ -43,6 +43,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// As [`reduce_by_key`](Self::reduce_by_key), into so many partitions, or placed by a
     /// [partitioner](crate::Partitioner) of your own.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;

@@ -32,6 +32,9 @@ impl<T: Data> Rdd<T> {
 
     /// As [`distinct`](Self::distinct), into so many partitions.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;

@@ -44,6 +44,9 @@ impl<T: Data> Rdd<T> {
 
     /// As [`flat_map_reduce_by_key`](Self::flat_map_reduce_by_key), into so many partitions or by a partitioner.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;

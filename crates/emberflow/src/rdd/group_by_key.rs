@@ -33,6 +33,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
 
     /// As [`group_by_key`](Self::group_by_key), into so many partitions or by a partitioner.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;

@@ -15,6 +15,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// the parent's partitions. Worth it, together with [`cache`](Rdd::cache), before several operations by the same
     /// key, which then move nothing.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;

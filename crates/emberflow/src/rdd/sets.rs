@@ -35,6 +35,9 @@ impl<T: Data> Rdd<T> {
 
     /// As [`subtract`](Self::subtract), into so many partitions.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
@@ -75,6 +78,9 @@ impl<T: Data> Rdd<T> {
     }
 
     /// As [`intersection`](Self::intersection), into so many partitions.
+    ///
+    /// # Panics
+    /// If there are no partitions.
     ///
     /// ```
     /// # use emberflow::prelude::*;

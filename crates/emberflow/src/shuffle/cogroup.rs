@@ -46,6 +46,7 @@ impl<K: Key, G: Default + 'static> CogroupSide<K, G> {
 }
 
 /// Groups the rows of `sides`, which are placed as `first` is.
+#[track_caller]
 pub(crate) fn cogroup<K, V, G>(first: &Rdd<(K, V)>, info: OpInfo, sides: Vec<CogroupSide<K, G>>) -> Rdd<(K, G)>
 where
     K: Key,

@@ -40,6 +40,7 @@ pub(crate) trait Aggregator<V, C>: Send + Sync + 'static {
 }
 
 /// Combines the rows of `parent` by key: through a shuffle, or in place if they are placed so already.
+#[track_caller]
 pub(crate) fn combine<K, V, C, A>(
     parent: &Rdd<(K, V)>,
     info: OpInfo,
@@ -71,6 +72,7 @@ where
 }
 
 /// As [`combine`], of the pairs that `emit` makes of each row of `parent`.
+#[track_caller]
 pub(crate) fn emit_and_combine<T, K, Q, V, A, E>(
     parent: &Rdd<T>,
     info: OpInfo,

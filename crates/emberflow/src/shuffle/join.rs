@@ -164,6 +164,7 @@ pub(crate) enum Right {
 }
 
 /// Joins `left` with `right`, whose rows are where `from` says.
+#[track_caller]
 pub(crate) fn join<K, V, W, J>(
     left: &Rdd<(K, V)>,
     right: &Rdd<(K, W)>,

@@ -43,16 +43,19 @@ impl HashPartitioner {
 /// [`Partitioner`] of your own.
 pub trait IntoPartitioning<K> {
     /// The placing. Hashes are those of the context.
+    #[track_caller]
     fn into_partitioning(self, hasher: &KeyHasher) -> Partitioning<K>;
 }
 
 impl<K: Key> IntoPartitioning<K> for usize {
+    #[track_caller]
     fn into_partitioning(self, hasher: &KeyHasher) -> Partitioning<K> {
         HashPartitioner::new(self).into_partitioning(hasher)
     }
 }
 
 impl<K: Key> IntoPartitioning<K> for HashPartitioner {
+    #[track_caller]
     fn into_partitioning(self, hasher: &KeyHasher) -> Partitioning<K> {
         let placement = Placement::hash(hasher, self.partitions);
         Partitioning { placement, rule: Rule::Hash(hasher.clone(), self.partitions) }
@@ -60,12 +63,14 @@ impl<K: Key> IntoPartitioning<K> for HashPartitioner {
 }
 
 impl<K> IntoPartitioning<K> for Partitioning<K> {
+    #[track_caller]
     fn into_partitioning(self, _: &KeyHasher) -> Partitioning<K> {
         self
     }
 }
 
 impl<K> IntoPartitioning<K> for &Partitioning<K> {
+    #[track_caller]
     fn into_partitioning(self, _: &KeyHasher) -> Partitioning<K> {
         self.clone()
     }
