@@ -804,15 +804,6 @@ fn a_panic_whose_payload_is_not_text_is_reported_as_such() {
 }
 
 #[test]
-fn a_panic_while_the_results_of_partitions_are_merged_comes_through_and_the_context_goes_on() {
-    let world = World::new(2);
-    let rows = world.range_into(0..4_u64, 4);
-    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| rows.reduce(|_, _| panic!("{ON_PURPOSE}: merge"))));
-    assert_eq!(support::text_of(&*outcome.unwrap_err()), Some("on purpose: merge"));
-    assert_works(&world);
-}
-
-#[test]
 fn a_job_that_cannot_succeed_fails_whoever_else_waits_for_the_same_stage() {
     let world = World::new(2);
     let gate = Gate::new();

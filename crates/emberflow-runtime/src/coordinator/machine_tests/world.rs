@@ -397,6 +397,7 @@ impl World {
             Input::Forget { store } => {
                 self.forgotten.extend(self.specs.contains_key(store).then_some(*store));
             }
+            Input::Away { .. } => {}
             Input::Evict { key, generation } => _ = self.passing.insert(*key, *generation),
             Input::Overdue { task, limit, .. } => {
                 step.cancelled.insert(*task);
