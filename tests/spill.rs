@@ -263,6 +263,51 @@ fn rows_that_turn_out_not_to_be_readable_are_an_error_that_says_what_to_do() {
 }
 
 #[test]
+fn rows_that_would_not_come_back_are_refused_before_their_lineage_is_cut() {
+    // Only some of the values say what they are, and none of those that come first.
+    let some = |n: u64| if n < 9_000 { Ok(n) } else { Err(Either::Number(n)) };
+    for world in [World::tight(2), World::roomy(2)] {
+        world.set_checkpoint_dir(world.files()).unwrap();
+        let rows = world.range_into(0..10_000_u64, 2).map(some);
+        for outcome in [rows.checkpoint().map(drop), rows.save_as_object_file(world.files().join("rows"))] {
+            let error = outcome.unwrap_err().to_string();
+            assert!(error.contains("row 4000 would not come back") && error.contains("Either"), "{error}");
+        }
+        assert_eq!(rows.count().unwrap(), 10_000);
+        assert!(!world.files().join("rows").exists());
+    }
+}
+
+/// Two of them are equal only if both fields are, and one field does not go to disk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Half {
+    kept: u64,
+    #[serde(skip)]
+    skipped: u64,
+}
+
+#[test]
+fn keys_that_serde_changes_are_an_error_wherever_their_rows_are() {
+    for world in [World::tight(2), World::roomy(2)] {
+        let halves = world.range_into(1..101_u64, 4).map(|n| Half { kept: n % 2, skipped: n });
+        let pairs = halves.map(|half| (half, 1_u64));
+        let outcomes = [
+            halves.distinct().count().map(drop),
+            pairs.reduce_by_key(|a, b| a + b).count().map(drop),
+            pairs.group_by_key().count().map(drop),
+            pairs.partition_by(3).count().map(drop),
+            pairs.join(&pairs).count().map(drop),
+            pairs.cogroup(&pairs).count().map(drop),
+            halves.subtract(&halves).count().map(drop),
+        ];
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            let error = outcome.unwrap_err().to_string();
+            assert!(error.contains("Half is another one") && error.contains("serde(skip)"), "{at}: {error}");
+        }
+    }
+}
+
+#[test]
 fn a_job_that_is_cancelled_does_not_go_on_writing() {
     let world = World::tight(1);
     let ctx = world.clone();

@@ -12,7 +12,7 @@
 //! All numbers are little-endian. The payload is the rows, one behind the other. A checksum is the CRC-32 of the frame's
 //! offset, as a u64, its first two fields, and its payload: so a frame that is damaged, missing, doubled or elsewhere is
 //! found. No length is believed before it was compared with the file's, and nothing is decoded before its checksum is
-//! right. Never: panics on any bytes, gives a row of a damaged frame.
+//! right. Never: panics on any bytes, gives a row of a damaged frame, writes a row that does not come back.
 
 use std::{
     fs::File,
@@ -75,6 +75,11 @@ enum Fault {
     Decode { wanted: String, source: CodecError },
     #[error("row {row} cannot be written: {}", source.told())]
     Encode { row: u64, source: CodecError },
+    #[error(
+        "row {row} would not come back: {}; serde does not read {type_name} as it writes it, so change how the type is \
+         serialised", source.told()
+    )]
+    NotReadBack { row: u64, type_name: &'static str, source: CodecError },
     #[error("row {row} takes {bytes} bytes, and {DECODE_LIMIT_BYTES} is the most that can be read back; cut it up")]
     TooLarge { row: u64, bytes: usize },
 }
@@ -179,6 +184,12 @@ impl<T: ExchangeData, W: Write> Writer<T, W> {
         if bytes > DECODE_LIMIT_BYTES {
             return Err(self.fault(Fault::TooLarge { row: self.rows, bytes }));
         }
+        // A type may be written and yet not be read, as with `#[serde(untagged)]`, or only some of its values may: found out
+        // now, before anybody gives up what the rows were made of.
+        let row = codec::decode::<T>(&self.frame[self.frame.len() - bytes..]).map_err(|source| {
+            self.fault(Fault::NotReadBack { row: self.rows, type_name: std::any::type_name::<T>(), source })
+        })?;
+        drop(row);
         self.rows += 1;
         self.frame_rows += 1;
         if self.frame.len() >= FRAME_BYTES || self.frame_rows == FRAME_ROWS {

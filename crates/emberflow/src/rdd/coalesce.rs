@@ -66,15 +66,22 @@ impl<T: ExchangeData> Rdd<T> {
     pub fn repartition(&self, partitions: usize) -> Rdd<T> {
         assert!(partitions > 0, "rows cannot be put into no partitions");
         let info = OpInfo::new("repartition", Place::caller());
-        shuffle::place_rows(self, info, partitions, None, move |map| {
-            // Without another beginning, many small partitions would all deal to the first ones.
-            let mut next = shuffle::spread(map, partitions);
-            move |_: &T| {
-                let to = next;
-                next = (next + 1) % partitions;
-                to
-            }
-        })
+        shuffle::place_rows(
+            self,
+            info,
+            partitions,
+            None,
+            move |map| {
+                // Without another beginning, many small partitions would all deal to the first ones.
+                let mut next = shuffle::spread(map, partitions);
+                move |_: &T| {
+                    let to = next;
+                    next = (next + 1) % partitions;
+                    to
+                }
+            },
+            |_| Ok(()),
+        )
     }
 }
 

@@ -326,7 +326,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         K: Key,
         V: ExchangeData,
     {
-        let one = shuffle::place_rows(small, info.clone(), 1, None, |_| |_: &(K, W)| 0);
+        let one = shuffle::place_rows(small, info.clone(), 1, None, |_| |_: &(K, W)| 0, |_| Ok(()));
         shuffle::join::<K, V, W, J>(self, &one, Right::Only, info, self.node().placement.clone())
     }
 }

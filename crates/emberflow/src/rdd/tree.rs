@@ -136,10 +136,17 @@ impl<U: ExchangeData> Rdd<U> {
         assert!(depth > 0, "a tree has at least one level");
         let (mut parts, across) = (self, Arc::new(across));
         for (from, into) in levels(parts.partitions(), depth) {
-            let placed = shuffle::place_rows(&parts, info.clone(), into, None, move |map| {
-                let to = map * into / from;
-                move |_: &U| to
-            });
+            let placed = shuffle::place_rows(
+                &parts,
+                info.clone(),
+                into,
+                None,
+                move |map| {
+                    let to = map * into / from;
+                    move |_: &U| to
+                },
+                |_| Ok(()),
+            );
             let across = Arc::clone(&across);
             parts = placed.partitions_info(info.clone(), move |_, rows| rows.reduce(|a, b| across(a, b)));
         }

@@ -22,7 +22,7 @@ use emberflow_core::{
 };
 
 use super::{
-    IntoPartitioning, Partitioning, dependency,
+    IntoPartitioning, Partitioning, comes_back, dependency,
     map_side::{CombineBlocks, Combining, Emitted, MapSide, Pairs, merge},
     pieces::{self, Chunks, Pieces},
     short::BorrowedKey,
@@ -125,6 +125,9 @@ where
 
 /// How the rows of a batch are given to the map side's table.
 trait Feed<T, K, V>: Send + Sync + 'static {
+    /// A key of the batch, if they are at hand.
+    fn sample<'b>(&self, batch: &'b Batch<T>) -> Option<&'b K>;
+
     fn feed<C, A, S>(&self, batch: Batch<T>, to: &mut Combining<'_, K, V, C, A, S>)
     where
         C: ExchangeData,
@@ -136,6 +139,10 @@ trait Feed<T, K, V>: Send + Sync + 'static {
 struct AsTheyAre;
 
 impl<K: Key, V: ExchangeData> Feed<(K, V), K, V> for AsTheyAre {
+    fn sample<'b>(&self, batch: &'b Batch<(K, V)>) -> Option<&'b K> {
+        batch.as_slice().first().map(|(key, _)| key)
+    }
+
     fn feed<C, A, S>(&self, batch: Batch<(K, V)>, to: &mut Combining<'_, K, V, C, A, S>)
     where
         C: ExchangeData,
@@ -163,6 +170,11 @@ where
     V: ExchangeData,
     E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
 {
+    /// Texts and bytes come back as they are.
+    fn sample<'b>(&self, _: &'b Batch<T>) -> Option<&'b K> {
+        None
+    }
+
     fn feed<C, A, S>(&self, batch: Batch<T>, to: &mut Combining<'_, K, V, C, A, S>)
     where
         C: ExchangeData,
@@ -216,10 +228,14 @@ where
     fn write_in<S: Cell<C>>(&self, mut rows: BoxStream<T>, cx: &TaskContext) -> Result<Stored, TaskError> {
         let mut side: Combining<'_, K, V, C, A, S> =
             Combining::new(&*self.aggregator, &self.hasher, &self.partitioning, self.map_side, cx.workspace());
-        let marker = cx.sink_marker();
+        let (marker, mut batches) = (cx.sink_marker(), 0_u64);
         while let Some(batch) = rows.next()? {
             cx.check_cancelled()?;
             marker.enter_with(batch.len());
+            batches += 1;
+            if batches.is_power_of_two() {
+                self.feed.sample(&batch).map_or(Ok(()), comes_back)?;
+            }
             self.feed.feed(batch, &mut side);
             side.settle()?;
         }

@@ -27,7 +27,9 @@ mod table;
 use std::sync::Arc;
 
 use emberflow_core::{
+    codec,
     data::{Data, ExchangeData, Key},
+    error::TaskError,
     lineage::{Dependency, ShuffleDependency},
     operator::StoreWriter,
     partitioner::Placement,
@@ -73,6 +75,27 @@ pub(crate) fn meeting<K: Key, T: Data>(first: &Rdd<T>, placements: &[Option<&Pla
     Some(partitions.unwrap_or(shared.default_partitions).into_partitioning(&shared.hasher))
 }
 
+/// Checks that a key is equal to what serde makes of it, as it has to be if it goes to disk. Keys that serde cannot write
+/// or read stay in memory.
+fn comes_back<K: Key>(key: &K) -> Result<(), TaskError> {
+    let back = codec::encode(key).and_then(|bytes| codec::decode::<K>(&bytes));
+    match back {
+        Ok(back) if back != *key => {
+            Err(TaskError::rejected(KeyDoesNotComeBack { type_name: std::any::type_name::<K>() }))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a key of type {type_name} is another one after serde has written and read it, and would be another key where rows go \
+     to disk: serialise all that makes two keys equal (is there a field with #[serde(skip)]?), or leave it out of the key"
+)]
+struct KeyDoesNotComeBack {
+    type_name: &'static str,
+}
+
 /// The rows of `rdd` placed by key; `rdd` itself if they are, or if there is nothing to place them by.
 pub(crate) fn placed<K: Key, V: ExchangeData>(
     rdd: &Rdd<(K, V)>,
@@ -84,8 +107,9 @@ pub(crate) fn placed<K: Key, V: ExchangeData>(
     if rdd.node().placement.as_ref() == Some(&placement) {
         return rdd.clone();
     }
-    place_rows(rdd, info.clone(), placement.partitions(), Some(placement), move |_| {
+    let start = move |_| {
         let partitioning = partitioning.clone();
         move |(key, _): &(K, V)| partitioning.partition(key)
-    })
+    };
+    place_rows(rdd, info.clone(), placement.partitions(), Some(placement), start, |(key, _)| comes_back(key))
 }

@@ -20,20 +20,22 @@ use emberflow_core::{
 use super::dependency;
 use crate::{context::NodeSpec, rdd::Rdd};
 
-/// Shuffles the rows of `parent`: `start` gives, for each of its partitions, a function from row to reducer.
+/// Shuffles the rows of `parent`: `start` gives, for each of its partitions, a function from row to reducer. `check` is
+/// asked about some of the rows.
 pub(crate) fn place_rows<T, S, F>(
     parent: &Rdd<T>,
     info: OpInfo,
     partitions: usize,
     placement: Option<Placement>,
     start: S,
+    check: fn(&T) -> Result<(), TaskError>,
 ) -> Rdd<T>
 where
     T: ExchangeData,
     S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
     F: FnMut(&T) -> usize,
 {
-    let writer = PlaceWriter { start, partitions, rows: PhantomData };
+    let writer = PlaceWriter { start, partitions, check };
     let dependency = dependency(parent, info.clone(), writer);
     read_placed(dependency, parent, NodeInfo { info, partitions, placement })
 }
@@ -64,7 +66,7 @@ pub(crate) fn spread(map: PartitionIndex, partitions: usize) -> usize {
 struct PlaceWriter<T, S> {
     start: S,
     partitions: usize,
-    rows: PhantomData<fn(T)>,
+    check: fn(&T) -> Result<(), TaskError>,
 }
 
 impl<T, S, F> StoreWriter for PlaceWriter<T, S>
@@ -77,10 +79,14 @@ where
         let mut stream: BoxStream<T> = input.read(cx)?;
         let mut place = (self.start)(partition);
         let mut writer = BlockWriter::new(self.partitions, cx.workspace());
-        let marker = cx.sink_marker();
+        let (marker, mut batches) = (cx.sink_marker(), 0_u64);
         while let Some(batch) = stream.next()? {
             cx.check_cancelled()?;
             marker.enter_with(batch.len());
+            batches += 1;
+            if batches.is_power_of_two() {
+                batch.as_slice().first().map_or(Ok(()), self.check)?;
+            }
             batch.for_each(|row| {
                 let to = place(&row);
                 writer.push(to, row);
