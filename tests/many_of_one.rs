@@ -103,12 +103,12 @@ const ONE_TO_MANY: &[(&str, Program)] = &[
 
 /// The operators that give no more rows than they are given. What they gather is in `tests/memory.rs`.
 const NO_MORE_ROWS: &str = "
-    aggregate_by_key aggregate_by_key_into cache coalesce cogroup cogroup3 cogroup4 cogroup_into combine_by_key
+    aggregate_by_key aggregate_by_key_into cache coalesce cogroup cogroup3 cogroup3_into cogroup4 cogroup4_into cogroup_into combine_by_key
     combine_by_key_into count_approx_distinct_by_key count_approx_distinct_by_key_into distinct distinct_into filter
-    filter_by_range filter_with fold_by_key fold_by_key_into glom group_by group_by_key group_by_key_into intersection
-    intersection_into key_by keys left_semi_join map map_ref map_values map_values_with map_with partition_by persist
+    filter_by_range filter_with fold_by_key fold_by_key_into glom group_by group_by_into group_by_key group_by_key_into intersection
+    intersection_into key_by keys left_semi_join left_semi_join_into map map_ref map_values map_values_with map_with partition_by persist
     random_split reduce_by_key reduce_by_key_into repartition repartition_and_sort_within_partitions sort_by sort_by_cmp sort_by_cmp_into
-    sort_by_desc sort_by_desc_into sort_by_into sort_by_key sort_by_key_desc sort_by_key_into subtract subtract_by_key
+    sort_by_desc sort_by_desc_into sort_by_into sort_by_key sort_by_key_desc sort_by_key_desc_into sort_by_key_into subtract subtract_by_key
     subtract_by_key_into subtract_into try_map try_map_retrying union values zip zip_with_index zip_with_unique_id
 ";
 

@@ -137,7 +137,21 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn for_each_ref<F: Fn(&T) + Send + Sync + 'static>(&self, f: F) -> Result<()> {
+        self.for_each_ref_async(f).wait()
+    }
+
+    /// As [`for_each_ref`](Self::for_each_ref), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec!["ember".to_owned(), "flow".to_owned()]).cache();
+    /// words.for_each_ref_async(|word| assert!(word.is_ascii())).wait()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each_ref_async<F: Fn(&T) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
         let info = OpInfo::new("for_each_ref", Place::caller()).with_code::<F>();
-        self.aggregate_batches(info, (), move |(), batch| batch.as_slice().iter().for_each(&f), |(), ()| ()).wait()
+        self.aggregate_batches(info, (), move |(), batch| batch.as_slice().iter().for_each(&f), |(), ()| ())
     }
 }

@@ -94,10 +94,54 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         W: ExchangeData,
         X: ExchangeData,
     {
+        self.cogroup3_as(second, third, OpInfo::new("cogroup3", Place::caller()), None)
+    }
+
+    /// As [`cogroup3`](Self::cogroup3), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let (a, b) = (ctx.parallelize(vec![(1, 'a')]), ctx.parallelize(vec![(1, 2.5)]));
+    /// assert_eq!(a.cogroup3_into(&b, &b, 1).collect()?, [(1, (vec!['a'], vec![2.5], vec![2.5]))]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn cogroup3_into<W, X>(
+        &self,
+        second: &Rdd<(K, W)>,
+        third: &Rdd<(K, X)>,
+        into: impl IntoPartitioning<K>,
+    ) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>))>
+    where
+        K: Key,
+        V: ExchangeData,
+        W: ExchangeData,
+        X: ExchangeData,
+    {
+        let into = into.into_partitioning(&self.shared().hasher);
+        self.cogroup3_as(second, third, OpInfo::new("cogroup3", Place::caller()), Some(into))
+    }
+
+    fn cogroup3_as<W, X>(
+        &self,
+        second: &Rdd<(K, W)>,
+        third: &Rdd<(K, X)>,
+        info: OpInfo,
+        into: Option<Partitioning<K>>,
+    ) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>))>
+    where
+        K: Key,
+        V: ExchangeData,
+        W: ExchangeData,
+        X: ExchangeData,
+    {
         type Groups<V, W, X> = (Vec<V>, Vec<W>, Vec<X>);
-        let info = OpInfo::new("cogroup", Place::caller());
         let placements = [&self.node().placement, &second.node().placement, &third.node().placement];
-        let into = shuffle::meeting(self, &placements.map(Option::as_ref));
+        let into = into.or_else(|| shuffle::meeting(self, &placements.map(Option::as_ref)));
         let first = shuffle::placed(self, &info, into.as_ref());
         let second = shuffle::placed(second, &info, into.as_ref());
         let third = shuffle::placed(third, &info, into.as_ref());
@@ -132,11 +176,59 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         X: ExchangeData,
         Y: ExchangeData,
     {
+        self.cogroup4_as(second, third, fourth, OpInfo::new("cogroup4", Place::caller()), None)
+    }
+
+    /// As [`cogroup4`](Self::cogroup4), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let a = ctx.parallelize(vec![(1, 'a')]);
+    /// assert_eq!(a.cogroup4_into(&a, &a, &a, 1).partitions(), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn cogroup4_into<W, X, Y>(
+        &self,
+        second: &Rdd<(K, W)>,
+        third: &Rdd<(K, X)>,
+        fourth: &Rdd<(K, Y)>,
+        into: impl IntoPartitioning<K>,
+    ) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>, Vec<Y>))>
+    where
+        K: Key,
+        V: ExchangeData,
+        W: ExchangeData,
+        X: ExchangeData,
+        Y: ExchangeData,
+    {
+        let into = into.into_partitioning(&self.shared().hasher);
+        self.cogroup4_as(second, third, fourth, OpInfo::new("cogroup4", Place::caller()), Some(into))
+    }
+
+    fn cogroup4_as<W, X, Y>(
+        &self,
+        second: &Rdd<(K, W)>,
+        third: &Rdd<(K, X)>,
+        fourth: &Rdd<(K, Y)>,
+        info: OpInfo,
+        into: Option<Partitioning<K>>,
+    ) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>, Vec<Y>))>
+    where
+        K: Key,
+        V: ExchangeData,
+        W: ExchangeData,
+        X: ExchangeData,
+        Y: ExchangeData,
+    {
         type Groups<V, W, X, Y> = (Vec<V>, Vec<W>, Vec<X>, Vec<Y>);
-        let info = OpInfo::new("cogroup", Place::caller());
         let placements =
             [&self.node().placement, &second.node().placement, &third.node().placement, &fourth.node().placement];
-        let into = shuffle::meeting(self, &placements.map(Option::as_ref));
+        let into = into.or_else(|| shuffle::meeting(self, &placements.map(Option::as_ref)));
         let first = shuffle::placed(self, &info, into.as_ref());
         let second = shuffle::placed(second, &info, into.as_ref());
         let third = shuffle::placed(third, &info, into.as_ref());

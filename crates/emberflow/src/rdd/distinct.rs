@@ -1,5 +1,6 @@
 //! `distinct`: one of each row.
 
+use crate::IntoPartitioning;
 use emberflow_core::{
     data::{Data, Key},
     place::{OpInfo, Place},
@@ -30,7 +31,7 @@ impl<T: Data> Rdd<T> {
         self.distinct_into(self.shared().default_partitions)
     }
 
-    /// As [`distinct`](Self::distinct), into so many partitions.
+    /// As [`distinct`](Self::distinct), into so many partitions or by a partitioner of rows.
     ///
     /// # Panics
     /// If there are no partitions.
@@ -43,20 +44,20 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn distinct_into(&self, partitions: usize) -> Rdd<T>
+    pub fn distinct_into(&self, into: impl IntoPartitioning<T>) -> Rdd<T>
     where
         T: Key,
     {
         let info = OpInfo::new("distinct", Place::caller());
-        self.distinct_keys(&info, partitions).map_info(info, |(row, ())| row)
+        self.distinct_keys(&info, into).map_info(info, |(row, ())| row)
     }
 
     /// The distinct rows as keys, placed by hash.
-    pub(super) fn distinct_keys(&self, info: &OpInfo, partitions: usize) -> Rdd<(T, ())>
+    pub(super) fn distinct_keys(&self, info: &OpInfo, into: impl IntoPartitioning<T>) -> Rdd<(T, ())>
     where
         T: Key,
     {
-        shuffle::combine(&self.as_keys(info), info.clone(), partitions, MapSide::Combine, First)
+        shuffle::combine(&self.as_keys(info), info.clone(), into, MapSide::Combine, First)
     }
 }
 

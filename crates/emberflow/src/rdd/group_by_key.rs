@@ -70,9 +70,31 @@ impl<T: Data> Rdd<T> {
         K: Key,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
+        self.group_by_into(f, self.shared().default_partitions)
+    }
+
+    /// As [`group_by`](Self::group_by), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let groups = ctx.range(0..3_u64).group_by_into(|n| n % 2, 1);
+    /// assert_eq!((groups.partitions(), groups.collect_as_map()?[&0].clone()), (1, vec![0, 2]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn group_by_into<K, F>(&self, f: F, into: impl IntoPartitioning<K>) -> Rdd<(K, Vec<T>)>
+    where
+        T: ExchangeData,
+        K: Key,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
         let info = OpInfo::new("group_by", Place::caller());
         let keyed = self.map_info(info.clone().with_code::<F>(), move |row| (f(&row), row));
-        shuffle::combine(&keyed, info, self.shared().default_partitions, MapSide::Pass, Gather)
+        shuffle::combine(&keyed, info, into, MapSide::Pass, Gather)
     }
 }
 

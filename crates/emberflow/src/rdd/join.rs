@@ -218,6 +218,32 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         self.join_as::<W, LeftSemi>(other, OpInfo::new("left_semi_join", Place::caller()), None)
     }
 
+    /// As [`left_semi_join`](Self::left_semi_join), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let (rows, wanted) = (ctx.parallelize(vec![(1, 'a'), (2, 'b')]), ctx.parallelize(vec![(2, ())]));
+    /// assert_eq!(rows.left_semi_join_into(&wanted, 1).collect()?, [(2, 'b')]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn left_semi_join_into<W: ExchangeData>(
+        &self,
+        other: &Rdd<(K, W)>,
+        into: impl IntoPartitioning<K>,
+    ) -> Rdd<(K, V)>
+    where
+        K: Key,
+        V: ExchangeData,
+    {
+        let into = into.into_partitioning(&self.shared().hasher);
+        self.join_as::<W, LeftSemi>(other, OpInfo::new("left_semi_join", Place::caller()), Some(into))
+    }
+
     /// The rows whose key `other` has not.
     ///
     /// Wide; narrow if both sides are placed alike.

@@ -432,7 +432,7 @@ impl<T: Data> Rdd<T> {
 
     /// The variance of a whole population: divided by the number of rows. `None` if there is no row.
     ///
-    /// Action. As [`stats`](Self::stats), whose async form gives all of these at once.
+    /// Action. As [`stats`](Self::stats), which gives all of these at once.
     ///
     /// # Errors
     /// Those of all [actions](Rdd#actions).
@@ -448,7 +448,23 @@ impl<T: Data> Rdd<T> {
     where
         T: Number,
     {
-        self.stats_as(OpInfo::new("variance", Place::caller()), |stats| stats.variance()).wait()
+        self.variance_async().wait()
+    }
+
+    /// As [`variance`](Self::variance), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..5_u64).variance_async().wait()?, Some(2.0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn variance_async(&self) -> Action<Option<f64>>
+    where
+        T: Number,
+    {
+        self.stats_as(OpInfo::new("variance", Place::caller()), |stats| stats.variance())
     }
 
     /// The standard deviation of a whole population: the root of [`variance`](Self::variance).
@@ -469,7 +485,23 @@ impl<T: Data> Rdd<T> {
     where
         T: Number,
     {
-        self.stats_as(OpInfo::new("stdev", Place::caller()), |stats| stats.stdev()).wait()
+        self.stdev_async().wait()
+    }
+
+    /// As [`stdev`](Self::stdev), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![1.0, 3.0]).stdev_async().wait()?, Some(1.0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn stdev_async(&self) -> Action<Option<f64>>
+    where
+        T: Number,
+    {
+        self.stats_as(OpInfo::new("stdev", Place::caller()), |stats| stats.stdev())
     }
 
     /// The variance as a sample tells it: divided by one less than the number of rows. `None` below two rows.
@@ -490,7 +522,23 @@ impl<T: Data> Rdd<T> {
     where
         T: Number,
     {
-        self.stats_as(OpInfo::new("sample_variance", Place::caller()), |stats| stats.sample_variance()).wait()
+        self.sample_variance_async().wait()
+    }
+
+    /// As [`sample_variance`](Self::sample_variance), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..5_u64).sample_variance_async().wait()?, Some(2.5));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sample_variance_async(&self) -> Action<Option<f64>>
+    where
+        T: Number,
+    {
+        self.stats_as(OpInfo::new("sample_variance", Place::caller()), |stats| stats.sample_variance())
     }
 
     /// The standard deviation as a sample tells it: the root of [`sample_variance`](Self::sample_variance).
@@ -511,7 +559,23 @@ impl<T: Data> Rdd<T> {
     where
         T: Number,
     {
-        self.stats_as(OpInfo::new("sample_stdev", Place::caller()), |stats| stats.sample_stdev()).wait()
+        self.sample_stdev_async().wait()
+    }
+
+    /// As [`sample_stdev`](Self::sample_stdev), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![1.0, 2.0, 3.0]).sample_stdev_async().wait()?, Some(1.0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sample_stdev_async(&self) -> Action<Option<f64>>
+    where
+        T: Number,
+    {
+        self.stats_as(OpInfo::new("sample_stdev", Place::caller()), |stats| stats.sample_stdev())
     }
 
     fn stats_as<R: 'static>(&self, info: OpInfo, pick: fn(Stats) -> R) -> Action<R>

@@ -82,8 +82,27 @@ impl<T: Data> Rdd<T> {
         K: Ordered,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
+        self.min_by_key_async(key).wait()
+    }
+
+    /// As [`min_by_key`](Self::min_by_key), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec!["flow".to_owned(), "ember".to_owned()]);
+    /// assert_eq!(words.min_by_key_async(|word| word.len()).wait()?.as_deref(), Some("flow"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min_by_key_async<K, F>(&self, key: F) -> Action<Option<T>>
+    where
+        T: ExchangeData,
+        K: Ordered,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
         let info = OpInfo::new("min_by_key", Place::caller()).with_code::<F>();
-        self.reduce_as(info, move |a, b| if key(&b) < key(&a) { b } else { a }).wait()
+        self.reduce_as(info, move |a, b| if key(&b) < key(&a) { b } else { a })
     }
 
     /// The row with the largest key, the first of several; `None` if there is no row.
@@ -107,8 +126,27 @@ impl<T: Data> Rdd<T> {
         K: Ordered,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
+        self.max_by_key_async(key).wait()
+    }
+
+    /// As [`max_by_key`](Self::max_by_key), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec!["flow".to_owned(), "ember".to_owned()]);
+    /// assert_eq!(words.max_by_key_async(|word| word.len()).wait()?.as_deref(), Some("ember"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max_by_key_async<K, F>(&self, key: F) -> Action<Option<T>>
+    where
+        T: ExchangeData,
+        K: Ordered,
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
         let info = OpInfo::new("max_by_key", Place::caller()).with_code::<F>();
-        self.reduce_as(info, move |a, b| if key(&b) > key(&a) { b } else { a }).wait()
+        self.reduce_as(info, move |a, b| if key(&b) > key(&a) { b } else { a })
     }
 
     /// The smallest row by a comparison, the first of several; `None` if there is no row.
@@ -130,8 +168,25 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
+        self.min_by_async(compare).wait()
+    }
+
+    /// As [`min_by`](Self::min_by), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![0.5, -2.0, 1.0]).min_by_async(f64::total_cmp).wait()?, Some(-2.0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn min_by_async<F>(&self, compare: F) -> Action<Option<T>>
+    where
+        T: ExchangeData,
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
         let info = OpInfo::new("min_by", Place::caller()).with_code::<F>();
-        self.reduce_as(info, move |a, b| if compare(&b, &a).is_lt() { b } else { a }).wait()
+        self.reduce_as(info, move |a, b| if compare(&b, &a).is_lt() { b } else { a })
     }
 
     /// The largest row by a comparison, the first of several; `None` if there is no row.
@@ -153,8 +208,25 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
+        self.max_by_async(compare).wait()
+    }
+
+    /// As [`max_by`](Self::max_by), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![0.5, -2.0, 1.0]).max_by_async(f64::total_cmp).wait()?, Some(1.0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn max_by_async<F>(&self, compare: F) -> Action<Option<T>>
+    where
+        T: ExchangeData,
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
         let info = OpInfo::new("max_by", Place::caller()).with_code::<F>();
-        self.reduce_as(info, move |a, b| if compare(&b, &a).is_gt() { b } else { a }).wait()
+        self.reduce_as(info, move |a, b| if compare(&b, &a).is_gt() { b } else { a })
     }
 
     /// As [`min`](Self::min), without waiting.
@@ -251,8 +323,27 @@ impl<T: Data> Rdd<T> {
         O: Ordered + Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
     {
+        self.top_by_async(n, key).wait()
+    }
+
+    /// As [`top_by`](Self::top_by), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let words = ctx.parallelize(vec![("a".to_owned(), 2), ("b".to_owned(), 3)]);
+    /// assert_eq!(words.top_by_async(1, |(_, count)| *count).wait()?, [("b".to_owned(), 3)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn top_by_async<O, F>(&self, n: usize, key: F) -> Action<Vec<T>>
+    where
+        T: ExchangeData,
+        O: Ordered + Send + 'static,
+        F: Fn(&T) -> O + Send + Sync + 'static,
+    {
         let info = OpInfo::new("top_by", Place::caller()).with_code::<F>();
-        self.smallest(info, n, move |row| Reverse(key(row))).wait()
+        self.smallest(info, n, move |row| Reverse(key(row)))
     }
 
     /// The `n` largest rows by a comparison, the largest first; of equal ones, those that come first.
@@ -274,8 +365,25 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
+        self.top_by_cmp_async(n, compare).wait()
+    }
+
+    /// As [`top_by_cmp`](Self::top_by_cmp), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![0.5, -2.0, 1.0]).top_by_cmp_async(2, f64::total_cmp).wait()?, [1.0, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn top_by_cmp_async<F>(&self, n: usize, compare: F) -> Action<Vec<T>>
+    where
+        T: ExchangeData,
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
         let info = OpInfo::new("top_by_cmp", Place::caller()).with_code::<F>();
-        self.smallest_by(info, n, |_| (), move |a, b| compare(b.1, a.1)).wait()
+        self.smallest_by(info, n, |_| (), move |a, b| compare(b.1, a.1))
     }
 
     /// The `n` smallest rows, the smallest first; of equal ones, those that come first.
@@ -337,7 +445,25 @@ impl<T: Data> Rdd<T> {
         O: Ordered + Send + 'static,
         F: Fn(&T) -> O + Send + Sync + 'static,
     {
-        self.smallest(OpInfo::new("take_ordered_by", Place::caller()).with_code::<F>(), n, key).wait()
+        self.take_ordered_by_async(n, key).wait()
+    }
+
+    /// As [`take_ordered_by`](Self::take_ordered_by), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![-3, 1, 2]).take_ordered_by_async(2, |n: &i64| n.abs()).wait()?, [1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_ordered_by_async<O, F>(&self, n: usize, key: F) -> Action<Vec<T>>
+    where
+        T: ExchangeData,
+        O: Ordered + Send + 'static,
+        F: Fn(&T) -> O + Send + Sync + 'static,
+    {
+        self.smallest(OpInfo::new("take_ordered_by", Place::caller()).with_code::<F>(), n, key)
     }
 
     /// The `n` smallest rows by a comparison, the smallest first; of equal ones, those that come first.
@@ -359,8 +485,25 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData,
         F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
     {
+        self.take_ordered_by_cmp_async(n, compare).wait()
+    }
+
+    /// As [`take_ordered_by_cmp`](Self::take_ordered_by_cmp), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![0.5, -2.0, 1.0]).take_ordered_by_cmp_async(2, f64::total_cmp).wait()?, [-2.0, 0.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn take_ordered_by_cmp_async<F>(&self, n: usize, compare: F) -> Action<Vec<T>>
+    where
+        T: ExchangeData,
+        F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
+    {
         let info = OpInfo::new("take_ordered_by_cmp", Place::caller()).with_code::<F>();
-        self.smallest_by(info, n, |_| (), move |a, b| compare(a.1, b.1)).wait()
+        self.smallest_by(info, n, |_| (), move |a, b| compare(a.1, b.1))
     }
 
     fn smallest<O, F>(&self, info: OpInfo, n: usize, key: F) -> Action<Vec<T>>

@@ -33,7 +33,7 @@ impl<T: Data> Rdd<T> {
         self.subtract_into(other, self.shared().default_partitions)
     }
 
-    /// As [`subtract`](Self::subtract), into so many partitions.
+    /// As [`subtract`](Self::subtract), into so many partitions or by a partitioner of rows.
     ///
     /// # Panics
     /// If there are no partitions.
@@ -45,13 +45,13 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn subtract_into(&self, other: &Rdd<T>, partitions: usize) -> Rdd<T>
+    pub fn subtract_into(&self, other: &Rdd<T>, into: impl IntoPartitioning<T>) -> Rdd<T>
     where
         T: Key,
     {
         let info = OpInfo::new("subtract", Place::caller());
         let (left, right) = (self.as_keys(&info), other.as_keys(&info));
-        let into = partitions.into_partitioning(&self.shared().hasher);
+        let into = into.into_partitioning(&self.shared().hasher);
         left.join_as::<(), LeftAnti>(&right, info.clone(), Some(into)).map_info(info, |(row, ())| row)
     }
 
@@ -77,7 +77,7 @@ impl<T: Data> Rdd<T> {
         self.intersection_into(other, self.shared().default_partitions)
     }
 
-    /// As [`intersection`](Self::intersection), into so many partitions.
+    /// As [`intersection`](Self::intersection), into so many partitions or by a partitioner of rows.
     ///
     /// # Panics
     /// If there are no partitions.
@@ -89,14 +89,14 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn intersection_into(&self, other: &Rdd<T>, partitions: usize) -> Rdd<T>
+    pub fn intersection_into(&self, other: &Rdd<T>, into: impl IntoPartitioning<T>) -> Rdd<T>
     where
         T: Key,
     {
         let info = OpInfo::new("intersection", Place::caller());
-        let left = self.distinct_keys(&info, partitions);
+        let into = into.into_partitioning(&self.shared().hasher);
+        let left = self.distinct_keys(&info, &into);
         let right = other.as_keys(&info);
-        let into = partitions.into_partitioning(&self.shared().hasher);
         left.join_as::<(), LeftSemi>(&right, info.clone(), Some(into)).map_info(info, |(row, ())| row)
     }
 

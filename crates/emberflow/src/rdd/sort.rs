@@ -217,6 +217,26 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         self.sort_by_key_as("sort_by_key_desc", self.shared().default_partitions, true)
     }
 
+    /// As [`sort_by_key_desc`](Self::sort_by_key_desc), into so many partitions.
+    ///
+    /// # Panics
+    /// If there are none.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.parallelize(vec![(1, 'a'), (2, 'b')]).sort_by_key_desc_into(1).collect()?, [(2, 'b'), (1, 'a')]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn sort_by_key_desc_into(&self, partitions: usize) -> Rdd<(K, V)>
+    where
+        K: Ordered + ExchangeData,
+        V: ExchangeData,
+    {
+        self.sort_by_key_as("sort_by_key_desc", partitions, true)
+    }
+
     #[track_caller]
     fn sort_by_key_as(&self, name: &'static str, partitions: usize, descending: bool) -> Rdd<(K, V)>
     where
