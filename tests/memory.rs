@@ -369,6 +369,21 @@ fn a_level_can_be_changed_by_unpersisting_and_persisting_again() {
 }
 
 #[test]
+fn another_level_for_rows_that_are_persisted_is_refused_where_it_is_asked_for() {
+    let world = World::new(1);
+    let rows = world.range_into(0..10_u64, 2);
+    rows.persist(StorageLevel::DiskOnly);
+    rows.persist(StorageLevel::DiskOnly);
+    rows.persist(StorageLevel::Off);
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rows.cache())).unwrap_err();
+    let text = support::text_of(&*payload).unwrap();
+    assert!(text.contains("persisted already") && text.contains("range at"), "{text}");
+    assert_eq!(rows.count().unwrap(), 10);
+    rows.unpersist();
+    assert!(rows.cache().is_cached());
+}
+
+#[test]
 fn rows_that_are_quicker_made_than_read_are_dropped_and_others_written() {
     let world = World::tight(2);
     let computed = Computed::new();

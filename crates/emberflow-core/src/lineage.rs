@@ -13,6 +13,7 @@ use crate::{
     operator::{Operator, StoreWriter},
     partitioner::Placement,
     place::OpInfo,
+    store::Keep,
 };
 
 /// Dropped with what it guards; the runtime hangs the release of a store on it.
@@ -78,6 +79,8 @@ pub struct ShuffleDependency {
 pub struct Persisted {
     /// Where.
     pub store: StoreId,
+    /// Whether they are to be in memory, on disk, or both.
+    pub keep: Keep,
     /// Keeps one partition.
     pub writer: Arc<dyn StoreWriter>,
     /// Releases the partitions.

@@ -194,6 +194,7 @@ impl Context {
     /// assert_eq!(ctx.parallelize(["to", "be"].map(str::to_owned)).collect()?, ["to", "be"]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn parallelize<T: Data>(&self, rows: impl IntoIterator<Item = T>) -> Rdd<T> {
         let rows: Vec<T> = rows.into_iter().collect();
@@ -212,6 +213,7 @@ impl Context {
     /// assert_eq!(ctx.parallelize_into(vec![1, 2, 3], 2).glom().collect()?, [vec![1], vec![2, 3]]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn parallelize_into<T: Data>(&self, rows: impl IntoIterator<Item = T>, partitions: usize) -> Rdd<T> {
         let rows: Vec<T> = rows.into_iter().collect();
@@ -227,6 +229,7 @@ impl Context {
     /// assert_eq!(ctx.empty::<u64>().partitions(), 0);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn empty<T: Data>(&self) -> Rdd<T> {
         source::parallelize(self.shared(), OpInfo::new("empty", Place::caller()), Vec::new(), 0)
@@ -247,6 +250,7 @@ impl Context {
     /// assert_eq!(ctx.range(1..=3).collect()?, [1, 2, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn range<T: RangeRow>(&self, range: impl IntoRange<T>) -> Rdd<T> {
         self.steps("range", Steps::new(range, 1), None)
@@ -263,6 +267,7 @@ impl Context {
     /// assert_eq!(ctx.range_into(0..100_000_u64, 1000).partitions(), 1000);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn range_into<T: RangeRow>(&self, range: impl IntoRange<T>, partitions: usize) -> Rdd<T> {
         self.steps("range", Steps::new(range, 1), Some(partitions))
@@ -281,6 +286,7 @@ impl Context {
     /// assert_eq!(ctx.range_step(9, 0, -3).collect()?, [9, 6, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn range_step<T: RangeRow>(&self, start: T, end: T, step: i64) -> Rdd<T> {
         self.steps("range_step", Steps::new(start..end, step), None)
@@ -297,6 +303,7 @@ impl Context {
     /// assert_eq!(ctx.range_step_into(0_i64, 4, 2, 2).glom().collect()?, [[0], [2]]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn range_step_into<T: RangeRow>(&self, start: T, end: T, step: i64, partitions: usize) -> Rdd<T> {
         self.steps("range_step", Steps::new(start..end, step), Some(partitions))
@@ -389,6 +396,7 @@ impl Context {
     /// assert_eq!(ctx.from_source(Ones).count()?, 3);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn from_source<S: Source>(&self, from: S) -> Rdd<S::Row> {
         source::custom(self.shared(), OpInfo::new("from_source", Place::caller()), from)
@@ -403,6 +411,7 @@ impl Context {
     /// assert_eq!(ctx.union(&parts).collect()?, [0, 1, 1, 2, 2, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn union<T: Data>(&self, rdds: &[Rdd<T>]) -> Rdd<T> {
         crate::rdd::union(self.shared(), OpInfo::new("union", Place::caller()), rdds)

@@ -98,6 +98,7 @@ impl Context {
     /// assert!((4.0 * inside as f64 / 20_000.0 - std::f64::consts::PI).abs() < 0.1);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn random(&self, distribution: Random, rows: u64, seed: u64) -> Rdd<f64> {
         let partitions = usize::try_from(rows).unwrap_or(usize::MAX).clamp(1, self.default_partitions());
@@ -115,6 +116,7 @@ impl Context {
     /// assert_eq!(ctx.random_into(Random::poisson(4.0), 1000, 42, 7).partitions(), 7);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn random_into(&self, distribution: Random, rows: u64, seed: u64, partitions: usize) -> Rdd<f64> {
         assert!(partitions > 0, "random numbers need at least one partition; see Context::empty");

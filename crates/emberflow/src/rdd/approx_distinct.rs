@@ -103,6 +103,7 @@ impl<K: Key, V: ExchangeData + Hash> Rdd<(K, V)> {
     /// assert_eq!(visits.count_approx_distinct_by_key(0.05).collect_as_map()?[&'a'], 2);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn count_approx_distinct_by_key(&self, relative_error: f64) -> Rdd<(K, u64)> {
         self.count_approx_distinct_by_key_into(relative_error, self.shared().default_partitions)
@@ -121,6 +122,7 @@ impl<K: Key, V: ExchangeData + Hash> Rdd<(K, V)> {
     /// assert_eq!((counts.partitions(), counts.collect_as_map()?[&1]), (3, 5));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn count_approx_distinct_by_key_into(
         &self,

@@ -28,6 +28,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(lengths.collect()?, [5.0, 1.0]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map_ref<U: Data, F: Fn(&T) -> U + Send + Sync + 'static>(&self, f: F) -> Rdd<U> {
         let info = OpInfo::new("map_ref", Place::caller()).with_code::<F>();
@@ -55,6 +56,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(arrows.collect()?, [(1, 2), (1, 3), (2, 1)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn flat_map_ref<U, F>(&self, emit: F) -> Rdd<U>
     where

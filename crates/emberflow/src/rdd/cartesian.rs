@@ -41,6 +41,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(pairs.collect()?, [(0, 'a'), (0, 'b'), (1, 'a'), (1, 'b')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn cartesian<U: ExchangeData>(&self, other: &Rdd<U>) -> Rdd<(T, U)> {
         let columns = other.partitions();

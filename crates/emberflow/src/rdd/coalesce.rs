@@ -31,6 +31,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(rows.glom().collect()?, [vec![0, 1], vec![2, 3, 4]]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn coalesce(&self, partitions: usize) -> Rdd<T> {
         assert!(partitions > 0, "rows cannot be put into no partitions");
@@ -62,6 +63,7 @@ impl<T: ExchangeData> Rdd<T> {
     /// assert_eq!(sizes.collect()?, [25, 25, 25, 25]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn repartition(&self, partitions: usize) -> Rdd<T> {
         assert!(partitions > 0, "rows cannot be put into no partitions");

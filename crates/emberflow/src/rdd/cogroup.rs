@@ -23,6 +23,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(groups[&2], (vec!['b'], vec![8, 9]));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn cogroup<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Vec<V>, Vec<W>))>
     where
@@ -41,6 +42,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(pairs.cogroup_into(&pairs, 1).collect()?, [(1, (vec!['a', 'b'], vec!['a', 'b']))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn cogroup_into<W: ExchangeData>(
         &self,
@@ -86,6 +88,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(groups, [(1, (vec!['a'], vec![2.5], vec![7, 8]))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn cogroup3<W, X>(&self, second: &Rdd<(K, W)>, third: &Rdd<(K, X)>) -> Rdd<(K, (Vec<V>, Vec<W>, Vec<X>))>
     where
@@ -109,6 +112,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(a.cogroup3_into(&b, &b, 1).collect()?, [(1, (vec!['a'], vec![2.5], vec![2.5]))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn cogroup3_into<W, X>(
         &self,
@@ -162,6 +166,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(a.cogroup4(&a, &a, &a).collect()?, [(1, (vec!['a'], vec!['a'], vec!['a'], vec!['a']))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn cogroup4<W, X, Y>(
         &self,
@@ -191,6 +196,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(a.cogroup4_into(&a, &a, &a, 1).partitions(), 1);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn cogroup4_into<W, X, Y>(
         &self,

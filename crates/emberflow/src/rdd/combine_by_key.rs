@@ -31,6 +31,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(sums.collect_as_map()?[&'a'], 4);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn reduce_by_key<F: Fn(V, V) -> V + Send + Sync + 'static>(&self, f: F) -> Rdd<(K, V)>
     where
@@ -53,6 +54,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!((sums.partitions(), sums.count()?), (4, 10));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn reduce_by_key_into<F>(&self, f: F, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
     where
@@ -77,6 +79,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(lengths.collect_as_map()?[&'a'], 4);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn aggregate_by_key<C, W, A>(&self, zero: C, within: W, across: A) -> Rdd<(K, C)>
     where
@@ -98,6 +101,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(counts.collect_as_map()?[&0], 5);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn aggregate_by_key_into<C, W, A>(
         &self,
@@ -133,6 +137,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(means.collect_as_map()?[&1], 5.0);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn combine_by_key<C, F, W, A>(&self, create: F, merge_value: W, merge_combiners: A) -> Rdd<(K, C)>
     where
@@ -156,6 +161,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(largest.collect_as_map()?[&1], 7);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn combine_by_key_into<C, F, W, A>(
         &self,

@@ -23,6 +23,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(rows, [1, 2]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn distinct(&self) -> Rdd<T>
     where
@@ -43,6 +44,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!((rows.partitions(), rows.count()?), (1, 2));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn distinct_into(&self, into: impl IntoPartitioning<T>) -> Rdd<T>
     where

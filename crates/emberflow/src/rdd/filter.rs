@@ -22,6 +22,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..10_u64).filter(|n| n % 3 == 0).collect()?, [0, 3, 6, 9]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn filter<F: Fn(&T) -> bool + Send + Sync + 'static>(&self, f: F) -> Rdd<T> {
         self.filter_info(OpInfo::new("filter", Place::caller()).with_code::<F>(), f)
@@ -38,6 +39,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..10_u64).filter_with(7, |least, n| n >= least).collect()?, [7, 8, 9]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn filter_with<E, F>(&self, env: E, f: F) -> Rdd<T>
     where
@@ -80,6 +82,7 @@ impl<K: Data + PartialOrd, V: Data> Rdd<(K, V)> {
     /// assert_eq!(rows.filter_by_range(2..=4).keys().collect()?, [2, 3, 4]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn filter_by_range<R: RangeBounds<K> + Send + Sync + 'static>(&self, keys: R) -> Rdd<(K, V)> {
         let info = OpInfo::new("filter_by_range", Place::caller());

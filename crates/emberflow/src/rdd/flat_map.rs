@@ -27,6 +27,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..4_u64).flat_map(|n| 0..n).collect()?, [0, 0, 1, 0, 1, 2]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn flat_map<I, F>(&self, f: F) -> Rdd<I::Item>
     where
@@ -53,6 +54,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..2_u64).flat_map_with(3, |by, n| [n, n * by]).collect()?, [0, 0, 1, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn flat_map_with<E, I, F>(&self, env: E, f: F) -> Rdd<I::Item>
     where
@@ -85,6 +87,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(words.count()?, 6);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn flat_map_extend<U, F>(&self, f: F) -> Rdd<U>
     where

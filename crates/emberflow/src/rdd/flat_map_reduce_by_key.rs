@@ -30,6 +30,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(counts.collect_as_map()?["be"], 2);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn flat_map_reduce_by_key<K, Q, V, E, F>(&self, emit: E, reduce: F) -> Rdd<(K, V)>
     where
@@ -56,6 +57,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!((bytes.partitions(), bytes.collect_as_map()?[b"a".as_slice()]), (1, 2));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn flat_map_reduce_by_key_into<K, Q, V, E, F>(
         &self,

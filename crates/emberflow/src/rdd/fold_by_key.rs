@@ -24,6 +24,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(largest.collect_as_map()?[&'a'], 3);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn fold_by_key<F: Fn(V, V) -> V + Send + Sync + 'static>(&self, zero: V, f: F) -> Rdd<(K, V)>
     where
@@ -45,6 +46,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!((sums.partitions(), sums.count()?), (4, 10));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn fold_by_key_into<F>(&self, zero: V, f: F, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
     where

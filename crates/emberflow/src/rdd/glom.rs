@@ -29,6 +29,7 @@ impl<T: ExchangeData> Rdd<T> {
     /// assert_eq!(ctx.range_into(0..3_u64, 2).glom().collect()?, [vec![0], vec![1, 2]]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn glom(&self) -> Rdd<Vec<T>> {
         self.narrow(OpInfo::new("glom", Place::caller()), Glom(PhantomData::<fn(T)>), None)

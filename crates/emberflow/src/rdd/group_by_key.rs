@@ -22,6 +22,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(groups.collect_as_map()?[&0], [0, 2, 4]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn group_by_key(&self) -> Rdd<(K, Vec<V>)>
     where
@@ -42,6 +43,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.parallelize(vec![(1, 'a'), (1, 'b')]).group_by_key_into(1).collect()?, [(1, vec!['a', 'b'])]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn group_by_key_into(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, Vec<V>)>
     where
@@ -63,6 +65,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..5_u64).group_by(|n| n % 2).collect_as_map()?[&1], [1, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn group_by<K, F>(&self, f: F) -> Rdd<(K, Vec<T>)>
     where
@@ -85,6 +88,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!((groups.partitions(), groups.collect_as_map()?[&0].clone()), (1, vec![0, 2]));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn group_by_into<K, F>(&self, f: F, into: impl IntoPartitioning<K>) -> Rdd<(K, Vec<T>)>
     where

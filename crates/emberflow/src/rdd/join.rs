@@ -35,6 +35,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(joined, [("ann".to_owned(), (31, 'A')), ("ann".to_owned(), (31, 'B'))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (V, W))>
     where
@@ -56,6 +57,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(pairs.join_into(&pairs, 1).collect()?, [(1, ('a', 'a')), (2, ('b', 'b'))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn join_into<W: ExchangeData>(&self, other: &Rdd<(K, W)>, into: impl IntoPartitioning<K>) -> Rdd<(K, (V, W))>
     where
@@ -78,6 +80,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(joined, [(1, ('a', None)), (2, ('b', Some('x')))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn left_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (V, Option<W>))>
     where
@@ -96,6 +99,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(pairs.left_outer_join_into(&ctx.empty::<(i32, ())>(), 3).collect()?, [(1, ('a', None))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn left_outer_join_into<W: ExchangeData>(
         &self,
@@ -122,6 +126,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(joined, [(2, (Some('b'), 'x')), (3, (None, 'y'))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn right_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Option<V>, W))>
     where
@@ -140,6 +145,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.empty::<(i32, ())>().right_outer_join_into(&pairs, 3).collect()?, [(1, (None, 'a'))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn right_outer_join_into<W: ExchangeData>(
         &self,
@@ -166,6 +172,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(joined, [(1, (Some('a'), None)), (2, (Some('b'), Some('x'))), (3, (None, Some('y')))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn full_outer_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, (Option<V>, Option<W>))>
     where
@@ -184,6 +191,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(pairs.full_outer_join_into(&pairs, 3).collect()?, [(1, (Some('a'), Some('a')))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn full_outer_join_into<W: ExchangeData>(
         &self,
@@ -209,6 +217,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(rows.left_semi_join(&wanted).collect()?, [(2, 'b')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn left_semi_join<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, V)>
     where
@@ -230,6 +239,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(rows.left_semi_join_into(&wanted, 1).collect()?, [(2, 'b')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn left_semi_join_into<W: ExchangeData>(
         &self,
@@ -255,6 +265,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(rows.subtract_by_key(&unwanted).collect()?, [(1, 'a')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn subtract_by_key<W: ExchangeData>(&self, other: &Rdd<(K, W)>) -> Rdd<(K, V)>
     where
@@ -273,6 +284,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(rows.subtract_by_key_into(&ctx.empty::<(i32, ())>(), 1).collect()?, [(1, 'a'), (2, 'b')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn subtract_by_key_into<W: ExchangeData>(
         &self,
@@ -301,6 +313,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(named, [(5, "odd".to_owned()), (6, "even".to_owned()), (7, "odd".to_owned())]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn broadcast_join<W: ExchangeData>(&self, small: &Rdd<(K, W)>) -> Rdd<(K, (V, W))>
     where
@@ -321,6 +334,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(named, [(0, (4, Some('e'))), (1, (5, None))]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn broadcast_left_outer_join<W: ExchangeData>(&self, small: &Rdd<(K, W)>) -> Rdd<(K, (V, Option<W>))>
     where

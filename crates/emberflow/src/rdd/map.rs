@@ -22,6 +22,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..3_u64).map(|n| n * n).collect()?, [0, 1, 4]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map<U: Data>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Rdd<U> {
         self.map_as(OpInfo::new("map", Place::caller()), f)
@@ -42,6 +43,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..3_u64).map_with(offset, |offset, n| n + offset).collect()?, [10, 11, 12]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map_with<E, U, F>(&self, env: E, f: F) -> Rdd<U>
     where

@@ -28,6 +28,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(sums.collect()?, [0 + 1 + 2, 3 + 4 + 5]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map_partitions<I, F>(&self, f: F) -> Rdd<I::Item>
     where
@@ -47,6 +48,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(rows.collect()?, [(0, 0), (0, 1), (1, 2), (1, 3)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map_partitions_with_index<I, F>(&self, f: F) -> Rdd<I::Item>
     where
@@ -69,6 +71,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(sums.collect()?, [103, 112]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map_partitions_with<E, I, F>(&self, env: E, f: F) -> Rdd<I::Item>
     where

@@ -90,7 +90,6 @@ use crate::context::{Context, NodeSpec, Shared};
 /// All of them fail alike: [`Error::TaskFailed`](crate::Error::TaskFailed) if a task failed too often, with all causes;
 /// [`Error::Cancelled`](crate::Error::Cancelled); [`Error::ContextClosed`](crate::Error::ContextClosed); [`Error::NestedAction`](crate::Error::NestedAction) inside a closure that a task runs;
 /// [`Error::ForeignRdd`](crate::Error::ForeignRdd) if RDDs of several contexts were mixed.
-#[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
 pub struct Rdd<T> {
     shared: Arc<Shared>,
     node: Arc<RddNode>,

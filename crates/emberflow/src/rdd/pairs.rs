@@ -25,6 +25,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(7..9_u64).key_by(|n| n % 2).collect()?, [(1, 7), (0, 8)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn key_by<K, F>(&self, f: F) -> Rdd<(K, T)>
     where
@@ -47,6 +48,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.parallelize(vec![(1, 'a'), (2, 'b')]).keys().collect()?, [1, 2]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn keys(&self) -> Rdd<K> {
         let info = OpInfo::new("keys", Place::caller());
@@ -73,6 +75,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.parallelize(vec![(1, 'a'), (2, 'b')]).values().collect()?, ['a', 'b']);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn values(&self) -> Rdd<V> {
         let info = OpInfo::new("values", Place::caller());
@@ -99,6 +102,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.parallelize(vec![(1, 2), (3, 4)]).map_values(|n| n * 10).collect()?, [(1, 20), (3, 40)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map_values<U, F>(&self, f: F) -> Rdd<(K, U)>
     where
@@ -124,6 +128,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.parallelize(vec![(1, 2)]).map_values_with(10, |by, n| n * by).collect()?, [(1, 20)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map_values_with<E, U, F>(&self, env: E, f: F) -> Rdd<(K, U)>
     where
@@ -151,6 +156,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(pairs.collect()?, [(1, 0), (1, 1)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn flat_map_values<I, F>(&self, f: F) -> Rdd<(K, I::Item)>
     where

@@ -27,6 +27,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(placed.reduce_by_key_into(|a, b| a + b, 4).to_debug_string().matches("+-").count(), 1);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn partition_by(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
     where

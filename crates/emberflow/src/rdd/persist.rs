@@ -62,7 +62,11 @@ impl StorageLevel {
 impl<T: ExchangeData> Rdd<T> {
     /// Keeps the rows of this RDD once they are computed: in memory, and on disk when memory is tight.
     ///
-    /// [`persist`](Self::persist) with [`StorageLevel::MemoryAndDisk`].
+    /// [`persist`](Self::persist) with [`StorageLevel::MemoryAndDisk`]. It holds for this RDD whatever becomes of the handle
+    /// that it gives, so `rows.cache();` is a statement that does something.
+    ///
+    /// # Panics
+    /// As [`persist`](Self::persist).
     ///
     /// Nothing is computed now: each partition is kept when a job first needs it, by an actor of its own, as live rows
     /// that later jobs read in place. A partition that finds no room in the
@@ -83,12 +87,15 @@ impl<T: ExchangeData> Rdd<T> {
     /// assert_eq!(calls.load(Ordering::Relaxed), 100);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn cache(&self) -> Rdd<T> {
         self.persist(StorageLevel::MemoryAndDisk)
     }
 
-    /// As [`cache`](Self::cache), where `level` says. An RDD that is persisted already stays where it is:
-    /// [`unpersist`](Self::unpersist) it first.
+    /// As [`cache`](Self::cache), where `level` says.
+    ///
+    /// # Panics
+    /// If the RDD is persisted already at another level: [`unpersist`](Self::unpersist) it first. As Spark, which throws.
     ///
     /// ```
     /// # use emberflow::{prelude::*, StorageLevel};
@@ -103,16 +110,22 @@ impl<T: ExchangeData> Rdd<T> {
     /// times as much: by what it would take to get a byte of it back (to compute it, with [`StorageLevel::Auto`], or to
     /// write and read it), and by how many jobs ago it could last be read. It is dropped if its level lets it be computed
     /// again and that is quicker, and else written to disk.
+    #[track_caller]
     pub fn persist(&self, level: StorageLevel) -> Rdd<T> {
         let Some(keep) = level.keep() else { return self.clone() };
         let mut persisted = self.node().persisted.lock().unwrap_or_else(PoisonError::into_inner);
-        if persisted.is_none() {
+        let before = persisted.as_ref().map(|persisted| persisted.keep);
+        if before.is_none() {
             let store = self.shared().engine.next_store();
             let guard = self.shared().engine.guard(store);
-            *persisted = Some(Persisted { store, writer: Arc::new(CacheWriter::<T>::new(keep)), guard });
+            *persisted = Some(Persisted { store, keep, writer: Arc::new(CacheWriter::<T>::new(keep)), guard });
             self.shared().cached.add(self.node());
         }
         drop(persisted);
+        assert!(
+            before.is_none_or(|before| before == keep),
+            "{self:?} is persisted already, at another level than {level:?}: unpersist it first"
+        );
         self.clone()
     }
 }

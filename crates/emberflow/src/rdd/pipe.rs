@@ -80,6 +80,7 @@ impl<T: Data + Display> Rdd<T> {
     /// # }
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn pipe<S: Into<OsString>>(&self, command: impl IntoIterator<Item = S>) -> Rdd<String> {
         let command: Vec<OsString> = command.into_iter().map(Into::into).collect();

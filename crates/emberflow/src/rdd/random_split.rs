@@ -27,6 +27,7 @@ impl<T: Data> Rdd<T> {
     /// assert!((1_800..2_200).contains(&test));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn random_split(&self, weights: &[f64], seed: u64) -> Vec<Rdd<T>> {
         let sum: f64 = weights.iter().sum();

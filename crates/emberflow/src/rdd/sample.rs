@@ -36,6 +36,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(some.collect()?, some.collect()?);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sample(&self, with_replacement: bool, fraction: f64, seed: u64) -> Rdd<T> {
         let most = if with_replacement { f64::MAX } else { 1.0 };

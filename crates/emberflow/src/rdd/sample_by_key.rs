@@ -34,6 +34,7 @@ impl<K: Key, V: Data> Rdd<(K, V)> {
     /// assert!((400..600).contains(&some[&1]));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sample_by_key<F>(&self, with_replacement: bool, fractions: F, seed: u64) -> Rdd<(K, V)>
     where

@@ -25,6 +25,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(rest, [1, 1, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn subtract(&self, other: &Rdd<T>) -> Rdd<T>
     where
@@ -44,6 +45,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..4_u64).subtract_into(&ctx.range(1..3), 1).collect()?, [0, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn subtract_into(&self, other: &Rdd<T>, into: impl IntoPartitioning<T>) -> Rdd<T>
     where
@@ -69,6 +71,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(both, [1, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn intersection(&self, other: &Rdd<T>) -> Rdd<T>
     where
@@ -88,6 +91,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..4_u64).intersection_into(&ctx.range(1..3), 1).collect()?, [1, 2]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn intersection_into(&self, other: &Rdd<T>, into: impl IntoPartitioning<T>) -> Rdd<T>
     where

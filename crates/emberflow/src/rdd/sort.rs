@@ -35,6 +35,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.parallelize(vec![2.5, -1.0, 0.5]).sort_by(|n| Total(*n)).collect()?, [-1.0, 0.5, 2.5]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by<K, F>(&self, key: F) -> Rdd<T>
     where
@@ -57,6 +58,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(sorted.glom().collect()?, [[1, 2, 3, 4]]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_into<K, F>(&self, key: F, partitions: usize) -> Rdd<T>
     where
@@ -78,6 +80,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(words.sort_by_desc(|word| word.len()).collect()?, ["ember", "flow", "rust", "a"]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_desc<K, F>(&self, key: F) -> Rdd<T>
     where
@@ -99,6 +102,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..4_u64).sort_by_desc_into(|n| *n, 2).collect()?, [3, 2, 1, 0]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_desc_into<K, F>(&self, key: F, partitions: usize) -> Rdd<T>
     where
@@ -126,6 +130,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(sorted.keys().collect()?, ["c", "a", "b"]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_cmp<F>(&self, compare: F) -> Rdd<T>
     where
@@ -147,6 +152,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(sorted.glom().collect()?, [[-1.0, 0.5, 2.0]]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_cmp_into<F>(&self, compare: F, partitions: usize) -> Rdd<T>
     where
@@ -170,6 +176,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.parallelize(vec![(2, 'a'), (1, 'b')]).sort_by_key().collect()?, [(1, 'b'), (2, 'a')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_key(&self) -> Rdd<(K, V)>
     where
@@ -190,6 +197,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.parallelize(vec![(2, 'a'), (1, 'b')]).sort_by_key_into(1).collect()?, [(1, 'b'), (2, 'a')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_key_into(&self, partitions: usize) -> Rdd<(K, V)>
     where
@@ -208,6 +216,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(sorted.collect()?, [(2, 'b'), (1, 'a'), (1, 'c')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_key_desc(&self) -> Rdd<(K, V)>
     where
@@ -228,6 +237,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(ctx.parallelize(vec![(1, 'a'), (2, 'b')]).sort_by_key_desc_into(1).collect()?, [(2, 'b'), (1, 'a')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn sort_by_key_desc_into(&self, partitions: usize) -> Rdd<(K, V)>
     where
@@ -261,6 +271,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// assert_eq!(sorted.collect()?, [(1, 'b'), (3, 'a'), (3, 'c')]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn repartition_and_sort_within_partitions(&self, into: impl IntoPartitioning<K>) -> Rdd<(K, V)>
     where

@@ -23,6 +23,7 @@ impl<T: Data> Rdd<T> {
     /// assert!(numbers.collect().unwrap_err().to_string().ends_with("invalid digit found in string"));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn try_map<U, E, F>(&self, f: F) -> Rdd<U>
     where
@@ -44,6 +45,7 @@ impl<T: Data> Rdd<T> {
     /// assert!(failed.unwrap_err().to_string().contains("failed after 4 attempts"));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn try_map_retrying<U, E, F>(&self, f: F) -> Rdd<U>
     where

@@ -26,6 +26,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(ctx.range(0..2_u64).union(&ctx.range(1..3)).collect()?, [0, 1, 1, 2]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn union(&self, other: &Rdd<T>) -> Rdd<T> {
         union(self.shared(), OpInfo::new("union", Place::caller()), &[self.clone(), other.clone()])

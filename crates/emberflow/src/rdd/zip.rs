@@ -38,6 +38,7 @@ impl<T: Data> Rdd<T> {
     /// assert!(error.to_string().contains("has 4 rows, and partition 0 of rdd"));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn zip<U: Data>(&self, other: &Rdd<U>) -> Rdd<(T, U)> {
         let info = OpInfo::new("zip", Place::caller());
@@ -68,6 +69,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(sizes.collect()?, [(2, 50), (2, 50)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn zip_partitions<U, I, F>(&self, other: &Rdd<U>, f: F) -> Rdd<I::Item>
     where

@@ -35,6 +35,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(rows.collect()?, [('a', 0), ('b', 1), ('c', 2)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn zip_with_index(&self) -> Rdd<(T, u64)> {
         let info = OpInfo::new("zip_with_index", Place::caller());

@@ -20,6 +20,7 @@ impl<T: Data> Rdd<T> {
     /// assert_eq!(rows.collect()?, [('a', 0), ('b', 1), ('c', 3)]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn zip_with_unique_id(&self) -> Rdd<(T, u64)> {
         let step = self.partitions() as u64;

@@ -38,6 +38,7 @@ impl Table {
     /// assert_eq!((films[1].title.as_str(), films[1].year), ("Brazil", None));
     /// # Ok::<(), Error>(())
     /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn rows<T: Data + DeserializeOwned>(&self) -> Rdd<T> {
         let of = |field: &FieldRef| format!("{}: {}", field.name(), name_of(field.data_type()));
