@@ -62,6 +62,80 @@ fn each_column_gets_the_narrowest_type_that_holds_all_its_values() {
     );
 }
 
+/// The types that are discovered and the rows, as `show` prints them: `[a:integer] 1;2`.
+fn read(reader: emberflow::table::Reader, text: &str) -> String {
+    let (_dir, path) = files(&[("some.csv", text)]);
+    match reader.csv(path) {
+        Ok(table) => described(&table),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn described(table: &emberflow::table::Table) -> String {
+    let types = table.schema().to_string();
+    let types: Vec<&str> =
+        types.lines().filter_map(|line| Some(line.strip_prefix(" |-- ")?.split(" (").next().unwrap())).collect();
+    let rows = match table.show(usize::MAX) {
+        Ok(rows) => rows,
+        Err(error) => return error.to_string(),
+    };
+    let cells = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join("|");
+    let rows: Vec<String> = rows.lines().filter(|line| line.starts_with('|')).skip(1).map(cells).collect();
+    format!("[{}] {}", types.join(", ").replace(": ", ":"), rows.join(";"))
+}
+
+#[test]
+fn columns_whose_digits_a_number_would_lose_are_strings() {
+    let ctx = Context::local(2).unwrap();
+    let cases = [
+        ("zip\n00501\n94107\n", "[zip:string] 00501;94107"),
+        ("n\n-007\n7\n", "[n:string] -007;7"),
+        ("n\n00.5\n1.5\n", "[n:string] 00.5;1.5"),
+        ("phone\n+4930123456\n4930123457\n", "[phone:string] +4930123456;4930123457"),
+        ("v\n1.9\n1.10\n", "[v:double] 1.9;1.1"),
+        (
+            "id\n18446744073709551615\n18446744073709551614\n7\n",
+            "[id:unsigned long] 18446744073709551615;18446744073709551614;7",
+        ),
+        ("id\n18446744073709551615\n-1\n", "[id:string] 18446744073709551615;-1"),
+        ("id\n18446744073709551616\n1\n", "[id:string] 18446744073709551616;1"),
+        ("id\n9007199254740993\n0.5\n", "[id:string] 9007199254740993;0.5"),
+        ("id\n9007199254740992\n0.5\n", "[id:double] 9007199254740992.0;0.5"),
+        ("v\n9223372036854775807\n-9223372036854775808\n", "[v:long] 9223372036854775807;-9223372036854775808"),
+        ("sha\n12345e67\n99999e12\n", "[sha:string] 12345e67;99999e12"),
+        ("x\n12345e67\n1.5\n", "[x:double] 1.2345e71;1.5"),
+        ("x\n1e5\n-2.5E-3\n", "[x:double] 100000.0;-0.0025"),
+        ("x\n1.0e400\n1.5\n", "[x:string] 1.0e400;1.5"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(read(ctx.read(), text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_schema_that_is_given_makes_numbers_of_whatever_is_one() {
+    let ctx = Context::local(2).unwrap();
+    let of = |of: DataType| ctx.read().schema(Schema::new([("n", of)]));
+    assert_eq!(read(of(DataType::Int32), "n\n00501\n+7\n"), "[n:integer] 501;7");
+    assert_eq!(
+        read(of(DataType::UInt64), "n\n18446744073709551615\n-1\n"),
+        "[n:unsigned long] 18446744073709551615;null"
+    );
+    assert_eq!(read(of(DataType::Float64), "n\n12345e67\n007.5\n"), "[n:double] 1.2345e71;7.5");
+    assert_eq!(read(of(DataType::Utf8), "n\n1.10\n"), "[n:string] 1.10");
+}
+
+#[test]
+fn a_value_that_the_sample_missed_is_malformed_where_a_digit_would_be_lost() {
+    let ctx = Context::local(2).unwrap();
+    let sampled = || ctx.read().sampling_ratio(0.01).corrupt_record("bad");
+    assert_eq!(read(sampled(), "n\n1\n007\n2\n"), "[n:integer, bad:string] 1|null;null|007;2|null");
+    assert_eq!(
+        read(sampled(), "n\n1.5\n9007199254740993\n2\n"),
+        "[n:double, bad:string] 1.5|null;null|9007199254740993;2.0|null"
+    );
+}
+
 const MESSY: &str = "name,year\nAlien,1979\nBrazil\nCube,x\nDune,1984,3\n\"Eden,1\nFargo,1996\n";
 
 fn messy_schema() -> Schema {

@@ -152,8 +152,9 @@ impl Reader {
     /// The table of a CSV file, of all files below a directory, or of all that a glob matches; locally or on S3.
     ///
     /// Unless a [`schema`](Self::schema) is given, this runs a job that reads the files and finds the narrowest type
-    /// for each column, of integer, long, double, date, timestamp, boolean and string. Large files are cut into
-    /// partitions at line ends; `*.gz` files are decompressed. A lost partition reads its part of the files again.
+    /// for each column that loses nothing of its values, of integer, long, unsigned long, double, date, timestamp,
+    /// boolean and string. So `00501` and `+4930` are strings, as are integers of more than 64 bits. Large files are cut
+    /// into partitions at line ends; `*.gz` files are decompressed. A lost partition reads its part of the files again.
     ///
     /// # Errors
     /// As [`text_file`](Context::text_file); if files have different headers; if there is nothing to discover a schema

@@ -106,6 +106,7 @@ pub(crate) fn type_name(of: &DataType) -> String {
         DataType::Int16 => "short".to_owned(),
         DataType::Int32 => "integer".to_owned(),
         DataType::Int64 => "long".to_owned(),
+        DataType::UInt64 => "unsigned long".to_owned(),
         DataType::Float32 => "float".to_owned(),
         DataType::Float64 => "double".to_owned(),
         DataType::Utf8 | DataType::LargeUtf8 => "string".to_owned(),

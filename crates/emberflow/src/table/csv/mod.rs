@@ -19,7 +19,7 @@ use emberflow_core::{
 use serde::{Deserialize, Serialize};
 
 use self::{
-    kind::{Column, Kind, Value},
+    kind::{Column, Forms, Kind, Value},
     records::{Record, Records},
 };
 use super::{
@@ -106,9 +106,12 @@ pub(super) fn table(
     let bytes = partition_bytes(&files, None, shared.default_partitions);
     let partitions = pack(files, bytes, |file| options.multi_line || is_gzip(file));
     let source = Arc::new(CsvFiles { partitions, options });
-    let schema = match &source.options.schema {
-        Some(schema) => schema.clone(),
-        None => discover(shared, info, &source)?,
+    let (schema, found) = match &source.options.schema {
+        Some(schema) => (schema.clone(), None),
+        None => {
+            let (schema, forms) = discover(shared, info, &source)?;
+            (schema, (source.options.sampling_ratio < 1.0).then_some(forms))
+        }
     };
     let mut kinds = Vec::new();
     for field in schema.arrow().fields() {
@@ -121,12 +124,12 @@ pub(super) fn table(
     let columns = schema.arrow().fields().iter().map(|field| (field.name().clone(), field.data_type().clone()));
     let schema = Schema::new(columns.chain(corrupt)).check()?;
     let partitions = source.partitions.len();
-    let read = Read { source, kinds, schema: Arc::clone(schema.arrow()) };
+    let read = Read { source, kinds, found, schema: Arc::clone(schema.arrow()) };
     Ok(Table::new(leaf(shared, info.clone(), partitions, read), schema))
 }
 
-/// What the files say of their schema, by a job.
-fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<CsvFiles>) -> Result<Schema> {
+/// What the files say of their schema, and what their columns look like, by a job.
+fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<CsvFiles>) -> Result<(Schema, Vec<Forms>)> {
     let ratio = source.options.sampling_ratio;
     if !(ratio > 0.0 && ratio <= 1.0) {
         return Err(TableError::SamplingRatio(ratio).into());
@@ -150,8 +153,9 @@ fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<CsvFiles>) -> Resu
     if names.is_empty() {
         return Err(TableError::NothingToDiscover.into());
     }
-    all.kinds.resize(names.len(), Kind::Null);
-    Ok(Schema::new(names.into_iter().zip(all.kinds.into_iter().map(Kind::data_type))))
+    all.forms.resize(names.len(), Forms::default());
+    let types = all.forms.iter().map(|forms| forms.kind().data_type());
+    Ok((Schema::new(names.into_iter().zip(types)), all.forms))
 }
 
 /// Names for columns as Spark gives them: `_c0` for none, and a number behind those that are there already.
@@ -185,30 +189,30 @@ struct Found {
     headers: Vec<(PathBuf, Vec<String>)>,
     /// How many fields the first record has, if there is one.
     first_fields: Option<usize>,
-    kinds: Vec<Kind>,
+    forms: Vec<Forms>,
 }
 
 impl Found {
     fn merge(&mut self, later: Self) {
         self.headers.extend(later.headers);
         self.first_fields = self.first_fields.or(later.first_fields);
-        if self.kinds.len() < later.kinds.len() {
-            self.kinds.resize(later.kinds.len(), Kind::Null);
+        if self.forms.len() < later.forms.len() {
+            self.forms.resize(later.forms.len(), Forms::default());
         }
-        for (kind, later) in self.kinds.iter_mut().zip(later.kinds) {
-            *kind = kind.merge(later);
+        for (forms, later) in self.forms.iter_mut().zip(later.forms) {
+            forms.add(later);
         }
     }
 
     fn add(&mut self, record: &Record, options: &CsvOptions) {
         self.first_fields.get_or_insert(record.len());
-        if self.kinds.len() < record.len() {
-            self.kinds.resize(record.len(), Kind::Null);
+        if self.forms.len() < record.len() {
+            self.forms.resize(record.len(), Forms::default());
         }
-        for (kind, text) in self.kinds.iter_mut().zip(record.fields()) {
+        for (forms, text) in self.forms.iter_mut().zip(record.fields()) {
             // What fits nothing else is not looked at again.
-            if *kind != Kind::String && !options.is_null(text) {
-                *kind = kind.merge(Kind::of(text, options.date_format.as_deref()));
+            if !forms.are_settled() && !options.is_null(text) {
+                forms.add(Forms::of(text, options.date_format.as_deref()));
             }
         }
     }
@@ -264,6 +268,8 @@ impl Stream<Found> for ScanStream {
 struct Read {
     source: Arc<CsvFiles>,
     kinds: Vec<Kind>,
+    /// What the columns were found to look like, if not all values were looked at.
+    found: Option<Vec<Forms>>,
     schema: SchemaRef,
 }
 
@@ -272,6 +278,7 @@ impl Operator for Read {
         Ok(AnyStream::new(ReadStream {
             source: Arc::clone(&self.source),
             kinds: self.kinds.clone(),
+            found: self.found.clone(),
             schema: Arc::clone(&self.schema),
             records: self.source.records(partition, inputs),
             task: inputs.task().clone(),
@@ -283,6 +290,7 @@ impl Operator for Read {
 struct ReadStream {
     source: Arc<CsvFiles>,
     kinds: Vec<Kind>,
+    found: Option<Vec<Forms>>,
     schema: SchemaRef,
     records: Option<Records>,
     task: TaskContext,
@@ -304,7 +312,7 @@ impl Stream<Chunk> for ReadStream {
                 continue;
             }
             let mut values = Vec::with_capacity(self.kinds.len());
-            let fault = values_of(record, &self.kinds, &self.schema, options, &mut values);
+            let fault = values_of(record, &self.kinds, self.found.as_deref(), &self.schema, options, &mut values);
             match (options.mode, &fault) {
                 (Mode::FailFast, Some(fault)) => return Err(record.malformed(fault.clone())),
                 (Mode::DropMalformed, Some(_)) => continue,
@@ -333,6 +341,7 @@ impl Stream<Chunk> for ReadStream {
 fn values_of<'a>(
     record: &'a Record,
     kinds: &[Kind],
+    found: Option<&[Forms]>,
     schema: &SchemaRef,
     options: &CsvOptions,
     values: &mut Vec<Value<'a>>,
@@ -347,7 +356,9 @@ fn values_of<'a>(
             values.push(Value::Null);
             continue;
         }
-        let value = kind.parse(text, options.date_format.as_deref());
+        let date_format = options.date_format.as_deref();
+        let is_as_found = found.is_none_or(|found| found[at].take(text, date_format));
+        let value = kind.parse(text, date_format).filter(|_| is_as_found);
         values.push(value.unwrap_or(Value::Null));
         if value.is_none() && fault.is_none() {
             let field = schema.field(at);
