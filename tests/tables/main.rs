@@ -126,6 +126,29 @@ fn a_schema_that_is_given_makes_numbers_of_whatever_is_one() {
 }
 
 #[test]
+fn timestamps_of_the_years_1_to_9999_are_timestamps_with_a_schema_and_without() {
+    let ctx = Context::local(2).unwrap();
+    let text = "t\n0001-01-01 00:00:00\n1582-10-10 12:00:00.000001\n2018-10-01 00:00:00\n9999-12-31 23:59:59.999999\n";
+    let rows = "[t:timestamp_ntz] 0001-01-01T00:00:00;1582-10-10T12:00:00.000001;2018-10-01T00:00:00;\
+                9999-12-31T23:59:59.999999";
+    let schema = Schema::new([("t", DataType::Timestamp(TimeUnit::Microsecond, None))]);
+    for reader in [ctx.read(), ctx.read().schema(schema.clone()), ctx.read().schema(schema).mode(Mode::FailFast)] {
+        assert_eq!(read(reader, text), rows);
+    }
+    let dates = "[t:date] 0001-01-01;9999-12-31";
+    assert_eq!(read(ctx.read(), "t\n0001-01-01\n9999-12-31\n"), dates);
+}
+
+#[test]
+fn dates_beside_timestamps_are_their_midnights_however_dates_are_written() {
+    let ctx = Context::local(2).unwrap();
+    let rows = "[t:timestamp_ntz] 2009-01-08T00:00:00;2009-12-18T10:00:00";
+    assert_eq!(read(ctx.read(), "t\n2009-1-8\n2009-12-18 10:00:00\n"), rows);
+    let reader = ctx.read().date_format("%d.%m.%Y");
+    assert_eq!(read(reader, "t\n08.01.2009\n2009-12-18 10:00:00\n"), rows);
+}
+
+#[test]
 fn a_value_that_the_sample_missed_is_malformed_where_a_digit_would_be_lost() {
     let ctx = Context::local(2).unwrap();
     let sampled = || ctx.read().sampling_ratio(0.01).corrupt_record("bad");

@@ -1,6 +1,6 @@
 //! What a field's text says: which type it fits, and its value as that type.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::{
     ArrayRef,
@@ -8,9 +8,10 @@ use arrow_array::{
         ArrayBuilder, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
         TimestampMicrosecondBuilder, UInt64Builder,
     },
-    types::{Date32Type, TimestampMicrosecondType},
+    timezone::Tz,
+    types::Date32Type,
 };
-use arrow_cast::parse::Parser;
+use arrow_cast::parse::{Parser, string_to_datetime};
 use arrow_schema::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
@@ -66,10 +67,7 @@ impl Kind {
             Self::Unsigned => text.parse().ok().map(Value::Unsigned),
             Self::Double => double(text).map(Value::Double),
             Self::Date => date(text, date_format).map(Value::Date),
-            Self::Timestamp => TimestampMicrosecondType::parse(text)
-                .filter(|_| begins_with_year(text))
-                .or_else(|| Some(i64::from(date(text, date_format)?) * MICROS_OF_A_DAY))
-                .map(Value::Timestamp),
+            Self::Timestamp => timestamp(text, date_format).map(Value::Timestamp),
             Self::Boolean if text.eq_ignore_ascii_case("true") => Some(Value::Boolean(true)),
             Self::Boolean if text.eq_ignore_ascii_case("false") => Some(Value::Boolean(false)),
             Self::Boolean => None,
@@ -216,6 +214,15 @@ fn double(text: &str) -> Option<f64> {
             value.is_finite() && (*value != 0.0 || !mantissa().contains(|c| matches!(c, '1'..='9')))
         }),
     }
+}
+
+/// Microseconds since 1970: of a timestamp, or of the midnight with which a date begins. Arrow's parser for columns of
+/// microseconds goes by way of nanoseconds, which end in 2262.
+fn timestamp(text: &str, date_format: Option<&str>) -> Option<i64> {
+    static UTC: LazyLock<Tz> = LazyLock::new(|| "+00:00".parse().expect("an offset"));
+    let micros = string_to_datetime(&*UTC, text).ok().filter(|_| begins_with_year(text));
+    let micros = micros.map(|timestamp| timestamp.timestamp_micros());
+    micros.or_else(|| Some(i64::from(date(text, date_format)?) * MICROS_OF_A_DAY))
 }
 
 /// Days since 1970.
@@ -392,6 +399,30 @@ mod tests {
             assert_eq!(all(&mut texts.iter().rev()).kind(), kind, "{texts:?}");
         }
         assert_eq!(Forms::default().kind(), Kind::String);
+    }
+
+    #[test]
+    fn timestamps_of_all_years_have_the_microsecond_that_they_say() {
+        // Days by hand: 719,162 from 0001-01-01 to 1970-01-01, and 2,932,896 from there to 9999-12-31.
+        let day = 86_400_000_000_i64;
+        let timestamps = [
+            ("0001-01-01 00:00:00", -719_162 * day),
+            ("0001-01-01", -719_162 * day),
+            ("0001-01-01T00:00:00.000001", -719_162 * day + 1),
+            ("1677-09-21 00:12:43", -106_752 * day + 763_000_000),
+            ("1969-12-31 23:59:59.999999", -1),
+            ("1970-01-01 00:00:00.000001999", 1),
+            ("1970-01-01T02:00:00+02:00", 0),
+            ("2262-04-12 00:00:00", 106_752 * day),
+            ("9999-12-31 23:59:59.999999", 2_932_897 * day - 1),
+            ("9999-12-31T23:59:59Z", 2_932_897 * day - 1_000_000),
+        ];
+        for (text, micros) in timestamps {
+            assert_eq!(Kind::Timestamp.parse(text, None), Some(Value::Timestamp(micros)), "{text:?}");
+        }
+        for text in ["10000-01-01 00:00:00", "-0001-01-01 00:00:00", "2009-02-29 00:00:00", "2009-12-18 24:00:00"] {
+            assert_eq!(Kind::Timestamp.parse(text, None), None, "{text:?}");
+        }
     }
 
     #[test]
