@@ -149,6 +149,82 @@ fn dates_beside_timestamps_are_their_midnights_however_dates_are_written() {
 }
 
 #[test]
+fn an_empty_field_is_null_and_one_within_quotes_is_an_empty_string_unless_told_otherwise() {
+    let ctx = Context::local(2).unwrap();
+    let text = "k,v,n\nx,\"\",\"\"\ny,,7\n\"\",\"NA\",\nz,\"a,\"\"b\",8\n";
+    let types = "[k:string, v:string, n:integer]";
+    assert_eq!(read(ctx.read(), text), format!("{types} x||null;y|null|7;|NA|null;z|a,\"b|8"));
+    assert_eq!(read(ctx.read().null_value("NA"), text), format!("{types} x||null;y|null|7;|null|null;z|a,\"b|8"));
+    assert_eq!(read(ctx.read().null_value(""), text), format!("{types} x|null|null;y|null|7;null|NA|null;z|a,\"b|8"));
+    let zero = ctx.read().empty_value("0");
+    assert_eq!(read(zero, text), format!("{types} x|0|0;y|null|7;0|NA|null;z|a,\"b|8"));
+    let both = ctx.read().empty_value("NA").null_value("NA");
+    assert_eq!(read(both, text), format!("{types} x|null|null;y|null|7;null|null|null;z|a,\"b|8"));
+    // Nothing but empty strings, and nothing but nulls.
+    assert_eq!(read(ctx.read(), "a,b\n\"\",\n\"\",\n"), "[a:string, b:string] |null;|null");
+    assert_eq!(read(ctx.read(), "a\nx\n\"\"\n"), "[a:string] x;");
+    // Other quotes and escapes, and no quotes at all.
+    let other = ctx.read().quote(b'\'').escape(b'\\').delimiter(b';');
+    assert_eq!(read(other, "a;b;c\n'';;'\\';'\n;'';x\n"), "[a:string, b:string, c:string] |null|';;null||x");
+    assert_eq!(read(ctx.read().quote(None), "a,b\n\"\",\n"), "[a:string, b:string] \"\"|null");
+    // A quote that is open still, and fields of more lines.
+    let lines = ctx.read().multi_line(true);
+    assert_eq!(
+        read(lines, "a,b,c\n\"\",\"x\n\n\",\n,\"\",1\n").split_once(']').unwrap().0,
+        "[a:string, b:string, c:integer"
+    );
+    let lines = ctx.read().multi_line(true).quote(b'\'');
+    assert_eq!(read(lines, "a,b\n'','\n").split_once(']').unwrap().1, " |");
+}
+
+#[test]
+fn records_of_tabs_or_blanks_only_are_records_in_all_modes() {
+    let ctx = Context::local(2).unwrap();
+    for mode in [Mode::Permissive, Mode::DropMalformed, Mode::FailFast] {
+        let reader = || ctx.read().mode(mode);
+        let tabs = read(reader().delimiter(b'\t'), "a\tb\nx\ty\n\t\n\nz\tw\n");
+        assert_eq!(tabs, "[a:string, b:string] x|y;null|null;z|w", "{mode:?}");
+        let blanks = read(reader().delimiter(b' '), "a b c\nx y z\n  \nu v w\n");
+        assert_eq!(blanks, "[a:string, b:string, c:string] x|y|z;null|null|null;u|v|w", "{mode:?}");
+        let commas = read(reader(), "a,b\n1,2\n,\n \t, \n");
+        assert_eq!(commas, "[a:string, b:string] 1|2;null|null;|", "{mode:?}");
+        let one = read(reader(), " \n\nname\nann\n  \n\nbob\n");
+        assert_eq!(one, "[name:string] ann;;bob", "{mode:?}");
+    }
+    // Blanks where several fields are wanted do not fit.
+    let text = "a,b\n1,2\n  \n\n3,4\n";
+    let schema = || Schema::new([("a", DataType::Utf8), ("b", DataType::Int32)]);
+    assert_eq!(read(ctx.read().schema(schema()), text), "[a:string, b:integer] 1|2;|null;3|4");
+    assert_eq!(read(ctx.read().schema(schema()).mode(Mode::DropMalformed), text), "[a:string, b:integer] 1|2;3|4");
+    let told = read(ctx.read().schema(schema()).mode(Mode::FailFast), text);
+    assert!(told.contains("line 3: 1 fields instead of 2"), "{told}");
+}
+
+#[test]
+fn what_dos_puts_behind_the_end_of_a_file_is_no_row() {
+    let ctx = Context::local(2).unwrap();
+    for end in ["\u{1a}", "\u{1a}\u{1a}\u{1a}", "\u{1a}\n", "\u{1a}\r\n"] {
+        for last in ["2\r\n", "2"] {
+            for reader in [ctx.read(), ctx.read().mode(Mode::FailFast), ctx.read().multi_line(true)] {
+                assert_eq!(read(reader, &format!("a\r\n1\r\n{last}{end}")), "[a:integer] 1;2", "{last:?}{end:?}");
+            }
+        }
+    }
+    // Elsewhere it is a character like others.
+    assert!(read(ctx.read(), "a\n1\n\u{1a}\n2\n").starts_with("[a:string] 1;"));
+    assert!(read(ctx.read(), "a\n\u{1a}\n\u{1a}").starts_with("[a:string] "));
+    // Wherever a large file is cut: the same rows, and all of them.
+    for rows in [200_000_u64, 200_001, 262_143] {
+        let (_dir, path) = files(&[]);
+        let text: String = (0..rows).map(|row| format!("{row:0>31}\r\n")).collect();
+        fs::write(path.join("large.csv"), text + "\u{1a}").unwrap();
+        let table = ctx.read().header(false).schema(Schema::new([("n", DataType::Int64)])).csv(&path).unwrap();
+        assert!(table.partitions() > 2);
+        assert_eq!(table.count().unwrap(), rows);
+    }
+}
+
+#[test]
 fn a_value_that_the_sample_missed_is_malformed_where_a_digit_would_be_lost() {
     let ctx = Context::local(2).unwrap();
     let sampled = || ctx.read().sampling_ratio(0.01).corrupt_record("bad");

@@ -147,7 +147,7 @@ impl TextOptions {
 pub(crate) struct Piece {
     pub(crate) file: Arc<dyn InputFile>,
     pub(crate) start: u64,
-    end: u64,
+    pub(crate) end: u64,
 }
 
 pub(crate) fn text_files(

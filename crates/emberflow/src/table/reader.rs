@@ -97,9 +97,52 @@ impl Reader {
         self
     }
 
-    /// A text that stands for null, as an empty field always does, within quotes or not.
+    /// A text that stands for null, within quotes or not. A field of no characters is always null; an empty one within
+    /// quotes, `""`, is the empty string, unless this is `null_value("")`. After Spark's `nullValue`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("films.csv");
+    /// std::fs::write(&path, "title,note\nAlien,\nBrazil,\"\"\nCube,NA\n").unwrap();
+    /// let notes = |reader: emberflow::table::Reader| {
+    ///     let table = reader.csv(&path)?.select(&["note"])?;
+    ///     table.rows::<(Option<String>,)>().map(|(note,)| note).collect()
+    /// };
+    /// let some = |text: &str| Some(text.to_owned());
+    /// assert_eq!(notes(ctx.read())?, [None, some(""), some("NA")]);
+    /// assert_eq!(notes(ctx.read().null_value("NA"))?, [None, some(""), None]);
+    /// assert_eq!(notes(ctx.read().null_value(""))?, [None, None, some("NA")]);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn null_value(mut self, text: impl Into<String>) -> Self {
-        self.csv.null_value = text.into();
+        self.csv.null_value = Some(text.into());
+        self
+    }
+
+    /// What an empty field within quotes, `""`, is read as: the empty string by default, which is null in columns of other
+    /// types than string. After Spark's `emptyValue`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("films.csv");
+    /// std::fs::write(&path, "title,note\nAlien,\nBrazil,\"\"\n").unwrap();
+    /// let films = ctx.read().empty_value("none").csv(&path)?;
+    /// assert_eq!(films.show(20)?, "\
+    /// +--------+------+
+    /// | title  | note |
+    /// +--------+------+
+    /// | Alien  | null |
+    /// | Brazil | none |
+    /// +--------+------+
+    /// ");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn empty_value(mut self, text: impl Into<String>) -> Self {
+        self.csv.empty_value = text.into();
         self
     }
 

@@ -47,7 +47,8 @@ pub(super) struct CsvOptions {
     pub(super) delimiter: u8,
     pub(super) quote: Option<u8>,
     pub(super) escape: Option<u8>,
-    pub(super) null_value: String,
+    pub(super) null_value: Option<String>,
+    pub(super) empty_value: String,
     pub(super) date_format: Option<String>,
     pub(super) lossy: bool,
     pub(super) multi_line: bool,
@@ -64,7 +65,8 @@ impl Default for CsvOptions {
             delimiter: b',',
             quote: Some(b'"'),
             escape: None,
-            null_value: String::new(),
+            null_value: None,
+            empty_value: String::new(),
             date_format: None,
             lossy: false,
             multi_line: false,
@@ -91,8 +93,14 @@ impl CsvOptions {
         }
     }
 
-    fn is_null(&self, text: &str) -> bool {
-        text.is_empty() || text == self.null_value
+    /// What a field says: nothing if it is null.
+    fn text_of<'a>(&'a self, record: &'a Record, at: usize) -> Option<&'a str> {
+        let text = match record.field(at) {
+            "" if record.is_quoted(at) => self.empty_value.as_str(),
+            "" => return None,
+            text => text,
+        };
+        (self.null_value.as_deref() != Some(text)).then_some(text)
     }
 }
 
@@ -209,9 +217,12 @@ impl Found {
         if self.forms.len() < record.len() {
             self.forms.resize(record.len(), Forms::default());
         }
-        for (forms, text) in self.forms.iter_mut().zip(record.fields()) {
-            // What fits nothing else is not looked at again.
-            if !forms.are_settled() && !options.is_null(text) {
+        for (at, forms) in self.forms.iter_mut().enumerate().take(record.len()) {
+            // What fits nothing else is not looked at again. The empty text is of any type: null, unless that is string.
+            if forms.are_settled() {
+                continue;
+            }
+            if let Some(text) = options.text_of(record, at).filter(|text| !text.is_empty()) {
                 forms.add(Forms::of(text, options.date_format.as_deref()));
             }
         }
@@ -343,7 +354,7 @@ fn values_of<'a>(
     kinds: &[Kind],
     found: Option<&[Forms]>,
     schema: &SchemaRef,
-    options: &CsvOptions,
+    options: &'a CsvOptions,
     values: &mut Vec<Value<'a>>,
 ) -> Option<RecordFault> {
     let mut fault = record.open_quote.then_some(RecordFault::OpenQuote);
@@ -351,11 +362,11 @@ fn values_of<'a>(
         fault = fault.or(Some(RecordFault::Fields { found: record.len(), wanted: kinds.len() }));
     }
     for (at, kind) in kinds.iter().enumerate() {
-        let text = if at < record.len() { record.field(at) } else { "" };
-        if options.is_null(text) {
+        let text = if at < record.len() { options.text_of(record, at) } else { None };
+        let Some(text) = text.filter(|text| !text.is_empty() || *kind == Kind::String) else {
             values.push(Value::Null);
             continue;
-        }
+        };
         let date_format = options.date_format.as_deref();
         let is_as_found = found.is_none_or(|found| found[at].take(text, date_format));
         let value = kind.parse(text, date_format).filter(|_| is_as_found);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
+use csv_core::{ReadFieldResult, ReadRecordResult, ReaderBuilder, Terminator};
 use emberflow_core::{error::TaskError, storage::InputFile, task::TaskContext};
 
 use super::CsvOptions;
@@ -20,6 +20,9 @@ use crate::{
 /// No record is longer: if one is, a quote was not closed.
 const MOST_RECORD_BYTES: usize = 64 << 20;
 
+/// What DOS and CP/M put behind the end of a text, once or more often.
+const END_OF_FILE: char = '\u{1a}';
+
 pub(super) struct Records {
     pieces: std::vec::IntoIter<Piece>,
     open: Option<Open>,
@@ -27,6 +30,8 @@ pub(super) struct Records {
     text: TextOptions,
     header: bool,
     multi_line: bool,
+    delimiter: u8,
+    quote: Option<u8>,
     parser: csv_core::Reader,
     record: Record,
     line: Vec<String>,
@@ -35,6 +40,12 @@ pub(super) struct Records {
 struct Open {
     file: Arc<dyn InputFile>,
     lines: Lines,
+    /// A line that was read to see whether there is one, and where it begins.
+    ahead: Option<(String, u64)>,
+    /// Whether the file ends where the lines do.
+    to_end: bool,
+    /// Where the last line begins.
+    begin: u64,
     /// Whether there may be more lines.
     more: bool,
     /// How many lines were read, if the piece begins with its file's first.
@@ -57,6 +68,9 @@ pub(super) struct Record {
     text: Vec<u8>,
     ends: Vec<usize>,
     fields: usize,
+    /// Whether each field is within quotes; nothing if no empty field may be.
+    quoted: Vec<bool>,
+    scratch: Vec<u8>,
 }
 
 impl Record {
@@ -72,6 +86,33 @@ impl Record {
 
     pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
         (0..self.fields).map(|at| self.field(at))
+    }
+
+    /// Whether a field that is empty is within quotes.
+    pub(super) fn is_quoted(&self, at: usize) -> bool {
+        self.quoted.get(at).copied().unwrap_or(false)
+    }
+
+    /// Cuts the record again to see which fields are within quotes, if that can make a difference.
+    fn find_quoted(&mut self, parser: &mut csv_core::Reader, quote: Option<u8>) {
+        self.quoted.clear();
+        let raw = self.raw.as_bytes();
+        let has_empty = || (0..self.fields).any(|at| self.field(at).is_empty());
+        let Some(quote) = quote.filter(|quote| memchr::memchr(*quote, raw).is_some() && has_empty()) else { return };
+        parser.reset();
+        if self.scratch.len() <= raw.len() {
+            self.scratch.resize(raw.len() + 1, 0);
+        }
+        let mut begin = 0;
+        while begin < raw.len() {
+            let (result, read, _) = parser.read_field(&raw[begin..], &mut self.scratch);
+            self.quoted.push(raw[begin] == quote);
+            match result {
+                ReadFieldResult::Field { .. } => begin += read,
+                // No field is longer than its record: this was the last one.
+                ReadFieldResult::InputEmpty | ReadFieldResult::OutputFull | ReadFieldResult::End => break,
+            }
+        }
     }
 
     pub(super) fn malformed(&self, fault: RecordFault) -> TaskError {
@@ -101,6 +142,8 @@ impl Records {
             text: TextOptions::new().lossy(options.lossy),
             header: options.header,
             multi_line: options.multi_line,
+            delimiter: options.delimiter,
+            quote: options.quote,
             parser: parser.build(),
             record: Record {
                 file,
@@ -111,12 +154,15 @@ impl Records {
                 text: vec![0; 256],
                 ends: vec![0; 32],
                 fields: 0,
+                quoted: Vec::new(),
+                scratch: Vec::new(),
             },
             line: Vec::new(),
         })
     }
 
-    /// The next record. Lines without anything but spaces are none.
+    /// The next record. A line without characters is none, since it may as well be a record of one empty field; nor is
+    /// one of white space before the header.
     pub(super) fn next(&mut self) -> Result<Option<&Record>, TaskError> {
         loop {
             let open = match &mut self.open {
@@ -124,10 +170,14 @@ impl Records {
                 None => {
                     let Some(piece) = self.pieces.next() else { return Ok(None) };
                     let (file, from_start) = (Arc::clone(&piece.file), piece.start == 0);
+                    let to_end = piece.end >= file.bytes();
                     let lines = Lines::open(piece, &self.task)?;
                     self.open.insert(Open {
                         file,
                         lines,
+                        ahead: None,
+                        to_end,
+                        begin: 0,
                         more: true,
                         number: from_start.then_some(0),
                         header: from_start && self.header,
@@ -138,8 +188,9 @@ impl Records {
                 self.open = None;
                 continue;
             };
-            let begin = open.lines.begin();
-            if line.trim().is_empty() {
+            let begin = open.begin;
+            let blank = |line: &str| line.trim().is_empty() && !line.as_bytes().contains(&self.delimiter);
+            if line.is_empty() || (open.header && blank(&line)) {
                 continue;
             }
             let record = &mut self.record;
@@ -173,6 +224,7 @@ impl Records {
                 let last = cut.record.fields - 1;
                 cut.record.ends[last] -= 1;
             }
+            self.record.find_quoted(&mut self.parser, self.quote);
             return Ok(Some(&self.record));
         }
     }
@@ -180,13 +232,30 @@ impl Records {
 
 impl Open {
     fn next_line(&mut self, line: &mut Vec<String>, options: &TextOptions) -> Result<Option<String>, TaskError> {
+        let Some((mut text, begin)) = self.read_line(line, options)? else { return Ok(None) };
+        self.begin = begin;
+        if let Some(number) = &mut self.number {
+            *number += 1;
+        }
+        // Behind what is cut here, another piece goes on, unless the line is the file's last.
+        let ends_file = |open: &Self| open.to_end || begin + text.len() as u64 >= open.file.bytes();
+        if text.ends_with(END_OF_FILE) && ends_file(self) {
+            self.ahead = self.read_line(line, options)?;
+            if self.ahead.is_none() {
+                text.truncate(text.trim_end_matches(END_OF_FILE).len());
+            }
+        }
+        Ok(Some(text))
+    }
+
+    fn read_line(&mut self, line: &mut Vec<String>, options: &TextOptions) -> Result<Option<(String, u64)>, TaskError> {
+        if let Some(ahead) = self.ahead.take() {
+            return Ok(Some(ahead));
+        }
         line.clear();
         // Lines that have ended must not be asked again.
         self.more = self.more && self.lines.read(line, 1, options)?;
-        if let (Some(number), false) = (&mut self.number, line.is_empty()) {
-            *number += 1;
-        }
-        Ok(line.pop())
+        Ok(line.pop().map(|text| (text, self.lines.begin())))
     }
 }
 
