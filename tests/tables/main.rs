@@ -404,20 +404,154 @@ fn an_empty_file_and_a_wrong_ratio_are_clear_errors() {
     assert!(error.contains("sampling_ratio = 1.5"), "{error}");
 }
 
+/// The rows of type `T`, or the error that says why there are none.
+fn rows<T: emberflow::ExchangeData + std::fmt::Debug>(text: &str) -> Result<Vec<T>, String> {
+    let (_dir, path) = files(&[("some.csv", text)]);
+    let ctx = Context::local(2).unwrap();
+    ctx.read().csv(path).unwrap().rows::<T>().collect().map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn assert_rows<T>(text: &str, expected: &[T])
+where
+    T: emberflow::ExchangeData + std::fmt::Debug + PartialEq,
+{
+    assert_eq!(rows::<T>(text).as_deref(), Ok(expected), "{text:?}");
+}
+
 #[test]
-fn a_null_where_the_row_type_takes_none_names_the_column() {
-    #[derive(Clone, Serialize, Deserialize)]
+fn rows_do_not_depend_on_the_types_that_other_rows_make_of_their_columns() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Sold {
+        item: String,
+        price: f64,
+    }
+    let sold = |item: &str, price| Sold { item: item.to_owned(), price };
+    assert_rows("item,price\nbread,2.5\n", &[sold("bread", 2.5)]);
+    assert_rows("item,price\nbread,3\n", &[sold("bread", 3.0)]);
+    assert_rows("item,price\n7,3\n8,3000000000\n", &[sold("7", 3.0), sold("8", 3e9)]);
+    assert_rows("item,price\n2009-12-18,1e10\n", &[sold("2009-12-18", 1e10)]);
+    assert_rows("item,price\n2009-12-18T10:00:00,-0\n", &[sold("2009-12-18T10:00:00", -0.0)]);
+
+    assert_rows("n\n10\n", &[(10_i64,)]);
+    assert_rows("n\n10\n3000000000\n", &[(10_i64,), (3_000_000_000,)]);
+    assert_rows("n\n10\n18446744073709551615\n", &[(10_u64,), (u64::MAX,)]);
+    assert_rows("n\n10\n18446744073709551616\n", &[(10_u128,), (18_446_744_073_709_551_616,)]);
+    assert_rows("n\n10\n2.0\n", &[(10_u8,), (2,)]);
+    assert_rows("n\n10\n\"\"\n", &[(Some(10_i16),), (None,)]);
+    assert_rows("n,m\n9007199254740993,\n-7,1.5\n", &[(9_007_199_254_740_993_i64, None), (-7, Some(1.5_f32))]);
+    assert_rows("n\n00501\n7\n", &[("00501".to_owned(),), ("7".to_owned(),)]);
+    let texts = |texts: [&str; 2]| texts.map(|text| (text.to_owned(),));
+    assert_rows("n\n18446744073709551615\n7\n", &texts(["18446744073709551615", "7"]));
+    assert_rows("n\n12345e67\n99999e12\n", &texts(["12345e67", "99999e12"]));
+    assert_rows(
+        "n\n0001-01-01 00:00:00\n9999-12-31 23:59:59\n",
+        &texts(["0001-01-01T00:00:00", "9999-12-31T23:59:59"]),
+    );
+    assert_rows("b,c\ntrue,x\nFALSE,7\n", &[(true, 'x'), (false, '7')]);
+    assert_rows("b\ntrue\n\"\"\n", &[(Some(true),), (None,)]);
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Size {
+    Small,
+    Large,
+}
+
+#[test]
+fn rows_are_whatever_serde_makes_of_fields_with_names() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Id(u32);
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct More {
+        size: Size,
+        seen: Option<String>,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Thing {
+        #[serde(rename = "the id")]
+        id: Id,
+        #[serde(flatten)]
+        more: More,
+        #[serde(default)]
+        missing: u8,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Wrapped(Thing);
+    let text = "the id,unused,size,seen\n7,1.5,small,2009-12-18\n8,x,large,\n";
+    let thing = |id, size, seen: Option<&str>| Thing {
+        id: Id(id),
+        more: More { size, seen: seen.map(str::to_owned) },
+        missing: 0,
+    };
+    let things = [thing(7, Size::Small, Some("2009-12-18")), thing(8, Size::Large, None)];
+    assert_rows(text, &things);
+    assert_rows(text, &things.clone().map(Wrapped));
+    let map = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_rows("a,b\n1,x\n", &[map(&[("a", "1"), ("b", "x")])]);
+    assert_rows("a,b\n1,2\n3,4\n", &[vec![1, 2], vec![3, 4]]);
+    assert_rows("day,time\n1970-01-02,1970-01-01 00:00:01\n", &[(1_i32, 1_000_000_i64)]);
+}
+
+#[test]
+fn a_row_that_does_not_fit_says_first_what_is_wrong_and_what_to_do() {
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    #[allow(dead_code)]
     struct Strict {
         name: String,
         year: i32,
     }
-    let (_dir, path) = files(&[("films.csv", "name,year\nAlien,1979\nBrazil,\n")]);
-    let ctx = Context::local(2).unwrap();
-    let table = ctx.read().csv(path).unwrap();
-    let error =
-        table.rows::<Strict>().map(|film| film.name.len() as i32 + film.year).collect().unwrap_err().to_string();
-    assert!(error.contains("Strict cannot be made of name: string, year: integer"), "{error}");
-    assert!(error.contains("$.year"), "{error}");
+    fn told<T: emberflow::ExchangeData + std::fmt::Debug>(text: &str, words: &[&str]) {
+        let error = rows::<T>(text).unwrap_err();
+        let mut rest = error.as_str();
+        for word in words {
+            rest = rest.split_once(word).unwrap_or_else(|| panic!("{word:?} in {rest:?} of {error:?}")).1;
+        }
+        assert!(!error.contains("panicked"), "{error}");
+    }
+    told::<Strict>(
+        "name,year\nAlien,1979\nBrazil,\n",
+        &[
+            "column \"year\" holds a null",
+            "Option<i32>",
+            "Row 2 of partition 0 makes no Strict: name = \"Brazil\", year = null",
+        ],
+    );
+    told::<Strict>("name,year\n,1979\n", &["column \"name\" holds a null", "Option<String>"]);
+    told::<Strict>(
+        "name,year\nAlien,3000000000\n",
+        &["column \"year\" holds 3000000000, which does not fit i32; make its field an i64"],
+    );
+    told::<Strict>("name,year\nAlien,1979.5\n", &["column \"year\" holds 1979.5, which does not fit i32", "an f64"]);
+    told::<Strict>(
+        "name,year\nAlien,1979\nBrazil,n/a\n",
+        &["column \"year\" is string and holds \"n/a\", which is no i32", "Reader::null_value", "Row 2"],
+    );
+    told::<Strict>("name,year\nAlien,01979\n", &["column \"year\" is string and holds \"01979\"", "no i32"]);
+    told::<Strict>("name,year\n1.5,1979\n", &["column \"name\" is double and holds 1.5", "Reader::schema"]);
+    told::<Strict>("name,year\nTrue,1979\n", &["column \"name\" is boolean", "Reader::schema"]);
+    told::<Strict>("name,yaer\nAlien,1979\n", &["no column for the field \"year\"", "there are name, yaer"]);
+    told::<(f64,)>("n\n9007199254740993\n", &["column \"n\" holds 9007199254740993, which does not fit f64"]);
+    told::<(f32,)>("n\n16777217\n", &["which does not fit f32; make its field an f64"]);
+    told::<(u32,)>("n\n-1\n", &["holds -1, which does not fit u32"]);
+    told::<(bool,)>("n\n1\n", &["column \"n\" is integer and holds 1, which is no bool"]);
+    told::<(i32, i32)>("n\n1\n", &["wants 2 columns, and there are 1", "Table::select"]);
+    told::<String>("n\n1\n", &["a row is a struct", "not String"]);
+    told::<(Vec<i32>,)>("n\n1\n", &["column \"n\" is a single value", "a sequence"]);
+    told::<(Size,)>("n\nhuge\n", &["column \"n\": unknown variant `huge`"]);
+    told::<(std::net::IpAddr,)>("n\n1.2.3.4.5\n", &["column \"n\": invalid IP address"]);
+}
+
+#[test]
+fn an_error_counts_the_rows_of_its_partition_over_all_chunks() {
+    let text: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+    let (_dir, path) = files(&[("some.csv", &format!("n\n{text}\n70000\n"))]);
+    let table = Context::local(2).unwrap().read().csv(path).unwrap();
+    let error = table.rows::<(u16,)>().count().unwrap_err().to_string();
+    assert!(error.contains("Row 20001 of partition 0 makes no (u16,): n = 70000"), "{error}");
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

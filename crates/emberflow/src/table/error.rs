@@ -3,7 +3,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use arrow_schema::DataType;
-use emberflow_core::error::Error;
+use emberflow_core::{error::Error, ids::PartitionIndex};
+
+use super::cells::CellError;
 
 /// What is wrong with the use of a table, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +26,6 @@ pub(crate) enum TableError {
     TwoUses { name: &'static str, mark: char },
     #[error("sampling_ratio = {0}: it is the share of rows to look at, above 0 and up to 1")]
     SamplingRatio(f64),
-    #[error("rows of {row_type} cannot be made of {columns}: {cause}")]
-    RowType { row_type: &'static str, columns: String, cause: serde_arrow::Error },
     #[error(transparent)]
     Arrow(#[from] arrow_schema::ArrowError),
 }
@@ -44,6 +44,18 @@ pub(crate) struct MalformedRecord {
     pub(crate) place: RecordPlace,
     pub(crate) fault: RecordFault,
     pub(crate) record: String,
+}
+
+/// A row of which no value of the row type can be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}. Row {row} of partition {partition} makes no {row_type}: {shown}")]
+pub(crate) struct NoSuchRow {
+    pub(crate) cause: CellError,
+    /// Counted from 1.
+    pub(crate) row: u64,
+    pub(crate) partition: PartitionIndex,
+    pub(crate) row_type: &'static str,
+    pub(crate) shown: String,
 }
 
 /// Where a record begins: its line is known if its file is read from its beginning.

@@ -27,6 +27,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod cells;
 mod chunk;
 mod csv;
 mod error;

@@ -3,7 +3,7 @@
 use std::{any::type_name, sync::Arc};
 
 use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, FieldRef};
+use arrow_schema::ArrowError;
 use emberflow_core::{
     batch::Batch,
     data::Data,
@@ -12,15 +12,20 @@ use emberflow_core::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Table, chunk::Chunk, error::TableError, schema::type_name as name_of};
+use super::{Table, cells::Rows, chunk::Chunk, error::NoSuchRow};
 use crate::rdd::Rdd;
 
 impl Table {
-    /// The rows as values of a type of yours, whose fields are called as the columns are. Columns that it has no fields
-    /// for are left out; a column that may hold nulls needs an `Option`, if it does hold some.
+    /// The rows as values of a type of yours, whose fields are called as the columns are, or as tuples of all columns.
+    /// Columns that it has no fields for are left out. A column that holds nulls needs an `Option`.
     ///
-    /// Narrow. A column that is missing or of another type, or a null where `T` takes none, fails the task that meets it,
-    /// with an error that names the column, the row type and the columns that there are.
+    /// Narrow. Whether a value fits its field does not depend on the type that was discovered for its column: integers are
+    /// read into `f64` and into wider or narrower integers, whole doubles into integers, and integers, dates and timestamps
+    /// into `String`, if that loses nothing. So a column of prices may hold integers only today. Dates are also read into
+    /// `i32` (days since 1970), timestamps into `i64` (microseconds), and names into enums. A double or a boolean is no
+    /// `String`, since it may have stood otherwise in its file: give the type by [`Reader::schema`](super::Reader::schema).
+    ///
+    /// What does not fit fails the task that meets it, with an error that names the column, its value and what to do.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -41,23 +46,32 @@ impl Table {
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn rows<T: Data + DeserializeOwned>(&self) -> Rdd<T> {
-        let of = |field: &FieldRef| format!("{}: {}", field.name(), name_of(field.data_type()));
-        let columns: Arc<str> = self.schema.arrow().fields().iter().map(of).collect::<Vec<_>>().join(", ").into();
-        self.chunks.batches(OpInfo::new("rows", Place::caller()), None, move |_| {
-            let columns = Arc::clone(&columns);
+        self.chunks.batches(OpInfo::new("rows", Place::caller()), None, |partition| {
+            let mut before = 0;
             move |batch: Batch<Chunk>| {
                 let mut rows = Vec::new();
                 for chunk in batch.as_slice() {
-                    let some: Vec<T> = serde_arrow::from_record_batch(&chunk.0).map_err(|cause| {
-                        let (row_type, columns) = (type_name::<T>(), columns.to_string());
-                        TaskError::rejected(TableError::RowType { row_type, columns, cause })
-                    })?;
-                    rows.extend(some);
+                    let cells = Rows::of(&chunk.0);
+                    rows.reserve(chunk.0.num_rows());
+                    for (at, row) in cells.read().enumerate() {
+                        rows.push(row.map_err(|cause| {
+                            let (row, row_type) = (before + at as u64 + 1, short_type_name::<T>());
+                            let shown = cells.describe(at);
+                            TaskError::rejected(NoSuchRow { cause, row, partition, row_type, shown })
+                        })?);
+                    }
+                    before += chunk.0.num_rows() as u64;
                 }
                 Ok(Batch::Owned(rows))
             }
         })
     }
+}
+
+/// The type's name without the modules that it is in; that of a generic one as it is.
+fn short_type_name<T>() -> &'static str {
+    let name = type_name::<T>();
+    if name.contains(['<', '(']) { name } else { name.rsplit("::").next().unwrap_or(name) }
 }
 
 impl Rdd<Chunk> {

@@ -130,12 +130,10 @@ impl Forms {
 
     /// The form of a text that is a number and nothing else: `00501` may be a zip code, and `+49301234567` calls somebody.
     fn of_number(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        let begins = digits.as_bytes();
-        if begins.first() == Some(&b'+') || (begins.len() > 1 && begins[0] == b'0' && begins[1].is_ascii_digit()) {
+        if is_padded(text) {
             return None;
         }
-        if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        if is_whole(text) {
             return Self::of_integer(text);
         }
         if is_like_a_hash(text) {
@@ -193,6 +191,32 @@ impl Forms {
         let kind = self.kind();
         kind == Kind::String || self.or(Self::of(text, date_format)).kind() == kind
     }
+}
+
+/// The integer that a text is and that prints as the text.
+pub(in crate::table) fn plain_integer(text: &str) -> Option<i128> {
+    if is_padded(text) || !is_whole(text) { None } else { text.parse().ok() }
+}
+
+/// The double that a text is, without loss of a digit of an integer.
+pub(in crate::table) fn plain_double(text: &str) -> Option<f64> {
+    match plain_integer(text) {
+        Some(value) => Some(value as f64).filter(|double| *double as i128 == value),
+        None if is_padded(text) || is_whole(text) => None,
+        None => double(text),
+    }
+}
+
+/// Begins with a plus sign or with a zero before other digits.
+fn is_padded(text: &str) -> bool {
+    let begins = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    begins.first() == Some(&b'+') || (begins.len() > 1 && begins[0] == b'0' && begins[1].is_ascii_digit())
+}
+
+/// Digits, with a minus sign or without.
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Digits, an `e` and two digits or more.

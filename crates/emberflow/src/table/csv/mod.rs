@@ -18,6 +18,7 @@ use emberflow_core::{
 };
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::kind::{plain_double, plain_integer};
 use self::{
     kind::{Column, Forms, Kind, Value},
     records::{Record, Records},
