@@ -388,6 +388,36 @@ fn other_delimiters_quotes_escapes_and_date_formats_are_read() {
 }
 
 #[test]
+fn errors_name_what_a_reader_has() {
+    let ctx = Context::local(2).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("some.csv");
+    let told = |reader: emberflow::table::Reader, bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let error = reader.csv(&path).and_then(|table| table.count()).unwrap_err().to_string();
+        assert!(error.contains("some.csv") && !error.contains("TextOptions"), "{error}");
+        error
+    };
+    assert!(
+        told(ctx.read(), b"a\ncaf\xe9\n")
+            .contains("byte 5: not UTF-8; convert the file, or read it with Reader::lossy")
+    );
+    let long = told(ctx.read().max_record_bytes(100), format!("a\n{}\n", "x".repeat(101)).as_bytes());
+    assert!(long.contains("a line of more than 100 bytes") && long.contains("see Reader::max_record_bytes"), "{long}");
+    let lines = "x\n".repeat(60);
+    let open = told(ctx.read().multi_line(true).max_record_bytes(100), format!("a\n\"{lines}").as_bytes());
+    assert!(open.contains("line 2: a record of more than 100 bytes; is a quote not closed?"), "{open}");
+    assert!(open.contains("see Reader::max_record_bytes"), "{open}");
+    let text = dir.path().join("text");
+    fs::write(&text, b"caf\xe9").unwrap();
+    let lines = ctx.text_file(&text).unwrap().count().unwrap_err().to_string();
+    assert!(lines.contains("read it with TextOptions::lossy"), "{lines}");
+    let schema = Schema::new([("a", DataType::Int8)]);
+    let error = ctx.read().schema(schema).csv(&path).err().unwrap().to_string();
+    assert!(error.contains("column \"a\": CSV cannot be read as byte; give it as string to Reader::schema"), "{error}");
+}
+
+#[test]
 fn files_with_different_headers_are_refused_with_both_names() {
     let (_dir, path) = files(&[("a.csv", "x,y\n1,2\n"), ("b.csv", "y,x\n1,2\n")]);
     let error = Context::local(2).unwrap().read().csv(path).err().unwrap().to_string();
@@ -401,7 +431,7 @@ fn an_empty_file_and_a_wrong_ratio_are_clear_errors() {
     let error = ctx.read().csv(&path).err().unwrap().to_string();
     assert!(error.contains("give one with Reader::schema"), "{error}");
     let error = ctx.read().sampling_ratio(1.5).csv(&path).err().unwrap().to_string();
-    assert!(error.contains("sampling_ratio = 1.5"), "{error}");
+    assert!(error.contains("Reader::sampling_ratio(1.5)"), "{error}");
 }
 
 /// The rows of type `T`, or the error that says why there are none.
@@ -596,8 +626,8 @@ fn marks_that_could_cut_a_character_or_mean_two_things_are_refused_at_once() {
     let ctx = Context::local(1).unwrap();
     let error = |reader: emberflow::table::Reader| reader.csv(&path).err().unwrap().to_string();
     let told = error(ctx.read().delimiter(0xe9));
-    assert_eq!(told, "delimiter = 0xe9: give an ASCII character that ends no line, such as b';'");
-    assert!(error(ctx.read().escape(b'\n')).starts_with("escape = 0x0a: "));
+    assert_eq!(told, "Reader::delimiter(0xe9): give an ASCII character that ends no line, such as b';'");
+    assert!(error(ctx.read().escape(b'\n')).starts_with("Reader::escape(0x0a): "));
     assert!(error(ctx.read().delimiter(b'"')).starts_with("quote and delimiter are both '\"'; "));
     assert!(ctx.read().delimiter(b'"').quote(None).csv(&path).is_ok());
 }

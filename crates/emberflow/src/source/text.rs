@@ -44,11 +44,20 @@ pub struct TextOptions {
     min_partitions: Option<usize>,
     max_line_bytes: usize,
     block_bytes: Option<usize>,
+    names: OptionNames,
+}
+
+/// What errors call the options.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OptionNames {
+    pub(crate) lossy: &'static str,
+    pub(crate) max_line_bytes: &'static str,
 }
 
 impl Default for TextOptions {
     fn default() -> Self {
-        Self { lossy: false, min_partitions: None, max_line_bytes: 64 << 20, block_bytes: None }
+        let names = OptionNames { lossy: "TextOptions::lossy", max_line_bytes: "TextOptions::max_line_bytes" };
+        Self { lossy: false, min_partitions: None, max_line_bytes: 64 << 20, block_bytes: None, names }
     }
 }
 
@@ -138,6 +147,17 @@ impl TextOptions {
     /// ```
     pub fn block_bytes(mut self, bytes: usize) -> Self {
         self.block_bytes = Some(bytes.max(1));
+        self
+    }
+
+    fn too_long(&self) -> LineFault {
+        LineFault::TooLong { most: self.max_line_bytes, option: self.names.max_line_bytes }
+    }
+
+    /// As errors are to call them for those who have set them otherwise.
+    #[cfg(feature = "tables")]
+    pub(crate) fn named(mut self, names: OptionNames) -> Self {
+        self.names = names;
         self
     }
 }
@@ -364,7 +384,7 @@ impl Lines {
             if self.carry.len() + part.len() > options.max_line_bytes
                 && self.has_long_line(part, options.max_line_bytes)
             {
-                return Err(self.bad_line(begin, LineFault::TooLong { most: options.max_line_bytes }));
+                return Err(self.bad_line(begin, options.too_long()));
             }
             match end {
                 None => self.carry.extend_from_slice(part),
@@ -428,7 +448,7 @@ impl Lines {
             Err(error) if options.lossy => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
             Err(error) => {
                 let at = begin + (mark + error.utf8_error().valid_up_to()) as u64;
-                Err(self.bad_line(at, LineFault::NotUtf8))
+                Err(self.bad_line(at, LineFault::NotUtf8 { option: options.names.lossy }))
             }
         }
     }
@@ -497,10 +517,10 @@ struct LineError {
 
 #[derive(Debug, thiserror::Error)]
 enum LineFault {
-    #[error("not UTF-8; convert the file, or read it with TextOptions::lossy")]
-    NotUtf8,
+    #[error("not UTF-8; convert the file, or read it with {option}")]
+    NotUtf8 { option: &'static str },
     #[error("it begins with a byte order mark of UTF-16; convert the file to UTF-8, such as with iconv")]
     Utf16,
-    #[error("a line of more than {most} bytes; is this a text file? see TextOptions::max_line_bytes")]
-    TooLong { most: usize },
+    #[error("a line of more than {most} bytes; is this a text file? see {option}")]
+    TooLong { most: usize, option: &'static str },
 }

@@ -14,17 +14,19 @@ pub(crate) enum TableError {
     NoSuchColumn { name: String, there: Vec<String> },
     #[error("two columns are called {name:?}; rename one of them")]
     TwoColumns { name: String },
-    #[error("column {name:?}: CSV cannot be read as {}; read it as string, and convert it", super::schema::type_name(.data_type))]
+    #[error("column {name:?}: CSV cannot be read as {}; give it as string to Reader::schema, and convert it", super::schema::type_name(.data_type))]
     NotForCsv { name: String, data_type: DataType },
-    #[error("{} has another header than {}: {:?}, not {:?}; read them apart, or give the schema", .other.display(), .first.display(), .other_names, .first_names)]
+    #[error("{} has another header than {}: {:?}, not {:?}; read them apart, or give the schema by Reader::schema", .other.display(), .first.display(), .other_names, .first_names)]
     OtherHeader { first: PathBuf, first_names: Vec<String>, other: PathBuf, other_names: Vec<String> },
     #[error("there is neither a header nor a row to discover a schema from; give one with Reader::schema")]
     NothingToDiscover,
-    #[error("{name} = {mark:#04x}: give an ASCII character that ends no line, such as b';'")]
+    #[error("Reader::{name}({mark:#04x}): give an ASCII character that ends no line, such as b';'")]
     NoMark { name: &'static str, mark: u8 },
-    #[error("{name} and delimiter are both {mark:?}; choose another one for either, or None for no {name}")]
+    #[error(
+        "{name} and delimiter are both {mark:?}; choose another one for either by Reader::delimiter or Reader::{name}, or Reader::{name}(None) for no {name}"
+    )]
     TwoUses { name: &'static str, mark: char },
-    #[error("sampling_ratio = {0}: it is the share of rows to look at, above 0 and up to 1")]
+    #[error("Reader::sampling_ratio({0}): it is the share of rows to look at, above 0 and up to 1")]
     SamplingRatio(f64),
     #[error(transparent)]
     Arrow(#[from] arrow_schema::ArrowError),
@@ -86,7 +88,7 @@ pub(crate) enum RecordFault {
 
 /// A record that has no end.
 #[derive(Debug, thiserror::Error)]
-#[error("{}, {place}: a record of more than {most} bytes; a quote is probably not closed", .path.display())]
+#[error("{}, {place}: a record of more than {most} bytes; is a quote not closed? see Reader::max_record_bytes", .path.display())]
 pub(crate) struct RecordTooLong {
     pub(crate) path: PathBuf,
     pub(crate) place: RecordPlace,

@@ -167,6 +167,24 @@ impl Reader {
         self
     }
 
+    /// The longest record that is accepted, in bytes; 64 MiB by default. A longer one is an error rather than a process
+    /// that runs out of memory: it is no text, or a quote is not closed.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("films.csv");
+    /// # std::fs::write(&path, "title,year\nAlien,1979\n").unwrap();
+    /// let error = ctx.read().max_record_bytes(9).csv(&path).err().unwrap().to_string();
+    /// assert!(error.contains("a line of more than 9 bytes"), "{error}");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn max_record_bytes(mut self, bytes: usize) -> Self {
+        self.csv.max_record_bytes = bytes;
+        self
+    }
+
     /// What becomes of records that do not fit the schema.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.csv.mode = mode;

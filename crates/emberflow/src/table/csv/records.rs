@@ -12,13 +12,10 @@ use super::CsvOptions;
 use crate::{
     source::{
         TextOptions,
-        text::{Lines, Piece},
+        text::{Lines, OptionNames, Piece},
     },
     table::error::{MalformedRecord, RecordFault, RecordPlace, RecordTooLong},
 };
-
-/// No record is longer: if one is, a quote was not closed.
-const MOST_RECORD_BYTES: usize = 64 << 20;
 
 /// What DOS and CP/M put behind the end of a text, once or more often.
 const END_OF_FILE: char = '\u{1a}';
@@ -28,6 +25,7 @@ pub(super) struct Records {
     open: Option<Open>,
     task: TaskContext,
     text: TextOptions,
+    max_record_bytes: usize,
     header: bool,
     multi_line: bool,
     delimiter: u8,
@@ -139,7 +137,11 @@ impl Records {
             pieces: pieces.into_iter(),
             open: None,
             task: task.clone(),
-            text: TextOptions::new().lossy(options.lossy),
+            text: TextOptions::new()
+                .lossy(options.lossy)
+                .max_line_bytes(options.max_record_bytes)
+                .named(OptionNames { lossy: "Reader::lossy", max_line_bytes: "Reader::max_record_bytes" }),
+            max_record_bytes: options.max_record_bytes,
             header: options.header,
             multi_line: options.multi_line,
             delimiter: options.delimiter,
@@ -207,11 +209,11 @@ impl Records {
                 let fed = cut.record.raw.len() + 1;
                 cut.record.raw.push('\n');
                 cut.record.raw.push_str(&line);
-                if cut.record.raw.len() > MOST_RECORD_BYTES {
+                if cut.record.raw.len() > self.max_record_bytes {
                     return Err(TaskError::io_permanent(RecordTooLong {
                         path: open.file.path().to_path_buf(),
                         place: cut.record.place,
-                        most: MOST_RECORD_BYTES,
+                        most: self.max_record_bytes,
                     }));
                 }
                 ended = cut.feed_raw(fed);
