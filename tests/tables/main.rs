@@ -388,6 +388,20 @@ fn other_delimiters_quotes_escapes_and_date_formats_are_read() {
 }
 
 #[test]
+fn a_header_that_names_fewer_columns_than_all_records_have_is_an_error() {
+    let ctx = Context::local(2).unwrap();
+    let told = read(ctx.read(), "\"a\",\"b\"\n\"1\",10,20\n\"2\",30,40\n");
+    assert!(told.contains("some.csv: the header names 2 columns, and all records have 3 fields or more"), "{told}");
+    assert!(told.contains("Reader::schema"), "{told}");
+    // Delimiters behind the last field are none, and some records that are too long are malformed.
+    assert_eq!(read(ctx.read(), "a,b\n1,2,\n3,4,\n"), "[a:integer, b:integer] 1|2;3|4");
+    let mixed = read(ctx.read().corrupt_record("bad"), "a,b\n1,2,3\n4,5\n");
+    assert_eq!(mixed, "[a:integer, b:integer, bad:string] 1|2|1,2,3;4|5|null");
+    let schema = Schema::new(["r", "a", "b"].map(|name| (name, DataType::Int32)));
+    assert_eq!(read(ctx.read().schema(schema), "a,b\n1,10,20\n"), "[r:integer, a:integer, b:integer] 1|10|20");
+}
+
+#[test]
 fn errors_name_what_a_reader_has() {
     let ctx = Context::local(2).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -629,7 +643,8 @@ fn marks_that_could_cut_a_character_or_mean_two_things_are_refused_at_once() {
     assert_eq!(told, "Reader::delimiter(0xe9): give an ASCII character that ends no line, such as b';'");
     assert!(error(ctx.read().escape(b'\n')).starts_with("Reader::escape(0x0a): "));
     assert!(error(ctx.read().delimiter(b'"')).starts_with("quote and delimiter are both '\"'; "));
-    assert!(ctx.read().delimiter(b'"').quote(None).csv(&path).is_ok());
+    let schema = Schema::new([("id", DataType::Utf8)]);
+    assert!(ctx.read().delimiter(b'"').quote(None).schema(schema).csv(&path).is_ok());
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(crate) enum TableError {
     NotForCsv { name: String, data_type: DataType },
     #[error("{} has another header than {}: {:?}, not {:?}; read them apart, or give the schema by Reader::schema", .other.display(), .first.display(), .other_names, .first_names)]
     OtherHeader { first: PathBuf, first_names: Vec<String>, other: PathBuf, other_names: Vec<String> },
+    #[error("{}: the header names {names} columns, and all records have {fields} fields or more, as if the first field had no name (R writes row names so); name all fields in the file, or give the schema by Reader::schema", .path.display())]
+    ShortHeader { path: PathBuf, names: usize, fields: usize },
     #[error("there is neither a header nor a row to discover a schema from; give one with Reader::schema")]
     NothingToDiscover,
     #[error("Reader::{name}({mark:#04x}): give an ASCII character that ends no line, such as b';'")]

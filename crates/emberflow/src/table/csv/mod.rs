@@ -157,6 +157,11 @@ fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<CsvFiles>) -> Resu
                 let (first_names, other_names) = (first_names.clone(), other_names.clone());
                 return Err(TableError::OtherHeader { first, first_names, other, other_names }.into());
             }
+            let names = first_names.len();
+            let has_more = all.forms.iter().skip(names).any(|forms| *forms != Forms::default());
+            if let Some(fields) = all.fewest_fields.filter(|fewest| *fewest > names && has_more) {
+                return Err(TableError::ShortHeader { path: first.clone(), names, fields }.into());
+            }
             named(first_names)
         }
         None => named(&vec![String::new(); all.first_fields.unwrap_or(0)]),
@@ -200,6 +205,8 @@ struct Found {
     headers: Vec<(PathBuf, Vec<String>)>,
     /// How many fields the first record has, if there is one.
     first_fields: Option<usize>,
+    /// How many fields each record has at least.
+    fewest_fields: Option<usize>,
     forms: Vec<Forms>,
 }
 
@@ -207,6 +214,7 @@ impl Found {
     fn merge(&mut self, later: Self) {
         self.headers.extend(later.headers);
         self.first_fields = self.first_fields.or(later.first_fields);
+        self.fewest_fields = self.fewest_fields.into_iter().chain(later.fewest_fields).min();
         if self.forms.len() < later.forms.len() {
             self.forms.resize(later.forms.len(), Forms::default());
         }
@@ -217,6 +225,7 @@ impl Found {
 
     fn add(&mut self, record: &Record, options: &CsvOptions) {
         self.first_fields.get_or_insert(record.len());
+        self.fewest_fields = Some(self.fewest_fields.map_or(record.len(), |fewest| fewest.min(record.len())));
         if self.forms.len() < record.len() {
             self.forms.resize(record.len(), Forms::default());
         }
