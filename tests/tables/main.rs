@@ -402,6 +402,36 @@ fn a_header_that_names_fewer_columns_than_all_records_have_is_an_error() {
 }
 
 #[test]
+fn fields_that_are_quoted_at_random_come_back_empty_null_or_as_they_were() {
+    let ctx = Context::local(2).unwrap();
+    let mut state = 11_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for multi_line in [false, true] {
+        let texts = ["", "", "a", " ", "\"", "\"\"", ",", "x\"y", "é,", "\t", "\n", "\n\n"];
+        let (mut file, mut expected) = ("a,b,c\n".to_owned(), Vec::new());
+        for _ in 0..3_000 {
+            let row: [Option<String>; 3] = std::array::from_fn(|at| {
+                let text = texts[next(if multi_line { texts.len() } else { texts.len() - 2 })];
+                let quoted = text.contains(['"', ',', '\n']) || next(2) == 0;
+                let field = if quoted { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() };
+                file.push_str(&field);
+                file.push(if at < 2 { ',' } else { '\n' });
+                (quoted || !text.is_empty()).then(|| text.to_owned())
+            });
+            expected.push(row.into());
+        }
+        let (_dir, path) = files(&[("random.csv", &file)]);
+        let table = ctx.read().mode(Mode::FailFast).multi_line(multi_line).csv(path).unwrap();
+        assert_eq!(table.rows::<Fields>().collect().unwrap(), expected);
+    }
+}
+
+type Fields = (Option<String>, Option<String>, Option<String>);
+
+#[test]
 fn errors_name_what_a_reader_has() {
     let ctx = Context::local(2).unwrap();
     let dir = tempfile::tempdir().unwrap();
