@@ -2,6 +2,7 @@
 
 mod browser;
 mod client;
+mod figures;
 mod logged;
 mod seen;
 #[path = "../support/mod.rs"]

@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::server::App;
+use crate::{rest::AtWork, server::App};
 
 /// The type of the answer.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,9 +36,11 @@ impl fmt::Debug for Metrics {
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (totals, running_jobs, running_tasks) = {
+        let (totals, running_jobs, running_tasks, pending_tasks) = {
             let status = self.0.status();
-            (*status.totals(), status.jobs().filter(|job| job.is_running()).count(), status.running_tasks())
+            let at_work = AtWork::now(&self.0, &status).tasks();
+            let waiting = status.running_tasks().saturating_sub(at_work);
+            (*status.totals(), status.jobs().filter(|job| job.is_running()).count(), at_work, waiting)
         };
         let memory = self.0.memory();
         let counters = [
@@ -77,7 +79,8 @@ impl Collector for Metrics {
         ConstCounter::new(totals.task_time.as_secs_f64()).encode(metric)?;
         let gauges = [
             ("jobs_running", "Jobs that run", running_jobs as u64),
-            ("tasks_running", "Tasks that were handed to the workers", running_tasks as u64),
+            ("tasks_running", "Tasks that workers are at", running_tasks as u64),
+            ("tasks_pending", "Tasks that wait for a worker", pending_tasks as u64),
             ("workers", "Worker threads", self.0.about.workers as u64),
             ("memory_budget_bytes", "Bytes that rows may take in memory", memory.budget),
             ("memory_persisted_bytes", "Bytes of persisted rows in memory", memory.persisted),

@@ -1,6 +1,8 @@
 // The stages of a job as a picture. Where things stand in it is the server's business.
 import { h, s } from "./elements.js";
-import { about, bytes, count, short } from "./numbers.js";
+import { about, bytes, count, several, short } from "./numbers.js";
+
+const rowsOf = (n) => (n < 1e6 ? several(n, "row") : `${about(n)} rows`);
 
 export function graphSection() {
   const holder = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The stages of the job as a picture" });
@@ -14,19 +16,20 @@ export function graphSection() {
     if (now === last) return;
     last = now;
     el.hidden = g.boxes.length === 0;
-    more.textContent = g.leftOut ? `${count(g.leftOut)} earlier stages are not drawn.` : "";
+    more.textContent = g.leftOut ? `${several(g.leftOut, "earlier stage is", "earlier stages are")} not drawn.` : "";
     const focused = holder.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-    const svg = s("svg", { class: "graph", width: g.width, height: g.height, role: "group", "aria-label": `${g.boxes.length} stages` },
+    const svg = s("svg", { class: "graph", width: g.width, height: g.height, role: "group", "aria-label": several(g.boxes.length, "stage") },
       s("defs", {}, s("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto" }, s("path", { d: "M0 0 L8 4 L0 8 Z" }))));
     for (const a of g.arrows) {
       svg.append(s("path", { class: "arrow", "marker-end": "url(#tip)", d: a.path }));
-      if (a.bytes == null) continue;
+      // Of several that were not read as a whole, it is not known what came of which.
       const { x, y } = a;
-      svg.append(s("text", { class: "label", x, y: y - 4, text: bytes(a.bytes) }), s("text", { class: "label", x, y: y + 10, text: `${about(a.rows)} rows` }));
+      if (a.bytes != null) svg.append(s("text", { class: "label", x, y: y - 4, text: bytes(a.bytes) }));
+      svg.append(s("text", { class: "label", x, y: y + 10, text: a.rows == null ? `of ${rowsOf(a.storedRows)}` : rowsOf(a.rows) }));
     }
     for (const b of g.boxes) {
       const kind = { ShuffleMap: "shuffle", Persist: "cached", Result: "result" }[b.kind] ?? "";
-      const ran = b.done != null ? `${count(b.done)}/${count(b.tasks)} tasks · ${count(b.rows)} rows` : `${count(b.partitions)} partitions`;
+      const ran = b.done != null ? `${count(b.done)}/${several(b.tasks, "task")} · ${several(b.rows, "row")}` : several(b.partitions, "partition");
       const left = b.x + g.padding;
       let y = b.y + g.padding + 12;
       const parts = [

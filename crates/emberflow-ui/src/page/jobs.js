@@ -13,7 +13,7 @@ const jobColumns = [
   { head: "State", cell: (j) => badge(j.status) },
   { head: "Submitted", number: true, cell: (j) => clock(j.startMs) },
   { head: "Took", number: true, cell: (j) => span(j.durationMs) },
-  { head: "Stages", number: true, cell: (j) => `${j.numCompletedStages}/${j.numCompletedStages + j.numActiveStages + j.numFailedStages}${j.numSkippedStages ? ` +${j.numSkippedStages} skipped` : ""}` },
+  { head: "Stages", number: true, cell: (j) => `${j.numCompletedStages}/${j.numCompletedStages + j.numActiveStages + j.numPendingStages + j.numFailedStages}${j.numSkippedStages ? ` +${j.numSkippedStages} skipped` : ""}` },
   { head: "Tasks", cell: (j) => meter(j.numCompletedTasks, j.numActiveTasks, j.numFailedTasks, j.numTasks) },
   { head: "", cell: cancelButton },
 ];

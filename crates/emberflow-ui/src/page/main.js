@@ -34,7 +34,7 @@ function overview(news) {
   const m = news.memory, kinds = kindsOf(m), used = kinds.reduce((sum, kind) => sum + m[kind], 0);
   const facts = [
     fact("Jobs running", count(news.runningJobs), `of ${count(news.jobs)}${news.failedJobs ? `, ${count(news.failedJobs)} failed` : ""}`),
-    fact("Tasks running", count(news.runningTasks), `${count(news.tasks)} done${news.failedTasks ? `, ${count(news.failedTasks)} failed` : ""}`),
+    fact("Tasks running", count(news.runningTasks), `${news.pendingTasks ? `${count(news.pendingTasks)} pending, ` : ""}${count(news.tasks)} done${news.failedTasks ? `, ${count(news.failedTasks)} failed` : ""}`),
     fact("Rows", count(news.rows), ""), fact("Lost", count(news.partitionsLost), `${count(news.partitionsRebuilt)} rebuilt`),
     fact("Spilled", bytes(m.spilled), ""), fact("Workers", count(news.workers), `up ${span(news.uptimeMs)}`),
     { ...fact("Memory", bytes(used), `of ${bytes(m.budget)}`), kinds },

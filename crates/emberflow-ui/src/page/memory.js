@@ -1,18 +1,18 @@
 // Memory: what rows take, by kind, over time.
 import { h, s, set, table } from "./elements.js";
-import { bytes, clock } from "./numbers.js";
+import { bytes, clock, several } from "./numbers.js";
 import { ask } from "./server.js";
 
-// The kinds of memory are those that the account has, whatever they are.
+// What together fills the budget. Of the rest of the account, these are bytes; what else it has is counted.
 const KINDS = ["persisted", "map_outputs", "working", "results"];
-const place = (name) => (KINDS.includes(name) ? KINDS.indexOf(name) : KINDS.length);
-export const kindsOf = (memory) => Object.keys(memory).filter((name) => !["budget", "peak", "spilled"].includes(name) && !name.endsWith("_in_all")).sort((a, b) => place(a) - place(b));
+const BYTES = ["budget", ...KINDS, "peak", "spilled", "spilled_in_all", "read_back_in_all"];
+export const kindsOf = (memory) => KINDS.filter((name) => name in memory);
 export const kindName = (name) => name.replaceAll("_", " ");
 
 export function memoryView() {
   const chart = s("svg", { class: "chart", viewBox: "0 0 1000 240", preserveAspectRatio: "none", role: "img" });
   const axis = h("div", { class: "axis" }, h("span"), h("span"), h("span")), legend = h("ul", { class: "legend" });
-  const now = table("Now", [{ head: "What", cell: (x) => x.name }, { head: "Bytes", number: true, cell: (x) => bytes(x.bytes) }]);
+  const now = table("Now", [{ head: "What", cell: (x) => x.name }, { head: "How much", number: true, cell: (x) => x.value }]);
   return {
     title: "Memory",
     els: [h("section", { class: "card" }, h("h2", { text: "What rows take in memory" }), chart, axis, legend), h("section", { class: "card" }, now)],
@@ -42,7 +42,7 @@ export function memoryView() {
       texts.forEach((text, at) => set(axis.children[at], { text }));
       legend.replaceChildren(...kinds.map((kind, at) => h("li", {}, h("i", { class: `k${at % 4}` }), kindName(kind))), h("li", { text: "dashed: the budget" }));
       const rest = Object.keys(m.now).filter((name) => name !== "budget" && !kinds.includes(name));
-      now.fill(["budget", ...kinds, ...rest].map((name) => ({ name: kindName(name), bytes: m.now[name] })), (row) => row.name);
+      now.fill(["budget", ...kinds, ...rest].map((name) => ({ name: kindName(name), value: BYTES.includes(name) ? bytes(m.now[name]) : several(m.now[name], "time") })), (row) => row.name);
     },
   };
 }

@@ -1,6 +1,8 @@
 // Words for numbers.
 
 export const count = (n) => Number(n ?? 0).toLocaleString("en");
+// `1 row`, `2 rows`.
+export const several = (n, one, many = `${one}s`) => `${count(n)} ${Number(n) === 1 ? one : many}`;
 export const about = (n) => Number(n ?? 0).toLocaleString("en", { notation: "compact" });
 export function bytes(n) {
   if (n == null) return "–";

@@ -1,11 +1,12 @@
 // Stages: all of them as a table; one of them with its tasks.
 import { badge, h, meter, noneYet, set, table } from "./elements.js";
-import { bytes, count, short, span } from "./numbers.js";
+import { bytes, count, several, short, span } from "./numbers.js";
 import { refresh } from "./screen.js";
 import { ask } from "./server.js";
 
 const ROWS = 50;
 
+const us = (n) => span(n == null ? null : n / 1000);
 const stageLink = (stage) => h("a", { href: `#/stages/${stage.stageId}`, text: short(stage.name) });
 
 export const stageColumns = [
@@ -73,7 +74,7 @@ export function stageView(id) {
     { head: "State", sort: "status", cell: (t) => badge(t.status) },
     { head: "Worker", number: true, sort: "worker", cell: (t) => t.worker ?? "–" },
     { head: "Read from", cell: (t) => ({ NO_PREF: "source", PROCESS_LOCAL: "memory", NODE_LOCAL: "disk" })[t.taskLocality] ?? "–" },
-    { head: "Took", number: true, sort: "runtime", cell: (t) => span(t.durationUs / 1000) },
+    { head: "Took", number: true, sort: "runtime", cell: (t) => us(t.durationUs) },
     { head: "Rows read", number: true, sort: "rowsread", cell: (t) => count(t.rowsRead) },
     { head: "Bytes read", number: true, sort: "bytesread", cell: (t) => bytes(t.bytesRead) },
     { head: "Rows", number: true, sort: "rows", cell: (t) => count(t.rows) },
@@ -96,12 +97,11 @@ export function stageView(id) {
       const base = `/stages/${id}/0`;
       const [x, q, t, shown] = await Promise.all([ask(base), ask(`${base}/taskSummary`), ask(`${base}/timeline`), ask(`${base}/taskList?${query}`)]);
       title.replaceChildren(`Stage ${x.stageId}: ${short(x.name)} `, h("small", {}, "of ", h("a", { href: `#/jobs/${x.jobId}`, text: `job ${x.jobId}` })));
-      state.replaceChildren(badge(x.status), h("span", { text: `took ${span(x.durationMs)}` }), h("span", { text: `${span(x.executorRunTime)} of work` }),
-        h("span", { text: `${count(x.inputRecords + x.shuffleReadRecords)} rows read` }), h("span", { text: `${count(x.rows)} rows, ${bytes(x.bytes)} written` }), x.diskBytesSpilled ? h("span", { text: `${bytes(x.diskBytesSpilled)} spilled` }) : "", x.numFailedTasks ? h("span", { text: `${count(x.numFailedTasks)} attempts failed` }) : "",
+      state.replaceChildren(badge(x.status), h("span", { text: x.durationMs == null ? "waits for other stages" : `took ${span(x.durationMs)}` }), h("span", { text: `${us(x.runTimeUs)} of work` }),
+        h("span", { text: `${several(x.inputRecords + x.shuffleReadRecords, "row")} read` }), h("span", { text: `${several(x.rows, "row")}, ${bytes(x.bytes)} written` }), x.diskBytesSpilled ? h("span", { text: `${bytes(x.diskBytesSpilled)} spilled` }) : "", x.numFailedTasks ? h("span", { text: `${several(x.numFailedTasks, "attempt")} failed` }) : "",
         h("div", { class: "grow" }, meter(x.numCompleteTasks, x.numActiveTasks, x.numFailedTasks, x.numTasks)));
       set(error, { text: x.failureReason });
       error.hidden = !x.failureReason;
-      const us = (n) => span(n / 1000);
       summary.fill([
         { name: "Time on a worker", values: q.runTimeUs, say: us }, { name: "Wait for a worker", values: q.waitUs, say: us },
         { name: "Rows read", values: q.rowsRead, say: count }, { name: "Bytes read", values: q.bytesRead, say: bytes },
@@ -110,7 +110,7 @@ export function stageView(id) {
       timeline.hidden = t.spans.length === 0;
       if (!timeline.hidden) drawTimeline(canvas, t);
       const busy = t.spans.reduce((sum, [, a, b]) => sum + b - a, 0) / Math.max(1, t.workers * t.lengthUs);
-      set(canvas, { "aria-label": `${t.workers} workers, ${Math.round(100 * busy)} % busy over ${us(t.lengthUs)}` });
+      set(canvas, { "aria-label": `${several(t.workers, "worker")}, ${Math.round(100 * busy)} % busy over ${us(t.lengthUs)}` });
       axis.children[1].textContent = `${us(t.lengthUs)} · ${Math.round(100 * busy)} % busy`;
       tasks.fill(shown, (task) => task.taskId, view.sort);
       where.textContent = shown.length ? `${count(view.offset + 1)} to ${count(view.offset + shown.length)} of ${count(view.status ? x.numFailedTasks : x.tasksRemembered)}` : "none";

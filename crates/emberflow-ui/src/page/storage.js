@@ -1,6 +1,6 @@
 // Storage: every partition that is kept, a cell each.
 import { h, noneYet, set, sync } from "./elements.js";
-import { bytes, count, short } from "./numbers.js";
+import { bytes, count, several, short } from "./numbers.js";
 import { ask } from "./server.js";
 
 const CELL_STATES = ["resident", "spilled", "computing", "rebuilding", "lost", "empty", "dropped"];
@@ -17,15 +17,15 @@ export function storageView() {
         const [head, line, cells] = el.children;
         const what = x.kind === "Persist" ? "Cached rows" : "Shuffle";
         set(head, { text: `${what}: ${x.name ? `${x.name}, ` : ""}${short(x.operator)}` });
-        const facts = x.released ? [`rdd ${x.rdd}`, "dropped"] : [`rdd ${x.rdd}`, `${count(x.storedPartitions)} of ${count(x.partitions)} partitions`, `${count(x.rows)} rows`, `${bytes(x.bytes)} in memory`, `${bytes(x.fileBytes)} on disk`];
+        const facts = x.released ? [`rdd ${x.rdd}`, "dropped"] : [`rdd ${x.rdd}`, `${count(x.storedPartitions)} of ${several(x.partitions, "partition")}`, several(x.rows, "row"), `${bytes(x.bytes)} in memory`, `${bytes(x.fileBytes)} on disk`];
         if (x.losses) facts.push(`${count(x.losses)} lost, ${count(x.rebuilt)} rebuilt`);
         if (x.partitionsPerCell > 1) facts.push(`a cell is ${x.partitionsPerCell} partitions`);
         set(line, { text: facts.join(" · ") });
         set(el, { class: x.released ? "card released" : "card" });
         const tally = CELL_STATES.map((state) => [state, x.cells.filter((c) => c[0] === state).length]).filter(([, n]) => n);
-        set(cells, { "aria-label": `${x.cells.length} cells: ${tally.map(([state, n]) => `${n} ${state}`).join(", ")}` });
+        set(cells, { "aria-label": `${several(x.cells.length, "cell")}: ${tally.map(([state, n]) => `${n} ${state}`).join(", ")}` });
         sync(cells, x.cells.map((cell, at) => ({ cell, at })), (c) => c.at, () => h("i"), (i, { cell: [state, rows, mem, disk, losses, rebuilt], at }) =>
-          set(i, { "data-cell": state, class: rebuilt ? "rebuilt" : null, title: `partition ${at * x.partitionsPerCell}: ${state}, ${count(rows)} rows, ${bytes(mem)} in memory, ${bytes(disk)} on disk${losses ? `, lost ${losses} times` : ""}` }));
+          set(i, { "data-cell": state, class: rebuilt ? "rebuilt" : null, title: `partition ${at * x.partitionsPerCell}: ${state}, ${several(rows, "row")}, ${bytes(mem)} in memory, ${bytes(disk)} on disk${losses ? `, lost ${several(losses, "time")}` : ""}` }));
       });
     },
   };

@@ -1,13 +1,15 @@
 //! Jobs, and the picture of one.
 
+use std::collections::{BTreeSet, HashSet};
+
 use emberflow_core::{
-    ids::JobId,
+    ids::{JobId, StoreId},
     picture::{self, Picture},
     plan::{StageKind, StageOutline},
 };
 
 use super::*;
-use crate::status::{Job, Stage, StageState, Status};
+use crate::status::{Job, Kept, Stage, StageState, Status};
 
 #[derive(Deserialize)]
 pub(super) struct Which {
@@ -22,13 +24,14 @@ pub(super) async fn all(State(app): State<Arc<App>>, Query(which): Query<Which>)
     let status = app.status();
     let wanted = |job: &&Job| which.status.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(state(job)));
     let jobs = status.jobs().rev().filter(wanted).take(which.limit.unwrap_or(usize::MAX));
-    Json(jobs.map(|job| describe(&status, job)).collect())
+    let at_work = AtWork::now(&app, &status);
+    Json(jobs.map(|job| describe(&status, job, &at_work)).collect())
 }
 
 pub(super) async fn one(State(app): State<Arc<App>>, Path(Ids { job }): Path<Ids>) -> Answer {
     let status = app.status();
     let found = status.job(JobId::new(job)).ok_or_else(|| unknown("job", job))?;
-    Ok(Json(describe(&status, found)))
+    Ok(Json(describe(&status, found, &AtWork::now(&app, &status))))
 }
 
 /// The part of a path that names a job.
@@ -57,18 +60,18 @@ fn state(job: &Job) -> &'static str {
     }
 }
 
-fn describe(status: &Status, job: &Job) -> Value {
-    let stages: Vec<&Stage> = job.stages.iter().filter_map(|stage| status.stage(*stage)).collect();
-    let sum = |of: fn(&Stage) -> usize| stages.iter().map(|stage| of(stage)).sum::<usize>();
-    let count = |state| stages.iter().filter(|stage| stage.state == state).count();
-    let skipped = || job.plan.iter().filter(|outline| job.skipped.contains(&outline.store));
-    let to_come: usize = job
-        .plan
-        .iter()
-        .filter(|outline| job.is_running() && !job.skipped.contains(&outline.store))
-        .filter(|outline| !stages.iter().any(|stage| stage.store == outline.store))
+/// A job. What it has come to is its own: once it has ended, whatever others do leaves it as it is.
+fn describe(status: &Status, job: &Job, at_work: &AtWork) -> Value {
+    let tally = status.tally(job);
+    let begun: HashSet<StoreId> = status.runs(job).map(|stage| stage.store).collect();
+    let is_to_come = |outline: &&StageOutline| {
+        job.is_running() && !job.skipped.contains(&outline.store) && !begun.contains(&outline.store)
+    };
+    let to_come = || job.plan.iter().filter(is_to_come);
+    let tasks_to_come: usize = to_come()
         .map(|outline| if outline.kind == StageKind::Result { job.partitions } else { outline.partitions })
         .sum();
+    let active = if job.is_running() { status.runs(job).map(|stage| at_work.of(stage)).sum() } else { 0 };
     json!({
         "jobId": job.id.get(),
         "name": job.action,
@@ -83,17 +86,18 @@ fn describe(status: &Status, job: &Job) -> Value {
         "jobTags": job.labels.tags,
         "status": state(job),
         "error": job.error,
-        "numTasks": sum(Stage::wanted) + to_come,
-        "numActiveTasks": sum(Stage::running),
-        "numCompletedTasks": sum(|stage| stage.succeeded),
-        "numSkippedTasks": skipped().map(|outline| outline.partitions).sum::<usize>(),
-        "numFailedTasks": sum(|stage| stage.failed),
-        "numKilledTasks": sum(|stage| stage.cancelled),
-        "numCompletedIndices": sum(|stage| stage.succeeded),
-        "numActiveStages": count(StageState::Running),
-        "numCompletedStages": count(StageState::Complete),
-        "numSkippedStages": skipped().count(),
-        "numFailedStages": count(StageState::Failed) + count(StageState::Cancelled),
+        "numTasks": tally.tasks + tasks_to_come,
+        "numActiveTasks": active,
+        "numCompletedTasks": tally.succeeded,
+        "numSkippedTasks": tally.skipped_tasks,
+        "numFailedTasks": tally.failed,
+        "numKilledTasks": tally.cancelled,
+        "numCompletedIndices": tally.succeeded,
+        "numActiveStages": tally.active_stages,
+        "numPendingStages": tally.pending_stages + to_come().count(),
+        "numCompletedStages": tally.complete_stages,
+        "numSkippedStages": tally.skipped_stages,
+        "numFailedStages": tally.failed_stages,
     })
 }
 
@@ -106,8 +110,8 @@ pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<I
     let picture = Picture::of(drawn);
     let boxes = drawn.iter().zip(&picture.boxes).map(|(outline, place)| {
         // The newest run counts: the others were before a loss.
-        let run = job.stages.iter().rev().filter_map(|id| status.stage(*id)).find(|stage| stage.store == outline.store);
-        let store = status.store(outline.store);
+        let run = status.runs(job).rev().find(|stage| stage.store == outline.store);
+        let kept = status.kept(job, outline.store);
         json!({
             "x": place.x,
             "y": place.y,
@@ -126,10 +130,10 @@ pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<I
             "bytes": run.map(|stage| stage.bytes + stage.spilled_bytes),
             "tasks": run.map(Stage::wanted),
             "done": run.map(|stage| stage.succeeded),
-            "storedPartitions": store.map(|store| store.stored_partitions()),
-            "storedRows": store.map(|store| store.rows()),
-            "storedBytes": store.map(|store| store.bytes() + store.file_bytes()),
-            "losses": store.map(|store| store.losses),
+            "storedPartitions": kept.map(|kept| kept.partitions),
+            "storedRows": kept.map(|kept| kept.rows),
+            "storedBytes": kept.map(|kept| kept.bytes),
+            "losses": kept.map(|kept| kept.losses),
         })
     });
     let boxes: Vec<Value> = boxes.collect();
@@ -138,12 +142,12 @@ pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<I
         .iter()
         .map(|arrow| {
             let (x, y) = arrow.label();
-            let of = &boxes[arrow.from];
-            let text =
-                |wrote: &str, stored: &str| if of[wrote].is_null() { of[stored].clone() } else { of[wrote].clone() };
+            let from = &drawn[arrow.from];
+            let Flow { rows, bytes } = flow(&status, job, from, &drawn[arrow.to]);
+            let kept = status.kept(job, from.store).unwrap_or_default();
             json!({
-                "path": arrow.path(), "x": x, "y": y, "from": arrow.from, "to": arrow.to, "kind": of["kind"],
-                "rows": text("rows", "storedRows"), "bytes": text("bytes", "storedBytes"),
+                "path": arrow.path(), "x": x, "y": y, "from": arrow.from, "to": arrow.to, "kind": word(&from.kind),
+                "rows": rows, "bytes": bytes, "storedRows": kept.rows, "storedBytes": kept.bytes,
             })
         })
         .collect();
@@ -152,6 +156,51 @@ pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<I
         "width": width, "height": height, "boxWidth": picture::BOX_WIDTH, "lineHeight": picture::LINE_HEIGHT,
         "padding": picture::PADDING, "leftOut": left_out, "boxes": boxes, "arrows": arrows,
     })))
+}
+
+/// What of a store came to those who read it.
+struct Flow {
+    rows: Option<u64>,
+    bytes: Option<u64>,
+}
+
+/// What the runs of `to` have read of what `from` makes; what is stored of it if there was no run. Tasks tell what they
+/// read by kind, not by store: what came of each of several is known only if they have read all of them, once.
+fn flow(status: &Status, job: &Job, from: &StageOutline, to: &StageOutline) -> Flow {
+    let stored = status.kept(job, from.store).unwrap_or_default();
+    let runs = || status.runs(job).filter(|run| run.store == to.store);
+    if runs().next().is_none() {
+        return Flow { rows: Some(stored.rows), bytes: Some(stored.bytes) };
+    }
+    let is_shuffle = from.kind == StageKind::ShuffleMap;
+    let of_kind = |store: &&StoreId| {
+        let outline = job.plan.iter().find(|outline| outline.store == **store);
+        outline.is_some_and(|outline| (outline.kind == StageKind::ShuffleMap) == is_shuffle)
+    };
+    let rivals: BTreeSet<StoreId> = to.reads.iter().filter(of_kind).copied().collect();
+    let read: Flow = runs().fold(Flow { rows: Some(0), bytes: Some(0) }, |sum, run| {
+        let (rows, bytes) = match is_shuffle {
+            true => (run.reads.shuffle_rows, run.reads.shuffle_bytes),
+            false => (run.reads.rows, run.reads.bytes),
+        };
+        Flow { rows: sum.rows.map(|sum| sum + rows), bytes: sum.bytes.map(|sum| sum + bytes) }
+    });
+    // Rows of sources are counted with those of persisted rdds.
+    let has_source = !is_shuffle && (to.more_operators > 0 || to.operators.iter().any(|found| found.inputs.is_empty()));
+    if rivals.len() == 1 && !has_source {
+        return read;
+    }
+    let all = rivals.iter().filter_map(|store| status.kept(job, *store));
+    let all = all.fold(Kept::default(), |sum, kept| Kept {
+        rows: sum.rows + kept.rows,
+        bytes: sum.bytes + kept.bytes,
+        ..sum
+    });
+    // What is on disk takes another number of bytes there.
+    let same_bytes = Some(all.bytes) == read.bytes;
+    let whole = if has_source { same_bytes } else { Some(all.rows) == read.rows };
+    let bytes = if rivals.len() == 1 { read.bytes } else { same_bytes.then_some(stored.bytes) };
+    Flow { rows: whole.then_some(stored.rows), bytes }
 }
 
 fn operators(outline: &StageOutline) -> Vec<String> {
@@ -164,6 +213,7 @@ fn operators(outline: &StageOutline) -> Vec<String> {
 
 fn box_state(job: &Job, outline: &StageOutline, run: Option<&Stage>) -> &'static str {
     match run.map(|stage| stage.state) {
+        Some(StageState::Pending) => "PENDING",
         Some(StageState::Running) => "RUNNING",
         Some(StageState::Complete) => "COMPLETE",
         Some(StageState::Failed) => "FAILED",

@@ -7,6 +7,7 @@ mod storage;
 mod system;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,10 +20,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use emberflow_core::ids::{StageId, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{server::App, status::JobState};
+use crate::{
+    server::App,
+    status::{JobState, Stage, Status, Task, TaskState},
+};
 
 /// An answer, or the sentence that says why there is none.
 type Answer = Result<Json<Value>, Refusal>;
@@ -83,12 +88,47 @@ struct Named {
     app: String,
 }
 
+/// The tasks that a worker is at now. Of those that were handed to the workers, the others wait for one.
+pub(crate) struct AtWork {
+    since: HashMap<TaskId, SystemTime>,
+    by_stage: HashMap<StageId, usize>,
+}
+
+impl AtWork {
+    pub(crate) fn now(app: &App, status: &Status) -> Self {
+        let (mut since, mut by_stage) = (HashMap::new(), HashMap::new());
+        for at_work in app.workers_now().into_iter().flatten() {
+            // One that has ended, or whose start has not been told yet, is none.
+            if let Some((stage, _)) = status.running_task(at_work.task) {
+                since.insert(at_work.task, at_work.since);
+                *by_stage.entry(stage.id).or_insert(0) += 1;
+            }
+        }
+        Self { since, by_stage }
+    }
+
+    /// How many there are: no more than there are workers.
+    pub(crate) fn tasks(&self) -> usize {
+        self.since.len()
+    }
+
+    fn of(&self, stage: &Stage) -> usize {
+        self.by_stage.get(&stage.id).copied().unwrap_or_default()
+    }
+
+    /// Since when a task has run, if a worker is at it.
+    fn since(&self, task: &Task) -> Option<SystemTime> {
+        self.since.get(&task.id).copied().filter(|_| task.state == TaskState::Running)
+    }
+}
+
 /// What stands at the top of every page.
 pub(crate) fn overview(app: &App) -> Value {
     let now = SystemTime::now();
     let memory = app.memory();
     let status = app.status();
     let totals = status.totals();
+    let at_work = AtWork::now(app, &status).tasks();
     let running = status.jobs().filter(|job| job.state == JobState::Running).count();
     json!({
         "version": app.version(),
@@ -97,7 +137,8 @@ pub(crate) fn overview(app: &App) -> Value {
         "uptimeMs": millis(now.duration_since(app.about.started()).unwrap_or_default()),
         "workers": app.about.workers,
         "runningJobs": running,
-        "runningTasks": status.running_tasks(),
+        "runningTasks": at_work,
+        "pendingTasks": status.running_tasks().saturating_sub(at_work),
         "jobs": totals.jobs_started,
         "failedJobs": totals.jobs_failed,
         "tasks": totals.tasks_succeeded,

@@ -36,25 +36,27 @@ pub(super) async fn all(State(app): State<Arc<App>>, Query(which): Query<Which>)
     let status = app.status();
     let wanted = |stage: &&Stage| which.status.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(state(stage)));
     let stages = status.stages().rev().filter(wanted).take(which.limit.unwrap_or(usize::MAX));
-    Json(stages.map(describe).collect())
+    let at_work = AtWork::now(&app, &status);
+    Json(stages.map(|stage| describe(stage, &at_work)).collect())
 }
 
-fn with<R>(app: &App, ids: &Ids, answer: impl FnOnce(&Stage) -> R) -> Result<R, Refusal> {
+fn with<R>(app: &App, ids: &Ids, answer: impl FnOnce(&Stage, &AtWork) -> R) -> Result<R, Refusal> {
     let status = app.status();
     let found = status.stage(StageId::new(ids.stage)).filter(|_| ids.attempt == 0);
-    found.map(answer).ok_or_else(|| unknown("stage", ids.stage))
+    found.map(|stage| answer(stage, &AtWork::now(app, &status))).ok_or_else(|| unknown("stage", ids.stage))
 }
 
 pub(super) async fn attempts(State(app): State<Arc<App>>, Path(ids): Path<Ids>) -> Answer {
-    with(&app, &ids, |stage| Json(json!([describe(stage)])))
+    with(&app, &ids, |stage, at_work| Json(json!([describe(stage, at_work)])))
 }
 
 pub(super) async fn one(State(app): State<Arc<App>>, Path(ids): Path<Ids>) -> Answer {
-    with(&app, &ids, |stage| Json(describe(stage)))
+    with(&app, &ids, |stage, at_work| Json(describe(stage, at_work)))
 }
 
 fn state(stage: &Stage) -> &'static str {
     match stage.state {
+        StageState::Pending => "PENDING",
         StageState::Running => "ACTIVE",
         StageState::Complete => "COMPLETE",
         StageState::Failed => "FAILED",
@@ -63,7 +65,7 @@ fn state(stage: &Stage) -> &'static str {
     }
 }
 
-fn describe(stage: &Stage) -> Value {
+fn describe(stage: &Stage, at_work: &AtWork) -> Value {
     let writes_shuffle = stage.kind == Some(StageKind::ShuffleMap);
     let written = stage.bytes + stage.spilled_bytes;
     json!({
@@ -76,19 +78,20 @@ fn describe(stage: &Stage) -> Value {
         "name": stage.name,
         "rddIds": [stage.rdd.get()],
         "numTasks": stage.wanted(),
-        "numActiveTasks": stage.running(),
+        "numActiveTasks": at_work.of(stage),
         "numCompleteTasks": stage.succeeded,
         "numFailedTasks": stage.failed,
         "numKilledTasks": stage.cancelled,
         "numCompletedIndices": stage.succeeded,
-        "submissionTime": time(stage.began),
-        "firstTaskLaunchedTime": stage.tasks.first().map(|task| time(task.launched)),
+        "submissionTime": time(stage.submitted),
+        "firstTaskLaunchedTime": stage.began.map(time),
         "completionTime": stage.ended.map(time),
-        "startMs": epoch(stage.began),
+        "startMs": stage.began.map(epoch),
         "endMs": stage.ended.map(epoch),
-        "durationMs": fine_millis(stage.duration(SystemTime::now())),
+        "durationMs": stage.duration(SystemTime::now()).map(fine_millis),
         "failureReason": stage.error,
         "executorRunTime": millis(stage.task_time),
+        "runTimeUs": micros(stage.task_time),
         "inputRecords": stage.reads.rows,
         "inputBytes": stage.reads.bytes,
         "shuffleReadRecords": stage.reads.shuffle_rows,
@@ -124,9 +127,9 @@ pub(super) async fn tasks(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Que
     let by = page.sort_by.as_deref().unwrap_or("id").to_ascii_lowercase();
     let (by, backwards) = by.strip_prefix('-').map_or((by.as_str(), false), |by| (by, true));
     let now = SystemTime::now();
-    let measure: fn(&Task, SystemTime) -> u64 = match by {
+    let measure: fn(&Task, Option<Duration>) -> u64 = match by {
         "id" => |task, _| task.id.get(),
-        "runtime" => |task, now| micros(task.time(now)),
+        "runtime" => |_, took| took.map_or(0, micros),
         "index" => |task, _| task.partition as u64,
         "attempt" => |task, _| u64::from(task.attempt),
         "worker" => |task, _| task.worker.map_or(0, |worker| worker as u64 + 1),
@@ -141,22 +144,31 @@ pub(super) async fn tasks(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Que
             return Err(Refusal(StatusCode::BAD_REQUEST, text.to_owned()));
         }
     };
-    with(&app, &ids, |stage| {
-        let wanted =
-            |task: &&Task| page.status.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(task_state(task)));
+    with(&app, &ids, |stage, at_work| {
+        let is = |task: &Task, wanted: &String| wanted.eq_ignore_ascii_case(task_state(task, at_work));
+        let wanted = |task: &&Task| page.status.as_ref().is_none_or(|wanted| is(task, wanted));
+        let measure = |task: &Task| measure(task, took(task, now, at_work));
         let mut tasks: Vec<&Task> = stage.tasks.iter().filter(wanted).collect();
         match backwards {
-            true => tasks.sort_by_cached_key(|task| Reverse(measure(task, now))),
-            false => tasks.sort_by_cached_key(|task| measure(task, now)),
+            true => tasks.sort_by_cached_key(|task| Reverse(measure(task))),
+            false => tasks.sort_by_cached_key(|task| measure(task)),
         }
         let length = page.length.unwrap_or(TASKS).min(MOST_TASKS);
         let shown = tasks.iter().skip(page.offset).take(length);
-        Json(shown.map(|task| describe_task(task, now)).collect())
+        Json(shown.map(|task| describe_task(task, now, at_work)).collect())
     })
 }
 
-fn task_state(task: &Task) -> &'static str {
+/// How long a task ran on its worker, or has run until now; unknown if no worker has told or is at it.
+fn took(task: &Task, now: SystemTime, at_work: &AtWork) -> Option<Duration> {
+    let since = |since| now.duration_since(since).unwrap_or_default();
+    task.worker.map(|_| task.duration).or_else(|| at_work.since(task).map(since))
+}
+
+fn task_state(task: &Task, at_work: &AtWork) -> &'static str {
     match task.state {
+        // It waits for a worker, or for its end to be told.
+        TaskState::Running if at_work.since(task).is_none() => "PENDING",
         TaskState::Running => "RUNNING",
         TaskState::Succeeded => "SUCCESS",
         TaskState::Failed => "FAILED",
@@ -164,7 +176,8 @@ fn task_state(task: &Task) -> &'static str {
     }
 }
 
-fn describe_task(task: &Task, now: SystemTime) -> Value {
+fn describe_task(task: &Task, now: SystemTime, at_work: &AtWork) -> Value {
+    let took = took(task, now, at_work);
     let Reads { rows, bytes, shuffle_rows, shuffle_bytes, file_bytes, .. } = task.reads;
     json!({
         "taskId": task.id.get(),
@@ -172,13 +185,13 @@ fn describe_task(task: &Task, now: SystemTime) -> Value {
         "attempt": task.attempt - 1,
         "partitionId": task.partition,
         "launchTime": time(task.launched),
-        "startMs": epoch(task.began()),
-        "duration": millis(task.time(now)),
-        "durationUs": micros(task.time(now)),
+        "startMs": epoch(at_work.since(task).unwrap_or(task.began())),
+        "duration": took.map(millis),
+        "durationUs": took.map(micros),
         "executorId": "driver",
         "host": "localhost",
         "worker": task.worker,
-        "status": task_state(task),
+        "status": task_state(task, at_work),
         "taskLocality": locality(task),
         "errorMessage": task.error,
         "rowsRead": rows + shuffle_rows,
@@ -223,7 +236,7 @@ pub(super) async fn summary(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Q
             Refusal(StatusCode::BAD_REQUEST, "quantiles are numbers from 0 to 1 with commas between them\n".to_owned())
         })?,
     };
-    with(&app, &ids, |stage| {
+    with(&app, &ids, |stage, _| {
         let of = |measure: fn(&Task) -> u64| {
             let spread = stage.quantiles(measure);
             quantiles.iter().map(|at| spread.as_ref().map_or(0, |spread| spread.at(*at))).collect::<Vec<u64>>()
@@ -247,8 +260,9 @@ pub(super) async fn summary(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Q
 /// What each worker did for the stage over time.
 pub(super) async fn timeline(State(app): State<Arc<App>>, Path(ids): Path<Ids>) -> Answer {
     let workers = app.about.workers;
-    with(&app, &ids, |stage| {
-        let since = |at: SystemTime| micros(at.duration_since(stage.began).unwrap_or_default());
+    with(&app, &ids, |stage, _| {
+        let began = stage.began.unwrap_or(stage.submitted);
+        let since = |at: SystemTime| micros(at.duration_since(began).unwrap_or_default());
         let spans = stage.timeline(SPANS);
         let length = spans.iter().map(|span| since(span.ended)).max().unwrap_or(0);
         let spans: Vec<_> =

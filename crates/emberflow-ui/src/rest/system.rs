@@ -70,7 +70,7 @@ pub(super) async fn executors(State(app): State<Arc<App>>) -> Json<Value> {
         "diskUsed": memory.spilled,
         "totalCores": app.about.workers,
         "maxTasks": app.about.workers,
-        "activeTasks": status.running_tasks(),
+        "activeTasks": AtWork::now(&app, &status).tasks(),
         "failedTasks": totals.tasks_failed,
         "completedTasks": totals.tasks_succeeded,
         "totalTasks": totals.tasks_succeeded + totals.tasks_failed + status.running_tasks() as u64,

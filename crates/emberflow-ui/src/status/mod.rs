@@ -24,7 +24,7 @@ use emberflow_core::{
 use emberflow_runtime::{EventRecord, MemoryUse};
 
 pub use self::{
-    job::{Job, JobState},
+    job::{Job, JobState, Kept, Tally},
     quantiles::{QUANTILES, Quantiles},
     stage::{Span, Stage, StageState, Task, TaskState},
     store::{Cell, CellState, Store},
@@ -140,6 +140,26 @@ impl Status {
         self.jobs.get(&job)
     }
 
+    /// The runs of stages that a job has come to, the last one last: as they are, or as they were when it ended.
+    pub fn runs<'a>(&'a self, job: &'a Job) -> impl DoubleEndedIterator<Item = &'a Stage> {
+        let live = job.stages.iter().filter(|_| job.is_running()).filter_map(|id| self.stage(*id));
+        job.runs.iter().chain(live)
+    }
+
+    /// What a job has come to: as it is, or as it was when it ended.
+    pub fn tally(&self, job: &Job) -> Tally {
+        job.tally.unwrap_or_else(|| Tally::of(job, self.runs(job)))
+    }
+
+    /// What a store of a job holds, or held when the job ended.
+    pub fn kept(&self, job: &Job, store: StoreId) -> Option<Kept> {
+        let kept = job.kept.get(&store)?;
+        if !job.is_running() {
+            return Some(*kept);
+        }
+        self.store(store).map(|store| Kept::of(store, kept.losses))
+    }
+
     /// All stages that are remembered, oldest first.
     pub fn stages(&self) -> impl DoubleEndedIterator<Item = &Stage> {
         self.stages.values()
@@ -224,7 +244,13 @@ impl Status {
                 let shared =
                     |store| self.stages.values().rev().find(|stage| stage.is_running() && stage.store == store);
                 let shared = stages.iter().filter_map(|outline| shared(outline.store)).map(|stage| stage.id).collect();
+                // What was lost and is there again is not this job's.
+                let before = |store: &Store| store.losses - store.missing() as u64;
+                let before =
+                    |id: StoreId| Some((id, Kept { losses: before(self.stores.get(&id)?), ..Kept::default() }));
+                let before = stages.iter().filter_map(|outline| before(outline.store)).collect();
                 if let Some(job) = self.jobs.get_mut(job) {
+                    job.kept = before;
                     job.plan = stages.clone();
                     job.stages = shared;
                 }
@@ -267,8 +293,7 @@ impl Status {
             }
             Event::TaskStarted { task, stage, partition, attempt } => {
                 if let Some(found) = self.stages.get_mut(stage) {
-                    found.tasks.push(Task::new(*task, *partition, *attempt, at));
-                    found.started += 1;
+                    found.task_started(Task::new(*task, *partition, *attempt, at));
                     self.kept_tasks += 1;
                     self.running.insert(*task, (*stage, found.tasks.len() - 1));
                     if let Some(store) = self.stores.get_mut(&found.store) {
@@ -357,6 +382,12 @@ impl Status {
             _ => self.totals.jobs_failed += 1,
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        let runs = job.stages.iter().filter_map(|id| self.stages.get(id));
+        job.runs = runs.map(|run| run.at_end_of_job(state == JobState::Succeeded, at)).collect();
+        job.tally = Some(Tally::of(job, job.runs.iter()));
+        for (id, kept) in &mut job.kept {
+            *kept = self.stores.get(id).map(|store| Kept::of(store, kept.losses)).unwrap_or_default();
+        }
         job.finish(state, error.map(shortened), at);
         // A store that no stage has filled, and none will, is not worth a look.
         let planned: Vec<StoreId> = job.plan.iter().map(|outline| outline.store).collect();
@@ -380,13 +411,13 @@ impl Status {
     }
 
     fn forget_outlines(&mut self) {
-        let mut kept: usize = self.jobs.values().map(|job| job.plan.len()).sum();
+        let mut kept: usize = self.jobs.values().map(|job| job.plan.len().max(job.runs.len())).sum();
         for job in self.jobs.values_mut().filter(|job| !job.is_running()) {
             if kept <= self.limits.outlines {
                 return;
             }
-            kept -= job.plan.len();
-            job.plan = Vec::new();
+            kept -= job.plan.len().max(job.runs.len());
+            (job.plan, job.runs, job.kept) = (Vec::new(), Vec::new(), BTreeMap::new());
         }
     }
 

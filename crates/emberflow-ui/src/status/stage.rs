@@ -20,6 +20,8 @@ const ERRORS: usize = 50;
 /// How a stage stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StageState {
+    /// Partitions of it are wanted, but what they are made of is not there yet: no task of it has been started.
+    Pending,
     /// Partitions of it are wanted.
     Running,
     /// All that was wanted is there.
@@ -99,14 +101,6 @@ impl Task {
         }
     }
 
-    /// How long it ran on its worker; if it has not told, since it was handed to the workers.
-    pub fn time(&self, now: SystemTime) -> Duration {
-        match self.worker {
-            Some(_) => self.duration,
-            None => self.ended.unwrap_or(now).duration_since(self.launched).unwrap_or_default(),
-        }
-    }
-
     /// When it began on its worker, as far as that is known.
     pub fn began(&self) -> SystemTime {
         self.on_worker.unwrap_or(self.launched)
@@ -141,8 +135,10 @@ pub struct Stage {
     pub kind: Option<StageKind>,
     /// The operator by which people know it.
     pub name: String,
-    /// When it began.
-    pub began: SystemTime,
+    /// When it was first wanted.
+    pub submitted: SystemTime,
+    /// When its first task was handed to the workers: it may have waited for others until then.
+    pub began: Option<SystemTime>,
     /// When it ended.
     pub ended: Option<SystemTime>,
     /// How it stands.
@@ -181,7 +177,7 @@ impl Stage {
         kind: Option<StageKind>,
         name: String,
         wanted: usize,
-        began: SystemTime,
+        submitted: SystemTime,
     ) -> Self {
         Self {
             id,
@@ -190,9 +186,10 @@ impl Stage {
             rdd,
             kind,
             name,
-            began,
+            submitted,
+            began: None,
             ended: None,
-            state: StageState::Running,
+            state: StageState::Pending,
             started: 0,
             succeeded: 0,
             failed: 0,
@@ -212,7 +209,35 @@ impl Stage {
 
     /// Whether it has not ended.
     pub fn is_running(&self) -> bool {
-        self.state == StageState::Running
+        matches!(self.state, StageState::Pending | StageState::Running)
+    }
+
+    pub(super) fn task_started(&mut self, task: Task) {
+        self.began.get_or_insert(task.launched);
+        if self.state == StageState::Pending {
+            self.state = StageState::Running;
+        }
+        self.tasks.push(task);
+        self.started += 1;
+    }
+
+    /// What it has come to for a job that ends now, without its tasks. If others go on with it, or nobody does, that is
+    /// none of the job's business.
+    pub(super) fn at_end_of_job(&self, succeeded: bool, at: SystemTime) -> Self {
+        let mut seen = Self { tasks: Vec::new(), name: self.name.clone(), error: self.error.clone(), ..*self };
+        if seen.is_running() {
+            let running = seen.running();
+            seen.ended = Some(at);
+            if succeeded {
+                seen.state = StageState::Complete;
+                seen.started -= running;
+                seen.wanted = seen.succeeded;
+            } else {
+                seen.state = StageState::Cancelled;
+                seen.cancelled += running;
+            }
+        }
+        seen
     }
 
     /// Attempts that run.
@@ -225,9 +250,9 @@ impl Stage {
         self.wanted.max(self.succeeded + self.running())
     }
 
-    /// How long it took, or has taken until `now`.
-    pub fn duration(&self, now: SystemTime) -> Duration {
-        self.ended.unwrap_or(now).duration_since(self.began).unwrap_or_default()
+    /// How long it took since its first task was started, or has taken until `now`; nothing if none was.
+    pub fn duration(&self, now: SystemTime) -> Option<Duration> {
+        Some(self.ended.unwrap_or(now).duration_since(self.began?).unwrap_or_default())
     }
 
     /// How `measure` is spread over the tasks that gave their rows.
@@ -320,7 +345,7 @@ impl Stage {
         let short = self.succeeded < self.wanted;
         self.cancelled += self.running();
         self.ended = Some(at);
-        if self.state == StageState::Running {
+        if self.is_running() {
             self.state = if short || !over.is_empty() { StageState::Cancelled } else { StageState::Complete };
         }
         over

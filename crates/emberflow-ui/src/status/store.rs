@@ -120,6 +120,11 @@ impl Store {
         self.cells.iter().filter(|cell| cell.is_stored()).count()
     }
 
+    /// Partitions that were lost and are not there again.
+    pub fn missing(&self) -> usize {
+        self.cells.iter().filter(|cell| cell.is_lost).count()
+    }
+
     /// Rows that are there.
     pub fn rows(&self) -> u64 {
         self.cells.iter().map(|cell| cell.rows).sum()

@@ -273,3 +273,41 @@ fn memory_is_thinned_out_over_a_long_life() {
     assert!((5..=10).contains(&times.len()) && times.is_sorted(), "{times:?}");
     assert_eq!(*times.last().unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(999));
 }
+
+#[test]
+fn what_a_job_has_come_to_stays_as_it_was_when_it_ended() {
+    let mut story = Story::new();
+    let plan = || vec![outline(0, StageKind::Persist, 2, &[]), outline(9, StageKind::Result, 2, &[0])];
+    story.job(0, plan()).job(1, plan()).stage(0, 0, 0, 2).stage(1, 0, 9, 1);
+    story.task(0, 0, 0).stored(0, 0, 0).task_ends(0, 0, 0).task(1, 0, 1);
+    // The first job needs no more than the first partition, the other one goes on.
+    story.task(2, 1, 0).task_ends(2, 1, 0).stage_ends(1).job_ends(0, None);
+    let seen = |story: &Story| {
+        let job = story.job_of(0);
+        (story.status.tally(job), story.status.kept(job, StoreId::new(0)).unwrap())
+    };
+    let before = seen(&story);
+    assert_eq!((before.0.tasks, before.0.succeeded, before.0.open, before.0.complete_stages), (2, 2, 0, 2));
+    assert_eq!((before.1.partitions, before.1.rows, before.1.losses), (1, 10, 0));
+    story.stored(1, 0, 1).task_ends(1, 0, 1).lost(1, 0, 1).stage_ends(0);
+    assert_eq!(seen(&story), before);
+    let other = story.job_of(1);
+    assert_eq!(story.status.kept(other, StoreId::new(0)).unwrap().losses, 1, "the other job runs");
+    // One that finds it lost has to do with it, and one that comes later has not.
+    story.job_ends(1, None).job(2, plan()).stage(2, 2, 0, 1).task(3, 2, 1).stored(3, 0, 1).task_ends(3, 2, 1);
+    story.stage_ends(2).job_ends(2, None).job(3, plan()).job_ends(3, None);
+    let losses = [2, 3].map(|job| story.status.kept(story.job_of(job), StoreId::new(0)).unwrap().losses);
+    assert_eq!(losses, [1, 0]);
+}
+
+#[test]
+fn a_stage_waits_without_a_clock_until_its_first_task_is_started() {
+    let mut story = Story::new();
+    story.job(0, cached_then_counted()).stage(0, 0, 9, 2).stage(1, 0, 0, 2).task(0, 1, 0);
+    let (waiting, running) = (story.stage_of(0), story.stage_of(1));
+    assert_eq!((waiting.state, running.state), (StageState::Pending, StageState::Running));
+    let later = story.now + Duration::from_secs(9);
+    assert_eq!((waiting.duration(later), running.duration(later)), (None, Some(Duration::from_secs(9))));
+    let tally = story.status.tally(story.job_of(0));
+    assert_eq!((tally.active_stages, tally.pending_stages), (1, 1));
+}
