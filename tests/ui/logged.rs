@@ -6,6 +6,7 @@ use emberflow::{Context, Error, history, testing};
 use serde_json::{Value, json};
 
 use crate::{
+    browser::Browser,
     client::Page,
     list, soon,
     support::{ON_PURPOSE, World, names_in},
@@ -141,6 +142,37 @@ fn a_log_that_was_cut_off_shows_what_came_before() {
     };
     let jobs = page.api("/jobs");
     assert_eq!((list(&jobs).len(), &jobs[0]["status"]), (1, &json!("SUCCEEDED")));
+}
+
+#[test]
+fn a_replayed_log_is_history_and_time_stands_still_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, log) = some_jobs(logging(dir.path()));
+    let text = fs::read_to_string(&log).unwrap();
+    // Cut off within the last job: nobody will ever tell of its end.
+    let end = text.lines().position(|line| line.contains("\"JobFinished\":{\"job\":2")).unwrap();
+    fs::write(&log, text.lines().take(end).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let past = history::replay(&log, 0).unwrap();
+    let address = past.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let page = Page { address, token: String::new() };
+    let told = || {
+        let news = page.news().next().unwrap();
+        (news["uptimeMs"].clone(), news["replayed"].clone(), page.api("/jobs/2"), page.api("/stages"))
+    };
+    let first = told();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_millis(5);
+    while std::time::Instant::now() < deadline {
+        assert_eq!(told(), first);
+    }
+    assert_eq!(first.1, json!(true));
+    let about = &page.api("")["attempts"][0];
+    assert_eq!((&about["completed"], &about["endTime"]), (&json!(true), &about["lastUpdated"]));
+    assert_eq!(page.api("/environment")["runtime"], json!({}), "that of another process is not known");
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&past.url());
+    browser.soon("document.getElementById('live').textContent", |text| text == "history");
+    browser.go("#/workers");
+    browser.soon("document.querySelector('main').innerText", |text| text.as_str().unwrap().contains("has ended"));
 }
 
 #[test]

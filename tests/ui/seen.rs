@@ -234,3 +234,61 @@ fn the_page_is_used_by_keyboard_alone_and_says_what_it_shows() {
         browser.soon(nameless, |found| *found == json!([]));
     }
 }
+
+#[test]
+fn a_job_of_no_time_at_all_is_seen_in_the_timeline() {
+    let (world, _page) = roomy();
+    world.range(0..9_u64).count().unwrap();
+    let Some(browser) = open(&world) else { return };
+    browser.soon(&browser.texts("main tbody .badge"), |states| *states == json!(["succeeded"]));
+    // The server's own answer, but with the times of a long job, of one right behind it, and of two at the very end.
+    browser.run(
+        "const real = window.fetch; \
+         window.fetch = async (path, ...more) => { \
+           const answer = await real(path, ...more); \
+           if (!path.endsWith('/jobs?limit=200')) return answer; \
+           const [job] = await answer.json(), at = (jobId, startMs, durationMs) => \
+             ({ ...job, jobId, startMs, durationMs, endMs: startMs + Math.floor(durationMs) }); \
+           return Response.json([at(3, 1e12 + 1e4, .2), at(2, 1e12 + 1e4, .3), at(1, 1e12 + 9e3, .4), at(0, 1e12, 9e3)]); \
+         }",
+    );
+    browser.go("#/stages");
+    browser.go("#/jobs");
+    let seen = "(() => { const band = document.querySelector('.lanes')?.getBoundingClientRect(); \
+                const boxes = [...document.querySelectorAll('.lanes a')].map((a) => a.getBoundingClientRect()); \
+                return [boxes.length, boxes.every((box) => box.width > 9 && box.right <= band.right && box.bottom <= band.bottom), \
+                boxes.some((a, at) => boxes.some((b, other) => other > at && a.top === b.top && a.left < b.right - 4 && b.left < a.right - 4))]; })()";
+    browser.soon(seen, |seen| *seen == json!([4, true, false]));
+    browser.shoot("timeline-short");
+}
+
+#[test]
+fn counts_of_the_memory_account_are_no_bytes_and_one_is_one() {
+    let (world, _page) = roomy();
+    let kept = world.range_into(0..9_u64, 1).cache();
+    kept.count().unwrap();
+    let failed = AtomicBool::new(false);
+    let flaky = world.range_into(0..1_u64, 1).map(move |n| {
+        assert!(failed.swap(true, Ordering::SeqCst), "{ON_PURPOSE}");
+        n
+    });
+    flaky.count().unwrap();
+    let Some(browser) = open(&world) else { return };
+    browser.go("#/memory");
+    let row = |name: &str| {
+        format!(
+            "[...document.querySelectorAll('main tr')].find((row) => row.cells[0].textContent === '{name}')?.cells[1].textContent"
+        )
+    };
+    for (name, value) in [("persisted", "72 B"), ("waits", "0 times"), ("gave way", "0 times")] {
+        browser.soon(&row(name), |seen| seen == value);
+    }
+    let legend = browser.run(&format!("return {}", browser.texts("main .legend li")));
+    assert_eq!(legend, json!(["persisted", "map outputs", "working", "results", "dashed: the budget"]));
+    assert_eq!(browser.run("return document.querySelectorAll('#facts .stack i').length"), 4);
+    browser.go("#/stages/2");
+    browser.soon("document.querySelector('main')?.innerText ?? ''", |text| {
+        let text = text.as_str().unwrap();
+        text.contains("1 attempt failed") && text.contains("1 row read") && !text.contains("0 µs of work")
+    });
+}

@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::{
@@ -83,6 +83,8 @@ impl Served {
 /// What the handlers answer from.
 pub(crate) struct App {
     pub(crate) about: Application,
+    /// Whether it is a log that tells of it: the application has ended, and time stands still.
+    pub(crate) replayed: bool,
     /// What runs it; nothing, if it has ended.
     engine: Weak<Engine>,
     status: RwLock<Status>,
@@ -99,6 +101,12 @@ struct News {
 impl App {
     pub(crate) fn status(&self) -> RwLockReadGuard<'_, Status> {
         self.status.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The moment for which questions are answered: of a log, its last.
+    pub(crate) fn now(&self, status: &Status) -> SystemTime {
+        let last = || status.last_event().unwrap_or_else(|| self.about.started());
+        if self.replayed { last() } else { SystemTime::now() }
     }
 
     pub(crate) fn memory(&self) -> MemoryUse {
@@ -147,7 +155,13 @@ impl App {
 pub fn serve(engine: &Arc<Engine>, about: Application, listen: &Listen) -> io::Result<Served> {
     let (door, served) = Door::open(listen)?;
     let status = RwLock::new(Status::new(Limits::default()));
-    let app = Arc::new(App { about, engine: Arc::downgrade(engine), status, news: watch::Sender::default() });
+    let app = Arc::new(App {
+        about,
+        replayed: false,
+        engine: Arc::downgrade(engine),
+        status,
+        news: watch::Sender::default(),
+    });
     engine.listen("ui", EVENTS, move |events| {
         thread::scope(|scope| {
             let fold = thread::Builder::new().name(format!("{}-status", app.about.name));
@@ -206,7 +220,13 @@ impl Drop for History {
 pub fn replay(log: &Path, port: u16) -> io::Result<History> {
     let Replayed { app: about, status } = log::read(log)?;
     let (door, Served { address, .. }) = Door::open(&Listen::locally(port))?;
-    let app = Arc::new(App { about, engine: Weak::new(), status: RwLock::new(status), news: watch::Sender::default() });
+    let app = Arc::new(App {
+        about,
+        replayed: true,
+        engine: Weak::new(),
+        status: RwLock::new(status),
+        news: watch::Sender::default(),
+    });
     let shown = Arc::clone(&app);
     let thread = thread::Builder::new().name("history".to_owned()).spawn(move || door.answer(&shown))?;
     Ok(History { address, app, thread: Some(thread) })

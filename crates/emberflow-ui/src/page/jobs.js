@@ -18,9 +18,12 @@ const jobColumns = [
   { head: "", cell: cancelButton },
 ];
 
+// What a job is drawn as wide as at least, as a share of the lanes: less could be neither seen nor clicked.
+const LEAST = 1 / 80;
+
 function jobsTimeline() {
-  const lanes = h("div", { class: "lanes" }), axis = h("div", { class: "axis" }, h("span"), h("span"));
-  const el = h("section", { class: "card", "aria-label": "Jobs over time" }, h("h2", { text: "Timeline" }), lanes, axis);
+  const lanes = h("div"), band = h("div", { class: "lanes" }, lanes), axis = h("div", { class: "axis" }, h("span"), h("span"));
+  const el = h("section", { class: "card", "aria-label": "Jobs over time" }, h("h2", { text: "Timeline" }), band, axis);
   el.fill = (all) => {
     const jobs = all.slice(0, 60).reverse();
     el.hidden = jobs.length === 0;
@@ -30,10 +33,10 @@ function jobsTimeline() {
     for (const j of jobs) {
       let lane = ends.findIndex((end) => end <= j.startMs + length / 1000);
       if (lane < 0) lane = ends.length;
-      ends[lane] = j.endMs ?? now;
+      ends[lane] = Math.max(j.endMs ?? now, j.startMs + length * LEAST);
       j.lane = Math.min(lane, 9);
     }
-    set(lanes, { height: Math.min(ends.length, 10) * 24 + 4 });
+    set(band, { height: Math.min(ends.length, 10) * 24 + 4 });
     sync(lanes, jobs, (j) => j.jobId, (j) => h("a", { href: `#/jobs/${j.jobId}` }), (a, j) => {
       const text = j.description || short(j.name);
       set(a, { text, title: `job ${j.jobId}: ${text}, ${j.status.toLowerCase()}, ${span(j.durationMs)}`, "data-state": j.status,

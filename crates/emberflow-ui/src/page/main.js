@@ -36,7 +36,7 @@ function overview(news) {
     fact("Jobs running", count(news.runningJobs), `of ${count(news.jobs)}${news.failedJobs ? `, ${count(news.failedJobs)} failed` : ""}`),
     fact("Tasks running", count(news.runningTasks), `${news.pendingTasks ? `${count(news.pendingTasks)} pending, ` : ""}${count(news.tasks)} done${news.failedTasks ? `, ${count(news.failedTasks)} failed` : ""}`),
     fact("Rows", count(news.rows), ""), fact("Lost", count(news.partitionsLost), `${count(news.partitionsRebuilt)} rebuilt`),
-    fact("Spilled", bytes(m.spilled), ""), fact("Workers", count(news.workers), `up ${span(news.uptimeMs)}`),
+    fact("Spilled", bytes(m.spilled), ""), fact("Workers", count(news.workers), `${news.replayed ? "ran" : "up"} ${span(news.uptimeMs)}`),
     { ...fact("Memory", bytes(used), `of ${bytes(m.budget)}`), kinds },
   ];
   if (news.eventsMissed) facts.push(fact("Events missed", count(news.eventsMissed), "too fast to be shown"));
@@ -52,7 +52,8 @@ let version = -1, running = 0;
 function told(news) {
   running = news.runningTasks;
   overview(news);
-  live(news.over ? "SKIPPED" : "live", news.over ? "ended" : "live");
+  const state = news.over ? "ended" : news.replayed ? "history" : "live";
+  live(state === "live" ? state : "SKIPPED", state);
   if (news.over) end();
   else if (news.version !== version) refresh();
   version = news.version;

@@ -80,7 +80,7 @@ fn describe(status: &Status, job: &Job, at_work: &AtWork) -> Value {
         "completionTime": job.ended.map(time),
         "startMs": epoch(job.started),
         "endMs": job.ended.map(epoch),
-        "durationMs": fine_millis(job.duration(SystemTime::now())),
+        "durationMs": fine_millis(job.duration(at_work.now)),
         "stageIds": job.stages.iter().map(|stage| stage.get()).collect::<Vec<_>>(),
         "jobGroup": job.labels.group,
         "jobTags": job.labels.tags,

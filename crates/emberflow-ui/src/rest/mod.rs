@@ -90,6 +90,8 @@ struct Named {
 
 /// The tasks that a worker is at now. Of those that were handed to the workers, the others wait for one.
 pub(crate) struct AtWork {
+    /// When that is.
+    now: SystemTime,
     since: HashMap<TaskId, SystemTime>,
     by_stage: HashMap<StageId, usize>,
 }
@@ -104,7 +106,7 @@ impl AtWork {
                 *by_stage.entry(stage.id).or_insert(0) += 1;
             }
         }
-        Self { since, by_stage }
+        Self { now: app.now(status), since, by_stage }
     }
 
     /// How many there are: no more than there are workers.
@@ -124,14 +126,15 @@ impl AtWork {
 
 /// What stands at the top of every page.
 pub(crate) fn overview(app: &App) -> Value {
-    let now = SystemTime::now();
     let memory = app.memory();
     let status = app.status();
+    let now = app.now(&status);
     let totals = status.totals();
     let at_work = AtWork::now(app, &status).tasks();
     let running = status.jobs().filter(|job| job.state == JobState::Running).count();
     json!({
         "version": app.version(),
+        "replayed": app.replayed,
         "name": app.about.name,
         "id": app.about.id,
         "uptimeMs": millis(now.duration_since(app.about.started()).unwrap_or_default()),

@@ -88,7 +88,7 @@ fn describe(stage: &Stage, at_work: &AtWork) -> Value {
         "completionTime": stage.ended.map(time),
         "startMs": stage.began.map(epoch),
         "endMs": stage.ended.map(epoch),
-        "durationMs": stage.duration(SystemTime::now()).map(fine_millis),
+        "durationMs": stage.duration(at_work.now).map(fine_millis),
         "failureReason": stage.error,
         "executorRunTime": millis(stage.task_time),
         "runTimeUs": micros(stage.task_time),
@@ -126,7 +126,6 @@ pub(super) struct Page {
 pub(super) async fn tasks(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Query(page): Query<Page>) -> Answer {
     let by = page.sort_by.as_deref().unwrap_or("id").to_ascii_lowercase();
     let (by, backwards) = by.strip_prefix('-').map_or((by.as_str(), false), |by| (by, true));
-    let now = SystemTime::now();
     let measure: fn(&Task, Option<Duration>) -> u64 = match by {
         "id" => |task, _| task.id.get(),
         "runtime" => |_, took| took.map_or(0, micros),
@@ -147,7 +146,7 @@ pub(super) async fn tasks(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Que
     with(&app, &ids, |stage, at_work| {
         let is = |task: &Task, wanted: &String| wanted.eq_ignore_ascii_case(task_state(task, at_work));
         let wanted = |task: &&Task| page.status.as_ref().is_none_or(|wanted| is(task, wanted));
-        let measure = |task: &Task| measure(task, took(task, now, at_work));
+        let measure = |task: &Task| measure(task, took(task, at_work));
         let mut tasks: Vec<&Task> = stage.tasks.iter().filter(wanted).collect();
         match backwards {
             true => tasks.sort_by_cached_key(|task| Reverse(measure(task))),
@@ -155,13 +154,13 @@ pub(super) async fn tasks(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Que
         }
         let length = page.length.unwrap_or(TASKS).min(MOST_TASKS);
         let shown = tasks.iter().skip(page.offset).take(length);
-        Json(shown.map(|task| describe_task(task, now, at_work)).collect())
+        Json(shown.map(|task| describe_task(task, at_work)).collect())
     })
 }
 
 /// How long a task ran on its worker, or has run until now; unknown if no worker has told or is at it.
-fn took(task: &Task, now: SystemTime, at_work: &AtWork) -> Option<Duration> {
-    let since = |since| now.duration_since(since).unwrap_or_default();
+fn took(task: &Task, at_work: &AtWork) -> Option<Duration> {
+    let since = |since| at_work.now.duration_since(since).unwrap_or_default();
     task.worker.map(|_| task.duration).or_else(|| at_work.since(task).map(since))
 }
 
@@ -176,8 +175,8 @@ fn task_state(task: &Task, at_work: &AtWork) -> &'static str {
     }
 }
 
-fn describe_task(task: &Task, now: SystemTime, at_work: &AtWork) -> Value {
-    let took = took(task, now, at_work);
+fn describe_task(task: &Task, at_work: &AtWork) -> Value {
+    let took = took(task, at_work);
     let Reads { rows, bytes, shuffle_rows, shuffle_bytes, file_bytes, .. } = task.reads;
     json!({
         "taskId": task.id.get(),

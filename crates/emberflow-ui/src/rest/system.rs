@@ -15,20 +15,23 @@ pub(super) async fn application(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 fn describe(app: &App) -> Value {
-    let last = app.status().last_event().unwrap_or(app.about.started());
+    let status = app.status();
+    let last = status.last_event().unwrap_or(app.about.started());
+    // Of one that runs, Spark writes a moment before all time.
+    let end = app.replayed.then_some(last);
     json!({
         "id": app.about.id,
         "name": app.about.name,
         "attempts": [{
             "startTime": time(app.about.started()),
-            "endTime": "1969-12-31T23:59:59.999GMT",
+            "endTime": end.map_or_else(|| "1969-12-31T23:59:59.999GMT".to_owned(), time),
             "lastUpdated": time(last),
-            "duration": millis(SystemTime::now().duration_since(app.about.started()).unwrap_or_default()),
+            "duration": millis(app.now(&status).duration_since(app.about.started()).unwrap_or_default()),
             "sparkUser": "",
-            "completed": false,
+            "completed": app.replayed,
             "appSparkVersion": concat!("emberflow ", env!("CARGO_PKG_VERSION")),
             "startTimeEpoch": epoch(app.about.started()),
-            "endTimeEpoch": -1,
+            "endTimeEpoch": end.map_or(json!(-1), |end| json!(epoch(end))),
             "lastUpdatedEpoch": epoch(last),
         }],
     })
@@ -40,17 +43,22 @@ pub(super) async fn memory(State(app): State<Arc<App>>) -> Json<Value> {
     let status = app.status();
     let samples: Vec<Value> =
         status.memory().map(|sample| json!({ "atMs": epoch(sample.at), "memory": sample.memory })).collect();
-    Json(json!({ "nowMs": epoch(SystemTime::now()), "now": now, "samples": samples }))
+    Json(json!({ "nowMs": epoch(app.now(&status)), "now": now, "samples": samples }))
 }
 
 pub(super) async fn environment(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({
-        "runtime": {
+    // Of another process than this one, none of it is known.
+    let runtime = match app.replayed {
+        true => json!({}),
+        false => json!({
             "emberflowVersion": env!("CARGO_PKG_VERSION"),
             "os": std::env::consts::OS,
             "architecture": std::env::consts::ARCH,
             "processId": std::process::id(),
-        },
+        }),
+    };
+    Json(json!({
+        "runtime": runtime,
         "sparkProperties": app.about.settings,
     }))
 }
@@ -87,8 +95,7 @@ pub(super) async fn threads(State(app): State<Arc<App>>, Path(path): Path<Execut
     if path.executor != "driver" {
         return Err(unknown("executor", path.executor));
     }
-    let now = SystemTime::now();
-    let since = |at: SystemTime| fine_millis(now.duration_since(at).unwrap_or_default());
+    let since = |at: SystemTime| fine_millis(SystemTime::now().duration_since(at).unwrap_or_default());
     let at_work = app.workers_now();
     let status = app.status();
     let threads = at_work.into_iter().enumerate().map(|(worker, at_work)| {
