@@ -292,3 +292,26 @@ fn counts_of_the_memory_account_are_no_bytes_and_one_is_one() {
         text.contains("1 attempt failed") && text.contains("1 row read") && !text.contains("0 µs of work")
     });
 }
+
+#[test]
+fn stores_that_were_dropped_fold_into_one_line() {
+    let (world, _page) = roomy();
+    let kept = world.range_into(0..9_u64, 2).set_name("kept").cache();
+    kept.count().unwrap();
+    for round in 0..8 {
+        let sums = kept.map(move |n| (n % (round + 1), n)).reduce_by_key_into(|a, b| a + b, 2);
+        sums.count().unwrap();
+    }
+    let Some(browser) = open(&world) else { return };
+    browser.go("#/storage");
+    let shown = "[document.querySelectorAll('main section.released').length, document.querySelector('main details')?.checkVisibility(), \
+                 document.querySelector('main summary')?.textContent]";
+    browser.soon(shown, |shown| *shown == json!([0, true, "8 stores that were dropped lately"]));
+    assert!(browser.run("return document.documentElement.scrollHeight").as_u64() < Some(1000), "one screen");
+    browser.shoot("storage-folded");
+    browser.click("main summary");
+    browser.soon("document.querySelectorAll('main details section.released').length", |found| *found == json!(8));
+    browser.click("main summary");
+    browser.soon(shown, |shown| shown[0] == 0);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
