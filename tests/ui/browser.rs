@@ -113,6 +113,12 @@ impl Browser {
         self.call("/actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": press }] }));
     }
 
+    /// Makes the page so wide and high, less than a window may be.
+    pub(crate) fn narrow(&self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("/goog/cdp/execute", &json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size }));
+    }
+
     /// Writes what is on the screen into the target directory.
     pub(crate) fn shoot(&self, name: &str) {
         let url = format!("{}/screenshot", self.session);

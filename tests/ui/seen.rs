@@ -315,3 +315,25 @@ fn stores_that_were_dropped_fold_into_one_line() {
     browser.soon(shown, |shown| shown[0] == 0);
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
+
+#[test]
+fn in_a_narrow_window_the_head_is_short_and_nothing_sticks_out() {
+    let (world, _page) = roomy();
+    let kept = world.range_into(0..900_u64, 4).map(|n| (n % 7, n)).cache();
+    kept.reduce_by_key_into(|a, b| a + b, 3).count().unwrap();
+    let Some(browser) = open(&world) else { return };
+    browser.narrow(420, 900);
+    for (at, view) in
+        ["#/jobs", "#/jobs/0", "#/stages", "#/stages/1", "#/storage", "#/memory", "#/environment"].iter().enumerate()
+    {
+        browser.go(view);
+        browser.soon("document.querySelectorAll('main .card').length", |cards| cards.as_u64() > Some(0));
+        let top = browser.run("return document.querySelector('main .card').getBoundingClientRect().top + scrollY");
+        assert!(top.as_f64().unwrap() < 240.0, "{view} begins at {top}");
+        assert!(browser.run("return document.documentElement.scrollWidth").as_u64() <= Some(420), "{view} is too wide");
+        // The menu is in two lines at most, each of its links in one.
+        let lines = browser.run("return new Set([...document.querySelectorAll('nav a')].map((a) => a.offsetTop)).size");
+        assert!(lines.as_u64() <= Some(2), "{lines} lines");
+        browser.shoot(&format!("narrow-{at}"));
+    }
+}
