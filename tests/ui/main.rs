@@ -447,6 +447,8 @@ fn what_users_write_is_told_as_it_is_and_as_data() {
     }
     let lost = page.get("/%3Cscript%3Ealert(1)%3C/script%3E");
     assert!(lost.status == 404 && !lost.body.contains("script"), "{lost:?}");
+    let lost = page.send(&format!("GET /%3Cscript%3E HTTP/1.1\r\nHost: {}\r\nAccept: text/html", page.address));
+    assert!(lost.status == 404 && !lost.body.contains("script") && lost.body.contains("<a href=\"/\">"), "{lost:?}");
 }
 
 #[test]

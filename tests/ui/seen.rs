@@ -337,3 +337,44 @@ fn in_a_narrow_window_the_head_is_short_and_nothing_sticks_out() {
         browser.shoot(&format!("narrow-{at}"));
     }
 }
+
+#[test]
+fn an_address_that_leads_nowhere_says_so_and_leads_back() {
+    let (world, page) = roomy();
+    world.range_into(0..9_u64, 1).count().unwrap();
+    let Some(browser) = open(&world) else { return };
+    let text = "document.querySelector('main').innerText";
+    for (view, wanted, back) in [
+        ("#/jobs/99", "there is no job 99", "#/jobs"),
+        ("#/stages/99", "there is no stage 99", "#/stages"),
+        ("#/storage/99", "nothing is stored of an rdd 99", "#/storage"),
+        ("#/jobs/99999999999999999999999", "", "#/jobs"),
+        ("#/nothing", "Nothing is at #/nothing", "#/jobs"),
+        ("#/jobs/abc", "Nothing is at #/jobs/abc", "#/jobs"),
+        ("#/memory/3", "Nothing is at #/memory/3", "#/jobs"),
+        ("#<img src=x>", "Nothing is at", "#/jobs"),
+    ] {
+        browser.go(view);
+        let links = "[...document.querySelectorAll('main .nothing a')].map((a) => a.getAttribute('href'))";
+        browser.soon(&format!("[{text}, {links}]"), |seen| {
+            seen[0].as_str().unwrap().contains(wanted) && seen[1] == json!([back])
+        });
+        browser.click("main .nothing a");
+        browser.soon("[location.hash, document.querySelectorAll('main .card').length > 0]", |seen| {
+            *seen == json!([back, true])
+        });
+    }
+    browser.go("#/jobs/1");
+    browser.soon(text, |text| text.as_str().unwrap().contains("there is no job 1"));
+    browser.shoot("nowhere");
+    // What was not there may come.
+    world.range_into(0..9_u64, 1).count().unwrap();
+    browser.soon(text, |text| text.as_str().unwrap().contains("Job 1: count"));
+    // Who skips to the content stays where he is.
+    browser.run("document.querySelector('.skip').click()");
+    assert_eq!(browser.run("return [location.hash, document.activeElement.id]"), json!(["#/jobs/1", "content"]));
+    browser.open(&format!("http://{}/jobs/99", page.address));
+    browser.soon("document.body.innerText", |text| text.as_str().unwrap().contains("There is no such page"));
+    browser.click("main a");
+    browser.soon("document.getElementById('live')?.textContent", |text| text == "live");
+}

@@ -13,7 +13,7 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware,
     response::{
         IntoResponse, Response, Sse,
@@ -308,8 +308,12 @@ fn routes(app: Arc<App>, rules: Rules) -> Router {
         .layer(middleware::from_fn_with_state(Arc::new(rules), security::guard))
 }
 
-pub(crate) async fn no_such_page() -> Response {
-    (StatusCode::NOT_FOUND, "there is no such page; begin at /\n").into_response()
+/// For people with a link back, for programs as a sentence.
+pub(crate) async fn no_such_page(headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    let for_people = accepted.is_some_and(|accepted| accepted.contains("text/html"));
+    let answer = if for_people { page::nowhere() } else { "there is no such page; begin at /\n".into_response() };
+    (StatusCode::NOT_FOUND, answer).into_response()
 }
 
 async fn metrics_text(State(app): State<Arc<App>>) -> Response {

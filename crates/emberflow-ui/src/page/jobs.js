@@ -67,6 +67,7 @@ export function jobView(id) {
   const graph = graphSection(), stages = table("Runs of stages", stageColumns);
   return {
     title: `Job ${id}`,
+    back: ["#/jobs", "To all jobs"],
     els: [h("section", { class: "card" }, title, state, error), graph, h("section", { class: "card scroll" }, stages)],
     async fill() {
       const job = await ask(`/jobs/${id}`);

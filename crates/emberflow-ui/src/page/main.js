@@ -4,7 +4,7 @@ import { $, h, set, sync } from "./elements.js";
 import { jobView, jobsView } from "./jobs.js";
 import { kindName, kindsOf, memoryView } from "./memory.js";
 import { bytes, count, span } from "./numbers.js";
-import { end, isOver, refresh, show, title } from "./screen.js";
+import { end, isOver, nowhere, refresh, show, title } from "./screen.js";
 import { listen } from "./server.js";
 import { stageView, stagesView } from "./stages.js";
 import { storageView } from "./storage.js";
@@ -13,16 +13,18 @@ import { environmentView, workersView } from "./system.js";
 const views = {
   jobs: (id) => (id ? jobView(id) : jobsView()),
   stages: (id) => (id ? stageView(id) : stagesView()),
-  storage: storageView,
+  storage: (id) => storageView(id),
   memory: memoryView,
   workers: workersView,
   environment: environmentView,
 };
 
 function open() {
-  const [, name, id] = /^#\/(\w+)(?:\/(\d+))?$/.exec(location.hash) ?? [];
-  const known = Object.hasOwn(views, name) ? name : "jobs";
-  show(views[known](id));
+  const hash = ["", "#/", "#content"].includes(location.hash) ? "#/jobs" : location.hash;
+  const [, name, id] = /^#\/(\w+)(?:\/(\d+))?$/.exec(hash) ?? [];
+  // Some views are of one thing only.
+  const known = Object.hasOwn(views, name) && (id === undefined || views[name].length > 0) ? name : null;
+  show(known ? views[known](id) : nowhere(hash));
   document.title = `${title()} · ${$("name").textContent}`;
   for (const a of document.querySelectorAll("nav a")) set(a, { "aria-current": a.getAttribute("href") === `#/${known}` ? "page" : null });
 }
@@ -71,6 +73,7 @@ $("theme").onclick = () => {
   refresh();
 };
 
+document.querySelector(".skip").onclick = (event) => { event.preventDefault(); $("content").focus(); };
 addEventListener("hashchange", () => { open(); $("content").focus({ preventScroll: true }); });
 open();
 listen(told, (why) => live("FAILED", why));

@@ -3,7 +3,7 @@
 
 use axum::{
     extract::Path,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 
@@ -20,8 +20,13 @@ pub(crate) async fn document() -> Response {
     file("text/html; charset=utf-8", include_str!("index.html"))
 }
 
+/// What stands at an address at which nothing is.
+pub(crate) fn nowhere() -> Response {
+    file("text/html; charset=utf-8", include_str!("nowhere.html"))
+}
+
 /// The modules of the script; `main.js` asks for the others.
-pub(crate) async fn script(Path(name): Path<String>) -> Response {
+pub(crate) async fn script(Path(name): Path<String>, headers: HeaderMap) -> Response {
     let source = match &*name {
         "main.js" => include_str!("main.js"),
         "screen.js" => include_str!("screen.js"),
@@ -34,7 +39,7 @@ pub(crate) async fn script(Path(name): Path<String>) -> Response {
         "storage.js" => include_str!("storage.js"),
         "memory.js" => include_str!("memory.js"),
         "system.js" => include_str!("system.js"),
-        _ => return super::server::no_such_page().await,
+        _ => return super::server::no_such_page(headers).await,
     };
     file("text/javascript; charset=utf-8", source)
 }

@@ -1,6 +1,6 @@
 // What the page asks the server, and the token that it shows there.
 import { $, h } from "./elements.js";
-import { isOver, refresh } from "./screen.js";
+import { isOver, missing, refresh } from "./screen.js";
 
 const API = "api/v1/applications/-";
 
@@ -16,7 +16,9 @@ const request = (path, method = "GET") => fetch(path, { method, cache: "no-store
 
 export async function ask(path) {
   const answer = await request(API + path);
-  if (!answer.ok) throw new Error((await answer.text()).trim());
+  const said = async () => (await answer.text()).trim();
+  if (answer.status === 404 || answer.status === 400) throw missing(await said());
+  if (!answer.ok) throw new Error(await said());
   return answer.json();
 }
 

@@ -90,6 +90,7 @@ export function stageView(id) {
   failedOnly.onchange = () => { view.status = failedOnly.checked ? "failed" : ""; view.offset = 0; refresh(); };
   return {
     title: `Stage ${id}`,
+    back: ["#/stages", "To all stages"],
     els: [h("section", { class: "card" }, title, state, error), h("section", { class: "card scroll" }, summary), timeline,
       h("section", { class: "card scroll" }, tasks, h("div", { class: "row pager" }, h("label", { for: "failed" }, failedOnly, " only those that failed"), h("span", { class: "grow" }), where, back, on))],
     async fill() {

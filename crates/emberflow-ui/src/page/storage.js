@@ -1,23 +1,27 @@
 // Storage: every partition that is kept, a cell each.
 import { h, noneYet, set, sync } from "./elements.js";
 import { bytes, count, several, short } from "./numbers.js";
-import { refresh } from "./screen.js";
+import { missing, refresh } from "./screen.js";
 import { ask } from "./server.js";
 
 const CELL_STATES = ["resident", "spilled", "computing", "rebuilding", "lost", "empty", "dropped"];
 // More that were dropped than these are folded into a line.
 const DROPPED = 3;
 
-export function storageView() {
+// Of one RDD, if its id is given.
+export function storageView(id) {
   const legend = h("ul", { class: "legend" }, ...CELL_STATES.map((state) => h("li", {}, h("i", { "data-cell": state }), state)), h("li", { text: "with a hole: rebuilt after a loss" }));
   const stores = h("div"), dropped = h("div"), folded = h("div"), summary = h("summary");
   const fold = h("details", { class: "card" }, summary, folded), none = noneYet("Nothing is kept: cache an RDD, or run a shuffle.");
   fold.ontoggle = () => refresh();
   return {
-    title: "Storage",
+    title: id ? `Storage of rdd ${id}` : "Storage",
+    back: ["#/storage", "To all that is stored"],
     els: [h("section", { class: "card" }, h("h2", { text: "Every partition that is kept, a cell each" }), legend), stores, dropped, fold, none],
     async fill() {
-      const found = await ask("/storage/stores?limit=60");
+      const all = await ask(`/storage/stores${id ? "?limit=100000" : "?limit=60"}`);
+      const found = id ? all.filter((x) => String(x.rdd) === id) : all;
+      if (id && !found.length) throw missing(`nothing is stored of an rdd ${id}, or it was forgotten`);
       none.hidden = found.length > 0;
       const kept = found.filter((x) => !x.released), gone = found.filter((x) => x.released), many = gone.length > DROPPED;
       fold.hidden = !many;
