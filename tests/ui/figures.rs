@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use emberflow::{Rdd, testing};
+use emberflow::{Explain, Rdd, testing};
 use serde_json::{Value, json};
 
 use crate::{
+    browser::Browser,
     client::Page,
     list, soon,
     support::{Gate, World},
@@ -174,4 +175,66 @@ fn no_more_tasks_run_than_there_are_workers_and_what_waits_is_pending() {
     assert_eq!(action.wait().unwrap(), 3);
     let stage = soon(&page, &format!("/stages/{}/0", shuffle["stageId"]), |stage| stage["status"] == "COMPLETE");
     assert!(number(&stage["runTimeUs"]) > 0, "{stage:#}");
+}
+
+#[test]
+fn a_stage_has_one_number_wherever_it_is_named_parents_first() {
+    let (world, page) = world(|builder| builder.memory_budget(8 << 30));
+    let pairs = world.range_into(0..100_u64, 4).map(|n| (n % 10, n)).set_name("pairs").cache();
+    let sums =
+        pairs.reduce_by_key_into(|a, b| a + b, 3).map(|(key, sum)| (sum % 2, key)).reduce_by_key_into(u64::max, 2);
+    let kinds = ["Persist", "ShuffleMap", "ShuffleMap", "Result"];
+    assert!(sums.describe_stages().unwrap().iter().map(|stage| format!("{:?}", stage.kind)).eq(kinds));
+    // The lineage, which begins with the result.
+    let text = sums.to_debug_string();
+    let marked: Vec<&str> = text.lines().filter(|line| line.contains("[stage ")).collect();
+    for (line, (number, what)) in
+        marked.iter().zip([(3, "reduce_by_key"), (2, "map"), (1, "map"), (0, "cached partitions")])
+    {
+        assert!(line.contains(&format!("[stage {number}]")) && line.contains(what), "{line} of {text}");
+    }
+    assert_eq!(marked.len(), 4, "{text}");
+    for form in [Explain::Mermaid, Explain::Dot] {
+        let text = sums.explain(form).unwrap();
+        for number in 0..4 {
+            let stands = text.lines().any(|line| {
+                let line = line.trim_start();
+                line.starts_with(&format!("s{number}[")) && line.contains(&format!("\"{number}: "))
+                    || line.starts_with(&format!("s{number} [")) && line.contains(&format!("\"{number}: "))
+            });
+            assert!(stands, "no stage {number} in {text}");
+        }
+    }
+    assert!((0..4).all(|number| sums.explain(Explain::Svg).unwrap().contains(&format!(">{number}: "))));
+    // What ran, and its picture.
+    sums.count().unwrap();
+    sums.count().unwrap();
+    soon(&page, "/jobs", |jobs| list(jobs).len() == 2 && list(jobs).iter().all(|job| job["status"] == "SUCCEEDED"));
+    let stages = page.api("/stages");
+    for job in 0..2 {
+        let graph = page.api(&format!("/jobs/{job}/graph"));
+        for (number, (drawn, kind)) in list(&graph["boxes"]).iter().zip(kinds).enumerate() {
+            assert_eq!((&drawn["number"], &drawn["kind"]), (&json!(number), &json!(kind)));
+            assert!(drawn["title"].as_str().unwrap().starts_with(&format!("{number}: ")), "{drawn:#}");
+            let ran = list(&stages).iter().find(|stage| stage["stageId"] == drawn["stage"]);
+            assert!(ran.is_none_or(|stage| stage["number"] == number), "{drawn:#}");
+        }
+    }
+    let ran = |job: u64| {
+        let of_job = list(&stages).iter().filter(|stage| stage["jobId"] == job).map(|stage| number(&stage["number"]));
+        let mut numbers: Vec<u64> = of_job.collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!((ran(0), ran(1)), (vec![0, 1, 2, 3], vec![3]), "what was skipped has its number all the same");
+    let Some(browser) = Browser::start() else { return };
+    browser.open(&world.ui_url().unwrap());
+    browser.go("#/jobs/0");
+    let numbers = |texts: &str| format!("({texts}).map((text) => text.split(':')[0])");
+    browser.soon(&numbers(&browser.texts("svg.graph .title")), |seen| *seen == json!(["0", "1", "2", "3"]));
+    browser.soon(&browser.texts("main tbody td:first-child"), |seen| *seen == json!(["0", "1", "2", "3"]));
+    browser.shoot("numbered");
+    browser.click("main tbody tr:first-child a");
+    browser
+        .soon(&browser.texts("h1"), |seen| seen[0].as_str().is_some_and(|text| text.starts_with("Stage 0 of job 0: ")));
 }

@@ -135,10 +135,15 @@ impl RddNode {
     }
 
     /// The lineage as Spark's `toDebugString` draws it: one line an RDD, indented by one step for each shuffle, with
-    /// the number of partitions at the head of each stage. `kept` says what is stored of a store: partitions, bytes.
-    pub fn debug_string(self: &Arc<Self>, kept: &dyn Fn(StoreId) -> (usize, u64)) -> String {
-        let mut drawing = Drawing { text: String::new(), kept, drawn: HashSet::new(), stages: 0 };
-        drawing.stage(self, "", "");
+    /// the number of partitions at the head of each stage. `kept` says what is stored of a store: partitions, bytes;
+    /// `number` the number of the stage that fills a store, without a store that of the stage of the result.
+    pub fn debug_string(
+        self: &Arc<Self>,
+        kept: &dyn Fn(StoreId) -> (usize, u64),
+        number: &dyn Fn(Option<StoreId>) -> Option<usize>,
+    ) -> String {
+        let mut drawing = Drawing { text: String::new(), kept, number, drawn: HashSet::new() };
+        drawing.stage(self, None, "", "");
         drawing.text
     }
 }
@@ -162,16 +167,19 @@ impl Drop for RddNode {
 struct Drawing<'a> {
     text: String,
     kept: &'a dyn Fn(StoreId) -> (usize, u64),
+    number: &'a dyn Fn(Option<StoreId>) -> Option<usize>,
     drawn: HashSet<RddId>,
-    stages: usize,
 }
 
 impl Drawing<'_> {
-    /// Draws the RDDs of one stage, from `top` down to its inputs, and then the stages that it reads. `first` stands
-    /// before the stage's first line, `rest` before all others.
-    fn stage(&mut self, top: &Arc<RddNode>, first: &str, rest: &str) {
-        let stage = self.stages;
-        self.stages += 1;
+    /// The mark of the stage that fills a store, or of that of the result.
+    fn mark(&self, store: Option<StoreId>) -> String {
+        (self.number)(store).map(|number| format!(" [stage {number}]")).unwrap_or_default()
+    }
+
+    /// Draws the RDDs of the stage that fills a store, from `top` down to its inputs, and then the stages that it reads.
+    /// `first` stands before the stage's first line, `rest` before all others.
+    fn stage(&mut self, top: &Arc<RddNode>, store: Option<StoreId>, first: &str, rest: &str) {
         let head = format!("({})", top.partitions);
         let left = " ".repeat((head.len() - 1) / 2);
         let right = " ".repeat(head.len() - left.len());
@@ -182,7 +190,7 @@ impl Drawing<'_> {
             let again = !self.drawn.insert(node.id);
             let name = node.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let name = name.map(|name| format!("{name} ")).unwrap_or_default();
-            let stage = if node.id == top.id { format!(" [stage {stage}]") } else { String::new() };
+            let stage = if node.id == top.id { self.mark(store) } else { String::new() };
             let above = if again { " (drawn above)" } else { "" };
             // Writing to a string cannot fail.
             let _ = writeln!(self.text, "{lead}{name}{} [{}]{stage}{above}", node.info, node.id.get());
@@ -193,7 +201,9 @@ impl Drawing<'_> {
             if let Some((store, _)) = node.persisted() {
                 let (partitions, bytes) = (self.kept)(store);
                 let all = node.partitions;
-                let _ = writeln!(self.text, "{lead}    cached partitions: {partitions} of {all}; memory: {bytes} B");
+                let mark = self.mark(Some(store));
+                let _ =
+                    writeln!(self.text, "{lead}    cached partitions: {partitions} of {all}; memory: {bytes} B{mark}");
             }
             for dependency in node.dependencies.iter().rev() {
                 match dependency {
@@ -204,7 +214,7 @@ impl Drawing<'_> {
         }
         while let Some(shuffle) = shuffles.pop() {
             let bar = if shuffles.is_empty() { "  " } else { "| " };
-            self.stage(&shuffle.parent, &format!("{rest}{left}+-"), &format!("{rest}{left}{bar}"));
+            self.stage(&shuffle.parent, Some(shuffle.store), &format!("{rest}{left}+-"), &format!("{rest}{left}{bar}"));
         }
     }
 }

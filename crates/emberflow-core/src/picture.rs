@@ -16,6 +16,8 @@ pub const LINE_HEIGHT: f64 = 18.0;
 pub const PADDING: f64 = 10.0;
 /// The characters that a line of a box has room for.
 pub const LINE_CHARS: usize = 36;
+/// The characters that the first line has room for, which is in larger letters.
+const TITLE_CHARS: usize = 33;
 /// The lines of a box that name operators.
 pub const OPERATOR_LINES: usize = 6;
 
@@ -197,6 +199,11 @@ fn height_of(stage: &StageOutline) -> f64 {
     2.0 * PADDING + LINE_HEIGHT * (HEAD_LINES + lines_of(stage).len()) as f64
 }
 
+/// The first line of a stage's box: its number among the stages of its job, parents first, and what it is known by.
+pub fn title_of(number: usize, stage: &StageOutline) -> String {
+    format!("{number}: {}", short_place(&stage.name))
+}
+
 /// The operators of a stage as lines of its box, inputs first.
 pub fn lines_of(stage: &StageOutline) -> Vec<String> {
     let all = stage.operators.len() + stage.more_operators;
@@ -212,10 +219,19 @@ pub fn lines_of(stage: &StageOutline) -> Vec<String> {
 
 /// As much of a text as a line has room for.
 pub fn shortened(text: &str) -> String {
-    if text.chars().count() <= LINE_CHARS {
+    cut(text, LINE_CHARS)
+}
+
+/// As much of a text as the first line of a box has room for, whose letters are larger.
+pub fn shortened_title(text: &str) -> String {
+    cut(text, TITLE_CHARS)
+}
+
+fn cut(text: &str, chars: usize) -> String {
+    if text.chars().count() <= chars {
         return text.to_owned();
     }
-    text.chars().take(LINE_CHARS - 1).chain(['…']).collect()
+    text.chars().take(chars - 1).chain(['…']).collect()
 }
 
 /// `map at crates/app/src/main.rs:7:10` as `map at main.rs:7`: what people look for.

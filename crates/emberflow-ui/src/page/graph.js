@@ -42,7 +42,7 @@ export function graphSection() {
         ...b.lines.map((line) => s("text", { class: "line", x: left, y: y += g.lineHeight, text: line })),
       ];
       const attrs = { "data-state": b.state, class: b.state === "SKIPPED" ? "skipped" : "" };
-      svg.append(b.stage != null ? s("a", { ...attrs, href: `#/stages/${b.stage}`, "aria-label": `${kind} stage ${b.stage}, ${short(b.name)}, ${b.state.toLowerCase()}, ${ran}` }, ...parts) : s("g", attrs, ...parts));
+      svg.append(b.stage != null ? s("a", { ...attrs, href: `#/stages/${b.stage}`, "aria-label": `${kind} stage ${b.number}, ${short(b.name)}, ${b.state.toLowerCase()}, ${ran}` }, ...parts) : s("g", attrs, ...parts));
     }
     holder.replaceChildren(svg);
     if (focused) holder.querySelector(`a[href="${focused}"]`)?.focus();

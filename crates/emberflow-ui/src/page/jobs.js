@@ -79,10 +79,14 @@ export function jobView(id) {
       });
       set(error, { text: job.error });
       error.hidden = !job.error;
-      graph.fill(await ask(`/jobs/${id}/graph`));
+      const picture = await ask(`/jobs/${id}/graph`);
+      graph.fill(picture);
       const all = await ask("/stages");
       const own = new Set(job.stageIds);
-      stages.fill(all.filter((x) => own.has(x.stageId)), (x) => x.stageId);
+      // One that another job has begun has this job's number here. Parents first, as in the picture.
+      const numbers = new Map(picture.boxes.map((b) => [b.store, b.number]));
+      const runs = all.filter((x) => own.has(x.stageId)).map((x) => ({ ...x, number: numbers.get(x.storeId) ?? (x.jobId === job.jobId ? x.number : null) }));
+      stages.fill(runs.sort((a, b) => a.number - b.number || a.stageId - b.stageId), (x) => x.stageId);
     },
   };
 }

@@ -20,6 +20,8 @@ export function span(ms) {
   if (s < 3600) return `${Math.floor(s / 60)} min ${Math.floor(s % 60)} s`;
   return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
 }
+// Stages of a job are numbered parents first. Each run of one has an id, which alone is known if nobody saw the plan.
+export const stageName = (number, run) => (number == null ? `run ${run} of a stage` : `stage ${number}`);
 export const clock = (ms) => new Date(ms).toLocaleTimeString("en-GB");
 // `count at src/main.rs:7:10` without the folders.
 export const short = (operator) => operator.replace(/ at .*?([^/\\]+):(\d+):\d+$/, " at $1:$2");

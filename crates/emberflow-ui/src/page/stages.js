@@ -1,6 +1,6 @@
 // Stages: all of them as a table; one of them with its tasks.
 import { badge, h, meter, noneYet, set, table } from "./elements.js";
-import { bytes, count, several, short, span } from "./numbers.js";
+import { bytes, count, several, short, span, stageName } from "./numbers.js";
 import { refresh } from "./screen.js";
 import { ask } from "./server.js";
 
@@ -10,7 +10,7 @@ const us = (n) => span(n == null ? null : n / 1000);
 const stageLink = (stage) => h("a", { href: `#/stages/${stage.stageId}`, text: short(stage.name) });
 
 export const stageColumns = [
-  { head: "Stage", number: true, cell: (x) => x.stageId },
+  { head: "Stage", number: true, cell: (x) => x.number ?? "–" },
   { head: "What", wide: true, cell: stageLink },
   { head: "Makes", cell: (x) => ({ ShuffleMap: "shuffle", Persist: "cached rows", Result: "result" })[x.kind] ?? "–" },
   { head: "State", cell: (x) => badge(x.status) },
@@ -21,8 +21,10 @@ export const stageColumns = [
   { head: "Spilled", number: true, cell: (x) => (x.diskBytesSpilled ? bytes(x.diskBytesSpilled) : "–") },
 ];
 
+const jobColumn = { head: "Job", number: true, cell: (x) => h("a", { href: `#/jobs/${x.jobId}`, text: x.jobId }) };
+
 export function stagesView() {
-  const stages = table("Stages", stageColumns), none = noneYet("No stage has run yet.");
+  const stages = table("Stages", [jobColumn, ...stageColumns]), none = noneYet("No stage has run yet.");
   return {
     title: "Stages",
     els: [h("section", { class: "card scroll" }, stages, none)],
@@ -89,7 +91,7 @@ export function stageView(id) {
   const failedOnly = h("input", { type: "checkbox", id: "failed" });
   failedOnly.onchange = () => { view.status = failedOnly.checked ? "failed" : ""; view.offset = 0; refresh(); };
   return {
-    title: `Stage ${id}`,
+    title: `Run ${id} of a stage`,
     back: ["#/stages", "To all stages"],
     els: [h("section", { class: "card" }, title, state, error), h("section", { class: "card scroll" }, summary), timeline,
       h("section", { class: "card scroll" }, tasks, h("div", { class: "row pager" }, h("label", { for: "failed" }, failedOnly, " only those that failed"), h("span", { class: "grow" }), where, back, on))],
@@ -97,7 +99,8 @@ export function stageView(id) {
       const query = `offset=${view.offset}&length=${ROWS}&sortBy=${view.sort}${view.status ? `&status=${view.status}` : ""}`;
       const base = `/stages/${id}/0`;
       const [x, q, t, shown] = await Promise.all([ask(base), ask(`${base}/taskSummary`), ask(`${base}/timeline`), ask(`${base}/taskList?${query}`)]);
-      title.replaceChildren(`Stage ${x.stageId}: ${short(x.name)} `, h("small", {}, "of ", h("a", { href: `#/jobs/${x.jobId}`, text: `job ${x.jobId}` })));
+      const name = stageName(x.number, x.stageId);
+      title.replaceChildren(`${name[0].toUpperCase()}${name.slice(1)} of `, h("a", { href: `#/jobs/${x.jobId}`, text: `job ${x.jobId}` }), `: ${short(x.name)} `, h("small", { text: x.number == null ? "" : `run ${x.stageId}` }));
       state.replaceChildren(badge(x.status), h("span", { text: x.durationMs == null ? "waits for other stages" : `took ${span(x.durationMs)}` }), h("span", { text: `${us(x.runTimeUs)} of work` }),
         h("span", { text: `${several(x.inputRecords + x.shuffleReadRecords, "row")} read` }), h("span", { text: `${several(x.rows, "row")}, ${bytes(x.bytes)} written` }), x.diskBytesSpilled ? h("span", { text: `${bytes(x.diskBytesSpilled)} spilled` }) : "", x.numFailedTasks ? h("span", { text: `${several(x.numFailedTasks, "attempt")} failed` }) : "",
         h("div", { class: "grow" }, meter(x.numCompleteTasks, x.numActiveTasks, x.numFailedTasks, x.numTasks)));

@@ -1,6 +1,6 @@
 // The application itself: what each worker is at, and what it runs with.
 import { badge, h, noneYet, sync, table } from "./elements.js";
-import { short, span } from "./numbers.js";
+import { short, span, stageName } from "./numbers.js";
 import { ask } from "./server.js";
 
 export function workersView() {
@@ -15,7 +15,7 @@ export function workersView() {
       sync(cards, workers, (w) => w.threadId, () => h("section", { class: "card" }), (el, w) => {
         const doing = w.stageId == null ? (w.taskId == null ? "waits for work" : `a task that has just begun, or whose stage was forgotten`) : `partition ${w.partition} of `;
         el.replaceChildren(h("h2", { text: w.threadName }), h("div", { class: "row" }, w.taskId == null ? badge("SKIPPED", "idle") : badge("RUNNING", "busy"),
-          h("span", {}, doing, w.stageId != null ? h("a", { href: `#/stages/${w.stageId}`, text: `stage ${w.stageId}` }) : "", w.stageId != null ? ` of job ${w.jobId}, attempt ${w.attempt}, since ${span(w.sinceMs)}; now in ${short(w.operator ?? w.stageName)}${w.rdd == null ? "" : ` (rdd ${w.rdd})`}` : "")),
+          h("span", {}, doing, w.stageId != null ? h("a", { href: `#/stages/${w.stageId}`, text: stageName(w.stageNumber, w.stageId) }) : "", w.stageId != null ? ` of job ${w.jobId}, attempt ${w.attempt}, since ${span(w.sinceMs)}; now in ${short(w.operator ?? w.stageName)}${w.rdd == null ? "" : ` (rdd ${w.rdd})`}` : "")),
           ...(w.stackTrace.elems?.length ? [h("ol", { class: "stack-trace", "aria-label": "The operators that it runs, the last first" }, ...w.stackTrace.elems.map((text) => h("li", { text })))] : []));
       });
     },

@@ -108,7 +108,7 @@ pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<I
     let left_out = job.plan.len().saturating_sub(picture::MOST_STAGES);
     let drawn = &job.plan[left_out..];
     let picture = Picture::of(drawn);
-    let boxes = drawn.iter().zip(&picture.boxes).map(|(outline, place)| {
+    let boxes = (left_out..).zip(drawn).zip(&picture.boxes).map(|((number, outline), place)| {
         // The newest run counts: the others were before a loss.
         let run = status.runs(job).rev().find(|stage| stage.store == outline.store);
         let kept = status.kept(job, outline.store);
@@ -120,7 +120,8 @@ pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<I
             "rdd": outline.rdd.get(),
             "kind": word(&outline.kind),
             "name": outline.name,
-            "title": picture::shortened(&picture::short_place(&outline.name)),
+            "number": number,
+            "title": picture::shortened_title(&picture::title_of(number, outline)),
             "lines": picture::lines_of(outline),
             "operators": operators(outline),
             "partitions": outline.partitions,

@@ -73,6 +73,7 @@ fn describe(stage: &Stage, at_work: &AtWork) -> Value {
         "stageId": stage.id.get(),
         "attemptId": 0,
         "jobId": stage.job.get(),
+        "number": stage.number,
         "storeId": stage.store.get(),
         "kind": stage.kind.as_ref().map(word),
         "name": stage.name,

@@ -119,6 +119,7 @@ pub(super) async fn threads(State(app): State<Arc<App>>, Path(path): Path<Execut
             "sinceMs": at_work.map(|at_work| since(at_work.since)),
             "rdd": at_work.and_then(|at_work| at_work.rdd).map(|rdd| rdd.get()),
             "operator": runs,
+            "stageNumber": found.and_then(|(stage, _)| stage.number),
             "stageId": found.map(|(stage, _)| stage.id.get()),
             "jobId": found.map(|(stage, _)| stage.job.get()),
             "stageName": found.map(|(stage, _)| &stage.name),

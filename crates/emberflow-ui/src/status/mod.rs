@@ -270,8 +270,9 @@ impl Status {
                     }
                 }
                 let plan = self.jobs.get(job).map_or(&[][..], |job| &job.plan);
-                let kind = plan.iter().find(|outline| outline.store == *store).map(|outline| outline.kind);
-                let fresh = Stage::new((*stage, *job, *store, *rdd), kind, name.clone(), *tasks, at);
+                let number = plan.iter().position(|outline| outline.store == *store);
+                let kind = number.map(|number| plan[number].kind);
+                let fresh = Stage::new((*stage, *job, *store, *rdd), (number, kind), name.clone(), *tasks, at);
                 self.stages.insert(*stage, fresh);
                 self.forget_stages();
             }

@@ -131,6 +131,8 @@ pub struct Stage {
     pub store: StoreId,
     /// The RDD that it computes.
     pub rdd: RddId,
+    /// Its number among the stages of the job that wanted it first, parents first; unknown like its kind.
+    pub number: Option<usize>,
     /// What it makes; unknown if nobody listened when its job was submitted.
     pub kind: Option<StageKind>,
     /// The operator by which people know it.
@@ -174,7 +176,7 @@ pub struct Stage {
 impl Stage {
     pub(super) fn new(
         (id, job, store, rdd): (StageId, JobId, StoreId, RddId),
-        kind: Option<StageKind>,
+        (number, kind): (Option<usize>, Option<StageKind>),
         name: String,
         wanted: usize,
         submitted: SystemTime,
@@ -184,6 +186,7 @@ impl Stage {
             job,
             store,
             rdd,
+            number,
             kind,
             name,
             submitted,

@@ -33,7 +33,7 @@ impl<T: Data> Rdd<T> {
     /// of that is there. Computes nothing.
     ///
     /// Text shows every RDD; the other forms show stages, and of a very long one the operators nearest to its end. A
-    /// picture shows the last 150 stages.
+    /// picture shows the last 150 stages. A stage has the same number in all of them, and on the page of a job.
     /// After Spark's `explain` and the pictures of its page.
     ///
     /// # Errors
@@ -67,7 +67,8 @@ impl<T: Data> Rdd<T> {
             let bytes = state.stored.iter().map(|partition| partition.bytes + partition.spilled_bytes).sum();
             Some((state.stored.len(), bytes))
         };
-        let boxes: Vec<Labelled> = stages.iter().map(|stage| Labelled::of(stage, kept(stage.store))).collect();
+        let boxes: Vec<Labelled> =
+            stages.iter().enumerate().map(|(at, stage)| Labelled::of(at, stage, kept(stage.store))).collect();
         Ok(match form {
             Explain::Mermaid => mermaid(&stages, &boxes),
             Explain::Dot => dot(&stages, &boxes),
@@ -89,7 +90,7 @@ struct Labelled {
 }
 
 impl Labelled {
-    fn of(stage: &StageOutline, kept: Option<(usize, u64)>) -> Self {
+    fn of(number: usize, stage: &StageOutline, kept: Option<(usize, u64)>) -> Self {
         let what = match stage.kind {
             StageKind::Persist => "cached rows",
             StageKind::ShuffleMap => "shuffle",
@@ -103,7 +104,7 @@ impl Labelled {
             None => format!("{what}, {partitions} partition{s}, none there"),
         };
         Self {
-            title: picture::short_place(&stage.name),
+            title: picture::title_of(number, stage),
             makes,
             lines: picture::lines_of(stage),
             is_cached: stage.kind == StageKind::Persist,
@@ -231,7 +232,11 @@ fn svg(stages: &[StageOutline], boxes: &[Labelled]) -> String {
         let classes = ["title", "makes"].into_iter().chain(std::iter::repeat("line"));
         for (number, (line, class)) in label.all_lines().zip(classes).enumerate() {
             // What it makes is in smaller letters, and always fits.
-            let line = if class == "makes" { line.clone() } else { picture::shortened(line) };
+            let line = match class {
+                "makes" => line.clone(),
+                "title" => picture::shortened_title(line),
+                _ => picture::shortened(line),
+            };
             let (x, y) = (x + PADDING, y + PADDING + 12.0 + number as f64 * LINE_HEIGHT);
             let _ = writeln!(out, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", xml(&line));
         }

@@ -49,6 +49,7 @@ mod zip_with_index;
 mod zip_with_unique_id;
 
 use std::{
+    collections::HashMap,
     fmt,
     marker::PhantomData,
     sync::{Arc, PoisonError},
@@ -57,7 +58,7 @@ use std::{
 use emberflow_core::{
     data::Data,
     error::Result,
-    ids::RddId,
+    ids::{RddId, StoreId},
     lineage::{Dependency, RddNode},
     operator::Operator,
     partitioner::Placement,
@@ -212,7 +213,8 @@ impl<T: Data> Rdd<T> {
 
     /// The lineage as a tree, as Spark's `toDebugString` draws it: a line an RDD, with its operator, place and id;
     /// indented by a step for each shuffle, with the number of partitions and the stage at its head; and what is
-    /// cached.
+    /// cached, with the stage that computes it. Stages are numbered parents first, as in
+    /// [`describe_stages`](Self::describe_stages), [`explain`](Self::explain) and on the page of a job.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -225,10 +227,17 @@ impl<T: Data> Rdd<T> {
     /// ```
     pub fn to_debug_string(&self) -> String {
         let engine = &self.shared.engine;
-        self.node.debug_string(&|store| {
+        let kept = |store| {
             // A stopped context keeps nothing.
             let state = engine.store_state(store).ok().flatten();
             state.map_or((0, 0), |state| (state.stored.len(), state.bytes))
+        };
+        // What no job can run, for it has an RDD of another context in it, has no stages.
+        let stages = self.stages().unwrap_or_default();
+        let numbers: HashMap<StoreId, usize> = stages.iter().enumerate().map(|(at, stage)| (stage.store, at)).collect();
+        self.node.debug_string(&kept, &|store| match store {
+            Some(store) => numbers.get(&store).copied(),
+            None => stages.len().checked_sub(1),
         })
     }
 
