@@ -249,7 +249,7 @@ fn a_job_of_no_time_at_all_is_seen_in_the_timeline() {
            if (!path.endsWith('/jobs?limit=200')) return answer; \
            const [job] = await answer.json(), at = (jobId, startMs, durationMs) => \
              ({ ...job, jobId, startMs, durationMs, endMs: startMs + Math.floor(durationMs) }); \
-           return Response.json([at(3, 1e12 + 1e4, .2), at(2, 1e12 + 1e4, .3), at(1, 1e12 + 9e3, .4), at(0, 1e12, 9e3)]); \
+           return Response.json([at(3, 1e12 + 1e4, .2), at(2, 1e12 + 1e4, .3), at(1, 1e12 + 98e2, .4), at(0, 1e12, 9e3)]); \
          }",
     );
     browser.go("#/stages");
@@ -260,6 +260,10 @@ fn a_job_of_no_time_at_all_is_seen_in_the_timeline() {
                 boxes.some((a, at) => boxes.some((b, other) => other > at && a.top === b.top && a.left < b.right - 4 && b.left < a.right - 4))]; })()";
     browser.soon(seen, |seen| *seen == json!([4, true, false]));
     browser.shoot("timeline-short");
+    browser.narrow(420, 900);
+    browser.go("#/stages");
+    browser.go("#/jobs");
+    browser.soon(seen, |seen| *seen == json!([4, true, false]));
 }
 
 #[test]

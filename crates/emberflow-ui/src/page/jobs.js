@@ -18,8 +18,8 @@ const jobColumns = [
   { head: "", cell: cancelButton },
 ];
 
-// What a job is drawn as wide as at least, as a share of the lanes: less could be neither seen nor clicked.
-const LEAST = 1 / 80;
+// How wide a job is drawn at least, in pixels, as the style sheet says: less could be neither seen nor clicked.
+const LEAST = 12;
 
 function jobsTimeline() {
   const lanes = h("div"), band = h("div", { class: "lanes" }, lanes), axis = h("div", { class: "axis" }, h("span"), h("span"));
@@ -31,9 +31,9 @@ function jobsTimeline() {
     const now = Math.max(...jobs.map((j) => j.endMs ?? Date.now())), first = Math.min(...jobs.map((j) => j.startMs));
     const length = Math.max(now - first, 1), ends = [];
     for (const j of jobs) {
-      let lane = ends.findIndex((end) => end <= j.startMs + length / 1000);
+      let lane = ends.findIndex((end) => end <= j.startMs);
       if (lane < 0) lane = ends.length;
-      ends[lane] = Math.max(j.endMs ?? now, j.startMs + length * LEAST);
+      ends[lane] = Math.max(j.endMs ?? now, j.startMs + length * (LEAST + 1) / (lanes.clientWidth || 1000));
       j.lane = Math.min(lane, 9);
     }
     set(band, { height: Math.min(ends.length, 10) * 24 + 4 });
