@@ -527,6 +527,7 @@ fn rows_do_not_depend_on_the_types_that_other_rows_make_of_their_columns() {
     assert_rows("n\n10\n18446744073709551615\n", &[(10_u64,), (u64::MAX,)]);
     assert_rows("n\n10\n18446744073709551616\n", &[(10_u128,), (18_446_744_073_709_551_616,)]);
     assert_rows("n\n10\n2.0\n", &[(10_u8,), (2,)]);
+    assert_rows("n\n10\n2.0\n9007199254740993\n", &[(10_i64,), (2,), (9_007_199_254_740_993,)]);
     assert_rows("n\n10\n\"\"\n", &[(Some(10_i16),), (None,)]);
     assert_rows("n,m\n9007199254740993,\n-7,1.5\n", &[(9_007_199_254_740_993_i64, None), (-7, Some(1.5_f32))]);
     assert_rows("n\n00501\n7\n", &[("00501".to_owned(),), ("7".to_owned(),)]);

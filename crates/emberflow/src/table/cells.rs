@@ -361,21 +361,22 @@ impl<'a> Cell<'_, 'a> {
     fn integer(&self, wanted: &'static str) -> Result<i128, CellError> {
         self.some(wanted)?;
         let at = self.at;
-        let whole = match self.column {
+        let value = match self.column {
             Column::Integer(array) => Some(array.value(at).into()),
             Column::Long(array) => Some(array.value(at).into()),
             Column::Unsigned(array) => Some(array.value(at).into()),
             Column::Date(array) if matches!(wanted, "i32" | "i64") => Some(array.value(at).into()),
             Column::Timestamp(array) if wanted == "i64" => Some(array.value(at).into()),
             Column::Double(array) => {
-                let whole = array.value(at) as i128;
-                let is_whole = array.value(at).fract() == 0.0 && whole as f64 == array.value(at);
-                return if is_whole { Ok(whole) } else { Err(self.does_not_fit(wanted, "an f64")) };
+                return whole(array.value(at)).ok_or_else(|| self.does_not_fit(wanted, "an f64"));
             }
-            Column::String(array) => plain_integer(array.value(at)),
+            Column::String(array) => {
+                let text = array.value(at);
+                plain_integer(text).or_else(|| whole(plain_double(text)?))
+            }
             Column::Boolean(_) | Column::Date(_) | Column::Timestamp(_) => None,
         };
-        whole.ok_or_else(|| self.other_type(wanted))
+        value.ok_or_else(|| self.other_type(wanted))
     }
 
     fn double(&self, wanted: &'static str) -> Result<f64, CellError> {
@@ -403,6 +404,12 @@ impl<'a> Cell<'_, 'a> {
             _ => Ok(self.text()),
         }
     }
+}
+
+/// The integer that a double is equal to.
+fn whole(double: f64) -> Option<i128> {
+    let whole = double as i128;
+    (whole as f64 == double).then_some(whole)
 }
 
 macro_rules! integers {
