@@ -18,7 +18,8 @@ const STATIONS: u64 = 50;
 const AFTER_A_LOSS: &str = "after a loss";
 
 /// The jobs of `examples/ui`, over fewer rows; `ended` is told after each action.
-fn round(world: &World, readings: &Rdd<(u64, u64)>, mut ended: impl FnMut()) {
+/// Says how many of the readings were lost before the last but one.
+fn round(world: &World, readings: &Rdd<(u64, u64)>, mut ended: impl FnMut()) -> u64 {
     let stations = world.range_into(0..STATIONS, 4).map(|id| (id, format!("station {id}"))).set_name("stations");
     let means = readings
         .map_values(|degrees| (degrees, 1_u64))
@@ -37,8 +38,10 @@ fn round(world: &World, readings: &Rdd<(u64, u64)>, mut ended: impl FnMut()) {
     });
     flaky.reduce(u64::max).unwrap();
     ended();
+    let mut lost = 0;
     for partition in [1, 5, 9] {
-        testing::kill_cached_partition(readings, partition).unwrap();
+        // One that was dropped for want of room cannot be lost.
+        lost += u64::from(testing::kill_cached_partition(readings, partition).unwrap());
         testing::kill_map_output(&means, partition).unwrap();
     }
     let again = world.with_job_description(AFTER_A_LOSS, || named.top_by(1, |(_, mean)| *mean).unwrap());
@@ -47,6 +50,7 @@ fn round(world: &World, readings: &Rdd<(u64, u64)>, mut ended: impl FnMut()) {
     // Only a part of it is read.
     named.take(1).unwrap();
     ended();
+    lost
 }
 
 fn number(value: &Value) -> u64 {
@@ -114,21 +118,19 @@ fn figures_of_every_job_are_its_own_stay_as_they_were_and_are_those_of_its_stage
     };
     readings.count().unwrap();
     ended();
-    for _ in 0..2 {
-        round(&world, &readings, &mut ended);
-    }
+    let mut lost = [0, 1].map(|_| round(&world, &readings, &mut ended)).into_iter();
     readings.unpersist_and_wait().unwrap();
     soon(&page, "/storage/stores", |stores| list(stores).iter().all(|store| !store["released"].is_null()));
     for (job, before) in seen.iter().enumerate() {
         assert_eq!(told(&page, job), *before, "job {job} has changed since it ended");
         check(&page, job);
     }
-    // Three of the readings were lost before one job of each round, which says so, and no other job does.
+    // Some of the readings were lost before one job of each round, which says so, and no other job does.
     let kept = |graph: &Value| list(&graph["boxes"]).iter().find(|drawn| drawn["kind"] == "Persist").cloned();
     let after_a_loss = |about: &Value| about["description"] == AFTER_A_LOSS;
     for [about, graph] in &seen {
         if let Some(kept) = kept(graph) {
-            let lost = if after_a_loss(about) { 3 } else { 0 };
+            let lost = if after_a_loss(about) { lost.next().unwrap() } else { 0 };
             assert_eq!(kept["losses"], lost, "{about:#}");
         }
     }
