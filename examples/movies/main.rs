@@ -20,6 +20,7 @@ mod table;
 use std::{
     collections::HashSet,
     error::Error,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -62,6 +63,10 @@ fn main() -> std::process::ExitCode {
     };
     match ran {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        // Whoever reads what it prints has read enough, as `head` does.
+        Err(error) if error.downcast_ref().is_some_and(|e: &std::io::Error| e.kind() == ErrorKind::BrokenPipe) => {
+            std::process::ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("movies: {error}");
             std::process::ExitCode::FAILURE
@@ -84,7 +89,7 @@ fn run_default(plain: bool) -> Result<(), Failure> {
 }
 
 fn run(path: &Path, builder: ContextBuilder, plain: bool) -> Result<(), Failure> {
-    let began = Instant::now();
+    let (began, mut out) = (Instant::now(), std::io::stdout());
     let ctx = builder.app_name("movies").build()?;
     let events = ctx.events();
 
@@ -145,18 +150,18 @@ fn run(path: &Path, builder: ContextBuilder, plain: bool) -> Result<(), Failure>
 
     if plain {
         for (genre, revenue) in best {
-            println!("{genre} {revenue}");
+            writeln!(out, "{genre} {revenue}")?;
         }
         return Ok(());
     }
     match films.first()? {
-        Some(film) => println!("{}\n", film.display(&schema)),
-        None => println!("(no films)\n"),
+        Some(film) => writeln!(out, "{}\n", film.display(&schema))?,
+        None => writeln!(out, "(no films)\n")?,
     }
-    println!("{schema}\n");
+    writeln!(out, "{schema}\n")?;
     let rows: Vec<Vec<String>> = best.into_iter().map(|(genre, revenue)| vec![genre, revenue.to_string()]).collect();
-    println!("{}\n", table::aligned(&["genre", "revenue"], &rows, &[false, true]));
-    println!("{}", totals.to_debug_string());
+    writeln!(out, "{}\n", table::aligned(&["genre", "revenue"], &rows, &[false, true]))?;
+    writeln!(out, "{}", totals.to_debug_string())?;
 
     let (films, partitions) = (films.count()?, films.partitions());
     drop((lines, records, totals));
@@ -166,11 +171,12 @@ fn run(path: &Path, builder: ContextBuilder, plain: bool) -> Result<(), Failure>
         _ => None,
     });
     let (stages, peak) = (stages.collect::<HashSet<_>>().len(), system::peak_resident_bytes().map(ByteSize));
-    println!(
+    writeln!(
+        out,
         "{films} rows, {partitions} partitions, {stages} stages, {:.3} s, peak memory {}",
         began.elapsed().as_secs_f64(),
         peak.map_or_else(|| "unknown".to_owned(), |peak| peak.to_string()),
-    );
+    )?;
     Ok(())
 }
 

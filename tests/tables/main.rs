@@ -493,21 +493,6 @@ where
     assert_eq!(rows::<T>(text).as_deref(), Ok(expected), "{text:?}");
 }
 
-/// The rows of type `T`, or the error that says why there are none.
-fn rows<T: emberflow::ExchangeData + std::fmt::Debug>(text: &str) -> Result<Vec<T>, String> {
-    let (_dir, path) = files(&[("some.csv", text)]);
-    let ctx = Context::local(2).unwrap();
-    ctx.read().csv(path).unwrap().rows::<T>().collect().map_err(|error| error.to_string())
-}
-
-#[track_caller]
-fn assert_rows<T>(text: &str, expected: &[T])
-where
-    T: emberflow::ExchangeData + std::fmt::Debug + PartialEq,
-{
-    assert_eq!(rows::<T>(text).as_deref(), Ok(expected), "{text:?}");
-}
-
 #[test]
 fn rows_do_not_depend_on_the_types_that_other_rows_make_of_their_columns() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
