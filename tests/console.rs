@@ -17,7 +17,9 @@ use rustix::{
     termios::{self, LocalModes, OptionalActions, Winsize},
 };
 
-const COLUMNS: u16 = 160;
+/// Characters of a line of a wide terminal, and of narrow ones.
+const WIDE: u16 = 160;
+const NARROW: [u16; 2] = [80, 60];
 
 /// Before it stands what the test harness says.
 const BEGIN: &str = "the program begins";
@@ -27,17 +29,23 @@ struct Terminal {
     program: Child,
     controller: File,
     screen: vt100::Parser,
+    columns: u16,
 }
 
 impl Terminal {
     /// Runs a test of this file as a program.
     fn run(name: &str, settings: &[(&str, &str)]) -> Self {
+        Self::run_in(WIDE, name, settings)
+    }
+
+    /// As [`run`](Self::run), with so many characters a line.
+    fn run_in(columns: u16, name: &str, settings: &[(&str, &str)]) -> Self {
         let controller = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         pty::grantpt(&controller).unwrap();
         pty::unlockpt(&controller).unwrap();
         let path = pty::ptsname(&controller, Vec::new()).unwrap();
         let user = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
-        let size = Winsize { ws_row: 50, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         termios::tcsetwinsize(&user, size).unwrap();
         // What is typed is not shown.
         let mut modes = termios::tcgetattr(&user).unwrap();
@@ -52,12 +60,12 @@ impl Terminal {
             .stderr(Stdio::from(user))
             .spawn()
             .unwrap();
-        Self { program, controller: controller.into(), screen: vt100::Parser::new(50, COLUMNS, 0) }
+        Self { program, controller: controller.into(), screen: vt100::Parser::new(50, columns, 0), columns }
     }
 
     /// The lines on the screen.
     fn lines(&self) -> Vec<String> {
-        self.screen.screen().rows(0, COLUMNS).map(|line| line.trim_end().to_owned()).collect()
+        self.screen.screen().rows(0, self.columns).map(|line| line.trim_end().to_owned()).collect()
     }
 
     /// Reads what the program writes, until the screen is so or the program has ended. Says whether it is so.
@@ -172,6 +180,27 @@ fn a_summary_is_asked_for_by_the_environment_and_stands_before_what_comes_after_
     assert_eq!((of("tasks"), of("rows read"), of("rows"), of("spilled")), ("8", "1,040", "50", "0 B"), "{left:#?}");
     // What the second job reads was there.
     assert_eq!(left[order[2]..].iter().filter(|line| line.contains("skipped")).count(), 1, "{left:#?}");
+}
+
+#[test]
+fn bars_and_summaries_fit_a_narrow_terminal() {
+    for columns in NARROW {
+        let mut terminal = Terminal::run_in(columns, "a_program_that_writes_while_its_job_runs", &[]);
+        let is_bar = |line: &String| line.starts_with("[stage 0: count") && line.contains("(3 / 4)");
+        assert!(terminal.shows(|lines| lines.iter().any(is_bar)), "{:#?}", terminal.lines());
+        terminal.press_enter();
+        assert!(terminal.shows(|lines| lines.iter().any(|line| line == "halfway")), "{:#?}", terminal.lines());
+        terminal.press_enter();
+        assert_eq!(terminal.end(), ["halfway", "counted 4", "at once 9"]);
+
+        let left = Terminal::run_in(columns, "a_program_with_two_jobs", &[("EMBERFLOW_JOB_SUMMARY", "on")]).end();
+        // Behind the sentence, which may take two lines.
+        let begin = left.iter().position(|line| line.starts_with('+')).unwrap_or_else(|| panic!("{left:#?}"));
+        let end = left.iter().position(|line| line == "first 10").unwrap_or_else(|| panic!("{left:#?}"));
+        let table = &left[begin..end];
+        let is_whole = |line: &String| line.starts_with(['|', '+']) && line.ends_with(['|', '+']);
+        assert!(table.len() > 5 && table.iter().all(is_whole), "{left:#?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! would wait for the lock.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io::{IsTerminal, Write},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -31,6 +31,14 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether a stage has run so long.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Characters of a bar's line beside the stage's name: some of the bar, the numbers of tasks and the time.
+const BESIDE_NAME: usize = 32;
+
+/// Returns how many characters a line of the terminal has, if standard error is one.
+fn columns() -> Option<u16> {
+    std::io::stderr().is_terminal().then(|| console::Term::stderr().size().1)
+}
+
 pub(crate) struct Console {
     bell: Bell,
     screen: Mutex<Screen>,
@@ -52,7 +60,7 @@ impl Console {
         let screen = Screen {
             events,
             bars: bars.then(Bars::new),
-            summaries: config.job_summary.then(Summaries::default),
+            summaries: config.job_summary.then(|| Summaries::new(columns())),
             suspended: 0,
         };
         Some(Self { bell, screen: Mutex::new(screen) })
@@ -161,7 +169,7 @@ impl Screen {
 
 struct Bars {
     all: MultiProgress,
-    stages: HashMap<StageId, Stage>,
+    stages: BTreeMap<StageId, Stage>,
     style: ProgressStyle,
 }
 
@@ -187,7 +195,7 @@ impl Bars {
         let style = ProgressStyle::with_template("[{prefix}] {wide_bar} ({pos} / {len}) {elapsed}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         let all = MultiProgress::with_draw_target(draw_target());
-        Self { all, stages: HashMap::new(), style: style.progress_chars("=> ") }
+        Self { all, stages: BTreeMap::new(), style: style.progress_chars("=> ") }
     }
 
     fn apply(&mut self, event: &Event) {
@@ -221,7 +229,8 @@ impl Bars {
                 let bar =
                     ProgressBar::new(stage.tasks).with_style(self.style.clone()).with_elapsed(stage.began.elapsed());
                 let bar = self.all.add(bar);
-                bar.set_prefix(format!("{id}: {}", stage.name));
+                let (name, room) = (format!("{id}: {}", stage.name), columns().map_or(80, usize::from));
+                bar.set_prefix(console::truncate_str(&name, room.saturating_sub(BESIDE_NAME).max(8), "…").into_owned());
                 bar
             });
             bar.set_position(stage.done);

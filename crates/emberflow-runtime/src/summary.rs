@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use emberflow_core::{
     event::Event,
     ids::{JobId, StageId, TaskId},
@@ -21,12 +21,20 @@ use crate::bus::EventRecord;
 /// Borders around the table and under the header, none between rows: those of Spark's `show()`.
 const BORDERS: &str = "||--+-++|    ++++++";
 
+/// Lines of so many characters have room for all columns.
+const WHOLE_WIDTH: u16 = 110;
+
+/// The columns that a narrower table leaves out.
+const NARROW_LEAVES_OUT: [&str; 4] = ["rows read", "bytes read", "bytes", "task time"];
+
 /// Jobs that are followed at a time.
 const MOST_JOBS: usize = 1000;
 
 /// All jobs that run.
 #[derive(Default)]
 pub(crate) struct Summaries {
+    /// The number of characters that a line may have, if there is a limit.
+    width: Option<u16>,
     jobs: BTreeMap<JobId, Job>,
     stages: HashMap<StageId, JobId>,
     /// What is known of attempts before it is known what they came to.
@@ -88,6 +96,11 @@ impl Work {
 }
 
 impl Summaries {
+    /// Summaries whose lines have at most so many characters, if that is given: names are broken where they do not fit.
+    pub(crate) fn new(width: Option<u16>) -> Self {
+        Self { width, ..Self::default() }
+    }
+
     /// Takes in what happened; gives the text about a job that has ended by it.
     pub(crate) fn apply(&mut self, record: &EventRecord) -> Option<String> {
         match &record.event {
@@ -144,7 +157,7 @@ impl Summaries {
                 if self.jobs.is_empty() {
                     self.ended.clear();
                 }
-                return Some(job.describe(*id, error.as_deref(), record.at));
+                return Some(job.describe(*id, error.as_deref(), record.at, self.width));
             }
             _ => {}
         }
@@ -163,11 +176,19 @@ impl Summaries {
 }
 
 impl Job {
-    fn describe(&self, id: JobId, error: Option<&str>, ended: SystemTime) -> String {
+    fn describe(&self, id: JobId, error: Option<&str>, ended: SystemTime, width: Option<u16>) -> String {
         let since = |began| ended.duration_since(began).unwrap_or_default();
         let mut table = Table::new();
         let heads = ["stage", "", "tasks", "rows read", "bytes read", "rows", "bytes", "spilled", "task time", "time"];
         table.load_preset(BORDERS).set_header(heads);
+        if let Some(width) = width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+            if width < WHOLE_WIDTH {
+                let left_out =
+                    table.column_iter_mut().filter(|column| NARROW_LEAVES_OUT.contains(&heads[column.index]));
+                left_out.for_each(|column| _ = column.set_constraint(ColumnConstraint::Hidden));
+            }
+        }
         table.column_iter_mut().skip(2).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         let mut row = |number: String, name: &str, work: [String; 7], time: String| {
             table.add_row([number, name.to_owned()].into_iter().chain(work).chain([time]));
