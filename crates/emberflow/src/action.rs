@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    fmt,
     future::Future,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -131,6 +132,13 @@ impl<R> Future for Action<R> {
     }
 }
 
+impl<R> fmt::Debug for Action<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_over = matches!(self.state, State::Done(_));
+        f.debug_struct("Action").field("job", &self.canceller.job()).field("is_over", &is_over).finish_non_exhaustive()
+    }
+}
+
 // Nothing in an action is pinned in place: the future is behind its own pointer.
 impl<R> Unpin for Action<R> {}
 
@@ -178,9 +186,20 @@ impl Canceller {
         }
     }
 
+    /// The job that runs now, or ran last.
+    fn job(&self) -> Option<JobId> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).job
+    }
+
     fn merge_failed(&self, error: TaskError) -> Error {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         Error::MergeFailed { operator: progress.operator.as_ref().map_or_else(String::new, OpInfo::to_string), error }
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").field("job", &self.job()).finish_non_exhaustive()
     }
 }
 

@@ -25,6 +25,7 @@
 //! serde type ([`ExchangeData`]); a row that stays within its task need not be ([`Data`]).
 
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod action;
 mod context;

@@ -1,6 +1,6 @@
 //! `map_partitions` and its siblings: a whole partition as one iterator, where one loop is wanted.
 
-use std::{cell::RefCell, marker::PhantomData, panic, rc::Rc, sync::Arc};
+use std::{cell::RefCell, fmt, marker::PhantomData, panic, rc::Rc, sync::Arc};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream},
@@ -101,6 +101,12 @@ pub struct PartitionIter<T> {
     open: Open<T>,
     marker: Marker,
     failure: Failure,
+}
+
+impl<T> fmt::Debug for PartitionIter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PartitionIter")
+    }
 }
 
 enum Open<T> {

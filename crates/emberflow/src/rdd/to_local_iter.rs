@@ -1,6 +1,6 @@
 //! `to_local_iter`: all the rows to the caller, a partition at a time.
 
-use std::iter::FusedIterator;
+use std::{fmt, iter::FusedIterator};
 
 use emberflow_core::{
     data::ExchangeData,
@@ -47,6 +47,12 @@ pub struct LocalIter<T> {
     info: OpInfo,
     next: PartitionIndex,
     rows: std::vec::IntoIter<T>,
+}
+
+impl<T> fmt::Debug for LocalIter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalIter").field("rdd", &self.rdd).field("next_partition", &self.next).finish_non_exhaustive()
+    }
 }
 
 impl<T: ExchangeData> LocalIter<T> {

@@ -430,6 +430,12 @@ number_accumulator!(
 /// Gathers inputs in a list: the [`Accumulate`] of a [`CollectionAccumulator`].
 pub struct Gather<T>(PhantomData<fn(T)>);
 
+impl<T> fmt::Debug for Gather<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gather")
+    }
+}
+
 impl<T> Gather<T> {
     pub(crate) fn new() -> Self {
         Self(PhantomData)

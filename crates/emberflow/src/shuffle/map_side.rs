@@ -8,7 +8,7 @@
 //! A row's key is only kept if it is new: rows may be owned, somebody else's, or a value with a key that is borrowed
 //! from something longer.
 
-use std::{any::Any, borrow::Borrow, mem, slice, sync::Arc, vec};
+use std::{any::Any, borrow::Borrow, fmt, mem, slice, sync::Arc, vec};
 
 use emberflow_core::{
     batch::AnyStream,
@@ -105,6 +105,12 @@ pub struct Pairs<'a, Q: ?Sized, V> {
     pairs: Emitted<'a, Q, V>,
     room: Room,
     merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> Room,
+}
+
+impl<Q: ?Sized, V> fmt::Debug for Pairs<'_, Q, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pairs").field("room", &self.room.pairs).finish_non_exhaustive()
+    }
 }
 
 /// How many pairs are merged together next, and whether those with short keys come first. They do while pairs are

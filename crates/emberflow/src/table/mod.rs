@@ -36,7 +36,7 @@ mod rows;
 mod schema;
 mod show;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use arrow_array::RecordBatch;
 use emberflow_core::{
@@ -59,6 +59,12 @@ pub use arrow_schema::{DataType, TimeUnit};
 pub struct Table {
     chunks: Rdd<Chunk>,
     schema: Schema,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("chunks", &self.chunks).field("schema", &self.schema).finish()
+    }
 }
 
 impl Table {
