@@ -4,10 +4,8 @@
 //! caller's thread, with a waker of its own, so that it works inside and outside of any executor.
 
 use std::{
-    any::Any,
     fmt,
     future::Future,
-    marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -16,19 +14,14 @@ use std::{
 };
 
 use emberflow_core::{
-    batch::{AnyStream, Batch, BoxStream, Stream},
-    data::Data,
     error::{Error, Result, TaskError},
     event::JobLabels,
-    ids::{JobId, PartitionIndex},
-    operator::{self, ActionOutput},
+    ids::JobId,
     place::OpInfo,
-    plan::{self, ActionSpec},
-    task::{Marker, TaskContext},
 };
 use emberflow_runtime::{Engine, in_task};
 
-use crate::{labels, rdd::Rdd};
+use crate::labels;
 
 /// An action under way: a future for its result.
 ///
@@ -164,16 +157,19 @@ impl Wake for Unpark {
 /// ```
 #[derive(Clone)]
 pub struct Canceller {
-    engine: Arc<Engine>,
-    progress: Arc<Mutex<Running>>,
-    labels: JobLabels,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) progress: Arc<Mutex<Running>>,
+    pub(crate) labels: JobLabels,
 }
 
-struct Running {
-    job: Option<JobId>,
-    over: bool,
+/// How far an action has come.
+pub(crate) struct Running {
+    /// The job that runs, or ran last.
+    pub(crate) job: Option<JobId>,
+    /// Whether it was cancelled.
+    pub(crate) over: bool,
     /// The action, once it has begun a job.
-    operator: Option<OpInfo>,
+    pub(crate) operator: Option<OpInfo>,
 }
 
 impl Canceller {
@@ -203,89 +199,5 @@ impl fmt::Debug for Canceller {
     }
 }
 
-/// Runs the jobs of one action.
-pub(crate) struct Driver(Canceller);
-
-impl Driver {
-    /// Runs one job: `each` on every partition in `wanted`, its results in partition order.
-    ///
-    /// `each` gets the partition's rows and gives its share of the result with the number of rows that it read.
-    pub(crate) async fn run<T, R, F>(
-        &self,
-        rdd: &Rdd<T>,
-        info: OpInfo,
-        wanted: Vec<PartitionIndex>,
-        each: F,
-    ) -> Result<Vec<R>>
-    where
-        T: Data,
-        R: Send + 'static,
-        F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
-    {
-        // Before the plan is made, and until the job has ended.
-        let guards = rdd.node().guards();
-        let handle = {
-            let Canceller { engine, progress, labels } = &self.0;
-            let operator = info.clone();
-            let spec = ActionSpec {
-                info,
-                action: Arc::new(EachPartition { each, types: PhantomData }),
-                store: engine.next_store(),
-            };
-            let stages = plan::compile(rdd.node(), engine.id(), spec)?;
-            // The lock is held while submitting, so that no cancel falls between the question and the job.
-            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-            if let (true, Some(job)) = (progress.over, progress.job) {
-                return Err(Error::Cancelled { job });
-            }
-            engine.mind_lineage(rdd.id(), rdd.node().ancestors().len(), stages.len());
-            let handle = engine.submit(stages, wanted, labels.clone())?;
-            (progress.job, progress.operator) = (Some(handle.id()), Some(operator));
-            handle
-        };
-        let outcome = handle.await;
-        drop(guards);
-        let values = outcome?.into_values()?;
-        let values = values.into_iter().map(|(_, value)| value.downcast::<R>().map(|value| *value));
-        values.collect::<Result<Vec<R>, _>>().map_err(|_| Error::ContextDead { actor: "coordinator" })
-    }
-}
-
-/// The sink of a result stage.
-struct EachPartition<T, R, F> {
-    each: F,
-    types: PhantomData<fn(T) -> R>,
-}
-
-impl<T, R, F> operator::Action for EachPartition<T, R, F>
-where
-    T: Data,
-    R: Send + 'static,
-    F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
-{
-    fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError> {
-        let rows = Box::new(SinkStream { rows: input.read(cx)?, marker: cx.sink_marker() });
-        let (value, rows) = (self.each)(partition, rows, cx)?;
-        let value: Box<dyn Any + Send> = Box::new(value);
-        Ok(ActionOutput { value, rows })
-    }
-}
-
-/// The rows that an action reads. Whatever it does with a batch, it and not the last operator is to blame; for a batch
-/// that it does not get, the operator that failed to give it.
-struct SinkStream<T> {
-    rows: BoxStream<T>,
-    marker: Marker,
-}
-
-impl<T> Stream<T> for SinkStream<T> {
-    fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
-        // An error is the fault of the operator that ran last.
-        let batch = self.rows.next()?;
-        match &batch {
-            Some(batch) => self.marker.enter_with(batch.len()),
-            None => self.marker.enter(),
-        }
-        Ok(batch)
-    }
-}
+/// Runs the jobs of one action; `rdd::driver` says how.
+pub(crate) struct Driver(pub(crate) Canceller);

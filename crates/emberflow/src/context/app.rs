@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Context, Shared};
+use super::Context;
+use crate::shared::Shared;
 
 impl Shared {
     /// Tells this context from all others, in this process and elsewhere; fit for a file name.

@@ -1,37 +1,14 @@
 //! Labels by which jobs are found and cancelled, and what is cached.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{sync::PoisonError, time::Duration};
 
 use emberflow_core::{
     error::{Error, Result},
     ids::{JobId, RddId},
-    lineage::RddNode,
 };
 
 use super::Context;
 use crate::labels::{self, Label};
-
-/// The nodes that were cached, as far as they are still there.
-#[derive(Default)]
-pub(crate) struct CachedNodes(Mutex<BTreeMap<RddId, Weak<RddNode>>>);
-
-impl CachedNodes {
-    pub(crate) fn add(&self, node: &Arc<RddNode>) {
-        let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever caches in a loop must not leave a list behind.
-        nodes.retain(|_, node| node.strong_count() > 0);
-        nodes.insert(node.id, Arc::downgrade(node));
-    }
-
-    fn living(&self) -> Vec<Arc<RddNode>> {
-        let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        nodes.values().filter_map(Weak::upgrade).collect()
-    }
-}
 
 /// A cached RDD, as [`Context::storage`] tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ mod ui;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
@@ -20,9 +20,7 @@ use emberflow_core::{
     data::Data,
     error::Result,
     ids::JobId,
-    lineage::{Dependency, RddNode},
-    operator::Operator,
-    partitioner::{KeyHasher, Placement},
+    partitioner::KeyHasher,
     place::{OpInfo, Place},
 };
 use emberflow_runtime::{Engine, EventStream, MemoryUse};
@@ -30,6 +28,7 @@ use emberflow_runtime::{Engine, EventStream, MemoryUse};
 pub use self::{builder::ContextBuilder, jobs::CachedRdd};
 use crate::{
     rdd::Rdd,
+    shared::Shared,
     source::{self, IntoRange, RangeRow, Source, Steps, TextOptions},
 };
 
@@ -53,53 +52,6 @@ const EVENT_CAPACITY: usize = 1 << 16;
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Shared>,
-}
-
-/// What every RDD of a context needs: the engine, and the settings that shape lineage.
-pub(crate) struct Shared {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) hasher: KeyHasher,
-    pub(crate) default_partitions: usize,
-    pub(crate) checkpoint_dir: Mutex<Option<PathBuf>>,
-    pub(crate) started_at: SystemTime,
-    pub(crate) cached: jobs::CachedNodes,
-    #[cfg(feature = "s3")]
-    pub(crate) s3: Arc<emberflow_s3::S3>,
-    #[cfg(feature = "ui")]
-    ui: OnceLock<emberflow_ui::Served>,
-    #[cfg(feature = "ui")]
-    event_log: OnceLock<PathBuf>,
-}
-
-/// A node to be: everything but its identity.
-pub(crate) struct NodeSpec {
-    pub(crate) info: OpInfo,
-    pub(crate) partitions: usize,
-    pub(crate) op: Arc<dyn Operator>,
-    pub(crate) dependencies: Vec<Dependency>,
-    pub(crate) placement: Option<Placement>,
-}
-
-impl Shared {
-    /// Makes the RDD of a new lineage node. The rows that `spec.op` streams must be of type `T`.
-    pub(crate) fn rdd<T: Data>(self: &Arc<Self>, spec: NodeSpec) -> Rdd<T> {
-        let NodeSpec { info, partitions, op, dependencies, placement } = spec;
-        Rdd::new(
-            Arc::clone(self),
-            Arc::new(RddNode {
-                id: self.engine.next_rdd(),
-                context: self.engine.id(),
-                info,
-                partitions,
-                op,
-                dependencies,
-                placement,
-                persisted: Mutex::new(None),
-                name: Mutex::new(None),
-                checkpoint: OnceLock::new(),
-            }),
-        )
-    }
 }
 
 impl Context {
@@ -163,9 +115,9 @@ impl Context {
             started_at,
             cached: Default::default(),
             #[cfg(feature = "ui")]
-            ui: OnceLock::new(),
+            ui: Default::default(),
             #[cfg(feature = "ui")]
-            event_log: OnceLock::new(),
+            event_log: Default::default(),
         });
         Self { shared }
     }
@@ -586,6 +538,24 @@ impl Context {
     /// ```
     pub fn is_stopped(&self) -> bool {
         self.shared().engine.is_closed()
+    }
+}
+
+impl<T: Data> Rdd<T> {
+    /// The context that made it. After Spark's `context`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// fn numbers() -> Result<Rdd<u64>, Error> {
+    ///     Ok(Context::local(2)?.range(0..9_u64))
+    /// }
+    /// let numbers = numbers()?;
+    /// let more = numbers.context().range(9..12_u64);
+    /// assert_eq!(numbers.union(&more).count()?, 12);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn context(&self) -> Context {
+        Context::of(self.shared())
     }
 }
 

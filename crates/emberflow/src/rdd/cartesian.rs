@@ -17,7 +17,7 @@ use emberflow_core::{
 };
 
 use super::Rdd;
-use crate::context::NodeSpec;
+use crate::shared::NodeSpec;
 
 impl<T: Data> Rdd<T> {
     /// Pairs every row with every row of `other`.

@@ -13,7 +13,7 @@ use emberflow_core::{
 };
 
 use super::Rdd;
-use crate::{context::NodeSpec, shuffle};
+use crate::{shared::NodeSpec, shuffle};
 
 impl<T: Data> Rdd<T> {
     /// At most so many partitions, each of them several neighbours read one after the other.

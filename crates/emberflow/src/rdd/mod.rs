@@ -13,6 +13,7 @@ mod coalesce;
 mod cogroup;
 mod combine_by_key;
 mod distinct;
+mod driver;
 mod explain;
 mod filter;
 mod flat_map;
@@ -52,7 +53,7 @@ use std::{
     collections::HashMap,
     fmt,
     marker::PhantomData,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use emberflow_core::{
@@ -74,7 +75,7 @@ pub use self::{
     to_local_iter::LocalIter,
 };
 pub(crate) use self::{sample::random_of, union::union};
-use crate::context::{Context, NodeSpec, Shared};
+use crate::shared::{NodeSpec, Shared};
 
 /// A resilient distributed dataset: rows of type `T` in partitions, described by how they are made.
 ///
@@ -100,6 +101,28 @@ pub struct Rdd<T> {
 impl<T> Clone for Rdd<T> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), node: Arc::clone(&self.node), rows: PhantomData }
+    }
+}
+
+impl Shared {
+    /// Makes the RDD of a new lineage node. The rows that `spec.op` streams must be of type `T`.
+    pub(crate) fn rdd<T: Data>(self: &Arc<Self>, spec: NodeSpec) -> Rdd<T> {
+        let NodeSpec { info, partitions, op, dependencies, placement } = spec;
+        Rdd::new(
+            Arc::clone(self),
+            Arc::new(RddNode {
+                id: self.engine.next_rdd(),
+                context: self.engine.id(),
+                info,
+                partitions,
+                op,
+                dependencies,
+                placement,
+                persisted: Mutex::new(None),
+                name: Mutex::new(None),
+                checkpoint: OnceLock::new(),
+            }),
+        )
     }
 }
 
@@ -138,22 +161,6 @@ impl<T: Data> Rdd<T> {
     /// ```
     pub fn id(&self) -> RddId {
         self.node.id
-    }
-
-    /// The context that made it. After Spark's `context`.
-    ///
-    /// ```
-    /// # use emberflow::prelude::*;
-    /// fn numbers() -> Result<Rdd<u64>, Error> {
-    ///     Ok(Context::local(2)?.range(0..9_u64))
-    /// }
-    /// let numbers = numbers()?;
-    /// let more = numbers.context().range(9..12_u64);
-    /// assert_eq!(numbers.union(&more).count()?, 12);
-    /// # Ok::<(), Error>(())
-    /// ```
-    pub fn context(&self) -> Context {
-        Context::of(&self.shared)
     }
 
     /// Number of partitions.

@@ -13,7 +13,7 @@ use emberflow_core::{
 };
 
 use super::Rdd;
-use crate::context::{NodeSpec, Shared};
+use crate::shared::{NodeSpec, Shared};
 
 impl<T: Data> Rdd<T> {
     /// The rows of both, those of `self` first; duplicates are kept.

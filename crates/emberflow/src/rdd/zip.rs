@@ -16,7 +16,7 @@ use super::{
     PartitionIter, Rdd,
     map_partitions::{Failure, stream_of},
 };
-use crate::context::NodeSpec;
+use crate::shared::NodeSpec;
 
 impl<T: Data> Rdd<T> {
     /// Pairs the first row of each partition with the first row of the same partition of `other`, the second with the

@@ -20,7 +20,7 @@ use emberflow_core::{
 };
 
 use super::Rdd;
-use crate::{context::NodeSpec, shuffle};
+use crate::{shared::NodeSpec, shuffle};
 
 impl<T: Data> Rdd<T> {
     /// Pairs every row with its number among all rows, from zero, in their order.

@@ -22,7 +22,7 @@ use super::{
     pieces::{self, Chunks, Pieces},
     table::Table,
 };
-use crate::{context::NodeSpec, rdd::Rdd};
+use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// One side of a cogroup: an RDD, and which of a key's groups its values go to.
 pub(crate) struct CogroupSide<K, G> {

@@ -28,7 +28,7 @@ use super::{
     short::BorrowedKey,
     table::{Cell, Plain, Table, Taken},
 };
-use crate::{context::NodeSpec, rdd::Rdd};
+use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// How values become combiners, and combiners one.
 pub(crate) trait Aggregator<V, C>: Send + Sync + 'static {

@@ -32,7 +32,7 @@ use super::{
     index::Index,
     pieces::{self, Chunks, Piece, Pieces, Run},
 };
-use crate::{context::NodeSpec, rdd::Rdd};
+use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// What a join makes of matches, and of rows without one.
 pub(crate) trait Kind<V, W>: Send + Sync + 'static {

@@ -18,7 +18,7 @@ use emberflow_core::{
 };
 
 use super::dependency;
-use crate::{context::NodeSpec, rdd::Rdd};
+use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// Shuffles the rows of `parent`: `start` gives, for each of its partitions, a function from row to reducer. `check` is
 /// asked about some of the rows.

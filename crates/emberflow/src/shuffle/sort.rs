@@ -41,7 +41,7 @@ use super::{
     dependency,
     place::{NodeInfo, read_placed},
 };
-use crate::{context::NodeSpec, rdd::Rdd};
+use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// Sampled keys for each part that is to be made: enough for parts that differ by a tenth or so.
 const SAMPLES_A_PART: usize = 128;

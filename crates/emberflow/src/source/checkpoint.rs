@@ -22,9 +22,9 @@ use serde::{Deserialize, Serialize};
 
 use super::object::FileRows;
 use crate::{
-    context::{NodeSpec, Shared},
     rdd::Rdd,
     row_file::{Reader, RowFileError, name_of},
+    shared::{NodeSpec, Shared},
 };
 
 /// The name of the file that says what a checkpoint holds.

@@ -12,7 +12,7 @@ use emberflow_core::{
 };
 
 use super::{cut, leaf};
-use crate::{context::Shared, rdd::Rdd};
+use crate::{rdd::Rdd, shared::Shared};
 
 pub(crate) fn parallelize<T: Data>(shared: &Arc<Shared>, info: OpInfo, rows: Vec<T>, partitions: usize) -> Rdd<T> {
     leaf(shared, info, partitions, Collection { rows: Arc::new(rows), partitions })

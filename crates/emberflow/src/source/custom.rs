@@ -14,7 +14,7 @@ use emberflow_core::{
 };
 
 use super::leaf;
-use crate::{context::Shared, rdd::Rdd};
+use crate::{rdd::Rdd, shared::Shared};
 
 /// A source of rows of your own: so many partitions, each of them readable from its beginning, again and again.
 ///

@@ -42,8 +42,8 @@ pub use self::{
     text::TextOptions,
 };
 use crate::{
-    context::{NodeSpec, Shared},
     rdd::Rdd,
+    shared::{NodeSpec, Shared},
 };
 
 /// The RDD of a source.

@@ -15,9 +15,9 @@ use emberflow_core::{
 
 use super::leaf;
 use crate::{
-    context::Shared,
     rdd::Rdd,
     row_file::{Reader, RowFileError},
+    shared::Shared,
     storage::{BlockReader, look_up},
 };
 

@@ -15,8 +15,8 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{cut, leaf};
 use crate::{
-    context::Shared,
     rdd::{Rdd, random_of},
+    shared::Shared,
 };
 
 /// How the rows of [`Context::random`](crate::Context::random) are distributed.

@@ -15,7 +15,7 @@ use emberflow_core::{
 };
 
 use super::{cut, leaf};
-use crate::{context::Shared, rdd::Rdd};
+use crate::{rdd::Rdd, shared::Shared};
 
 /// The integers that [`Context::range`](crate::Context::range) can count by.
 pub trait RangeRow: ExchangeData + Copy + sealed::Sealed {

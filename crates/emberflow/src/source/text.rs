@@ -24,8 +24,8 @@ use emberflow_core::{
 
 use super::leaf;
 use crate::{
-    context::Shared,
     rdd::Rdd,
+    shared::Shared,
     storage::{Ahead, BLOCK_BYTES, Gunzip, is_gzip, look_up},
 };
 

@@ -22,8 +22,8 @@ use super::{
     text::{BYTE_ORDER_MARK, Piece, is_utf16, pack, partition_bytes},
 };
 use crate::{
-    context::Shared,
     rdd::Rdd,
+    shared::Shared,
     storage::{Gunzip, is_gzip, look_up, read_all},
 };
 

@@ -22,7 +22,7 @@ use emberflow_core::{
     storage::{InputFile, PartFile, PartFiles, PartId},
 };
 
-use crate::context::Shared;
+use crate::shared::Shared;
 
 use self::output::PartError;
 pub(crate) use self::{

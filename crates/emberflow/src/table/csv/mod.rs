@@ -29,8 +29,8 @@ use super::{
     error::{RecordFault, TableError},
 };
 use crate::{
-    context::Shared,
     rdd::Rdd,
+    shared::Shared,
     source::{
         leaf,
         text::{Piece, pack, partition_bytes},
