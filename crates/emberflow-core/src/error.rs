@@ -7,9 +7,8 @@ use std::{any::Any, error::Error as StdError, fmt, io, path::PathBuf, sync::Arc,
 
 use crate::{
     codec::CodecError,
-    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
     print::Print,
-    task::RowSpan,
 };
 
 /// The result of everything that a user calls.

@@ -64,3 +64,21 @@ id!(
 
 /// The number of a partition within its RDD or store, from zero.
 pub type PartitionIndex = usize;
+
+/// Some rows in the order in which an operator was given those of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RowSpan {
+    /// The first one, from zero.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl fmt::Display for RowSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            1 => write!(f, "row {}", self.first),
+            count => write!(f, "rows {} to {}", self.first, (self.first + count).saturating_sub(1)),
+        }
+    }
+}

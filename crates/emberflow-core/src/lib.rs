@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod blocks;
+pub mod cache;
 pub mod chaos;
 pub mod codec;
 pub mod data;

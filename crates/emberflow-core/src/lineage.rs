@@ -10,10 +10,10 @@ use std::{
 
 use crate::{
     ids::{RddId, StoreId},
+    memory::Keep,
     operator::{Operator, StoreWriter},
     partitioner::Placement,
     place::OpInfo,
-    store::Keep,
 };
 
 /// Dropped with what it guards; the runtime hangs the release of a store on it.

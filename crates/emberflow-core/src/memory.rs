@@ -71,6 +71,22 @@ pub trait Workspace: Send + Sync {
     }
 }
 
+/// Where the contents of a partition are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// In memory while there is room, else on disk.
+    #[default]
+    IfRoom,
+    /// In memory while there is room, else on disk, unless to compute it again is quicker than to write and read it.
+    Auto,
+    /// In memory, whether there is room or not.
+    InMemory,
+    /// Serialised in memory while there is room, else on disk.
+    Serialized,
+    /// On disk.
+    OnDisk,
+}
+
 /// Room that a part of a task holds; given back when it is dropped.
 pub struct Claim {
     workspace: Arc<dyn Workspace>,

@@ -5,10 +5,11 @@ use std::{any::Any, ops::Range, sync::Arc};
 
 use crate::{
     batch::{AnyStream, BoxStream},
+    chaos::{self, Point},
     data::Data,
     error::TaskError,
-    ids::{PartitionIndex, StoreId, TaskId},
-    plan::{OpNode, PlanInput},
+    ids::{PartitionIndex, RddId, StoreId, TaskId},
+    place::OpInfo,
     store::{Stored, StoredData},
     task::{Marker, TaskContext},
 };
@@ -82,6 +83,68 @@ pub trait Fetch {
 
     /// How many partitions a store has.
     fn partitions(&self, store: StoreId) -> usize;
+}
+
+/// An operator of a stage with its inputs: the plan's form of an [`RddNode`], without what only the driver needs.
+pub struct OpNode {
+    /// The RDD.
+    pub rdd: RddId,
+    /// Name, place, closures, environment.
+    pub info: OpInfo,
+    /// The name that the user had given the RDD when the plan was made.
+    pub name: Option<String>,
+    /// What it does.
+    pub op: Arc<dyn Operator>,
+    /// What it reads.
+    pub inputs: Vec<PlanInput>,
+}
+
+/// What an operator, or a sink, reads.
+#[derive(Clone)]
+pub enum PlanInput {
+    /// Another operator, in the same task.
+    Narrow(Arc<OpNode>),
+    /// A persisted RDD, partition by partition.
+    Persisted {
+        /// Where it is kept.
+        store: StoreId,
+        /// Which RDD.
+        rdd: RddId,
+    },
+    /// A shuffle: the outputs of all its map tasks.
+    Shuffle {
+        /// Where they are kept.
+        store: StoreId,
+    },
+}
+
+impl PlanInput {
+    pub(crate) fn open(
+        &self,
+        partition: PartitionIndex,
+        fetch: &dyn Fetch,
+        cx: &TaskContext,
+    ) -> Result<AnyStream, TaskError> {
+        match self {
+            Self::Narrow(node) => {
+                if node.inputs.is_empty() {
+                    cx.marker(node.rdd).enter();
+                    chaos::pass(Point::Source)?;
+                }
+                let stream = node.op.open(partition, &Inputs { node, fetch, cx })?;
+                cx.marker(node.rdd).enter();
+                cx.workspace().hold_batch(stream.batch_bytes(cx.batch_rows()));
+                Ok(stream)
+            }
+            Self::Persisted { store, .. } => {
+                let (data, _) = fetch.fetch(*store, partition)?;
+                cx.count_stored(|reads| reads.add_stored(data.holds(partition)));
+                data.open(cx.batch_rows())
+                    .ok_or(TaskError::PlanMismatch { wanted: "rows of a persisted rdd", found: "blocks" })
+            }
+            Self::Shuffle { .. } => Err(TaskError::PlanMismatch { wanted: "a narrow input", found: "a shuffle" }),
+        }
+    }
 }
 
 /// The inputs of the operator that is being opened.

@@ -7,8 +7,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{data::ExchangeData, segments::Segment};
-
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Print {
@@ -20,22 +18,9 @@ pub struct Print {
 }
 
 impl Print {
-    /// Of rows that go to one reader each.
-    pub fn of<'a, R: ExchangeData>(lists: impl IntoIterator<Item = (u32, &'a [Segment<R>])>) -> Self {
-        let (mut rows, mut blocks, mut bytes) = (0, crc32fast::Hasher::new(), Some(crc32fast::Hasher::new()));
-        for (reader, list) in lists {
-            let count: u64 = list.iter().map(|segment| segment.rows() as u64).sum();
-            rows += count;
-            blocks.update(&reader.to_le_bytes());
-            blocks.update(&count.to_le_bytes());
-            for segment in list {
-                match (segment, &mut bytes) {
-                    (Segment::Packed(frame), Some(bytes)) => bytes.combine(&frame.content()),
-                    _ => bytes = None,
-                }
-            }
-        }
-        Self { rows, blocks: blocks.finalize(), bytes: bytes.filter(|_| rows > 0).map(crc32fast::Hasher::finalize) }
+    /// Of rows whose numbers for each reducer have this checksum, and whose bytes have that one, if all are serialised.
+    pub(crate) fn new(rows: u64, blocks: u32, bytes: Option<u32>) -> Self {
+        Self { rows, blocks, bytes }
     }
 
     /// Of so many rows of which nothing else is known.
@@ -82,7 +67,7 @@ impl fmt::Display for Print {
 mod tests {
     use super::*;
     use crate::{
-        segments,
+        segments::{self, Segment},
         spill::{InMemory, SpillSpace, SpilledBytes},
     };
 

@@ -9,10 +9,10 @@ use crate::{
     batch::{Batch, SharedRows, SharedStream, Stream},
     data::ExchangeData,
     error::TaskError,
-    memory::{Claim, Workspace},
+    memory::{Claim, Keep, Workspace},
+    print::Print,
     size,
     spill::{Frame, FrameWriter, InMemory, SpillError, SpillSpace},
-    store::Keep,
 };
 
 /// Some rows, as they are or serialised.
@@ -87,6 +87,26 @@ impl<T: ExchangeData> Segment<T> {
                 Footprint { rows, bytes: 0, file_bytes, spilled }
             }
         }
+    }
+}
+
+impl Print {
+    /// Of rows that go to one reader each.
+    pub fn of<'a, R: ExchangeData>(lists: impl IntoIterator<Item = (u32, &'a [Segment<R>])>) -> Self {
+        let (mut rows, mut blocks, mut bytes) = (0, crc32fast::Hasher::new(), Some(crc32fast::Hasher::new()));
+        for (reader, list) in lists {
+            let count: u64 = list.iter().map(|segment| segment.rows() as u64).sum();
+            rows += count;
+            blocks.update(&reader.to_le_bytes());
+            blocks.update(&count.to_le_bytes());
+            for segment in list {
+                match (segment, &mut bytes) {
+                    (Segment::Packed(frame), Some(bytes)) => bytes.combine(&frame.content()),
+                    _ => bytes = None,
+                }
+            }
+        }
+        Self::new(rows, blocks.finalize(), bytes.filter(|_| rows > 0).map(crc32fast::Hasher::finalize))
     }
 }
 

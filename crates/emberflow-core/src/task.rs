@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    fmt,
     ops::AddAssign,
     pin::Pin,
     rc::Rc,
@@ -19,7 +18,7 @@ use crate::{
     batch,
     chaos::{self, Point},
     error::TaskError,
-    ids::{JobId, PartitionIndex, RddId, StageId, TaskId},
+    ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, TaskId},
     memory::Workspace,
     segments::Footprint,
     update::{Update, Updates},
@@ -406,24 +405,6 @@ pub struct Marker {
     rdd: Option<RddId>,
     /// What the operator was given last.
     rows: Cell<RowSpan>,
-}
-
-/// Some rows in the order in which an operator was given those of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowSpan {
-    /// The first one, from zero.
-    pub first: u64,
-    /// How many.
-    pub count: u64,
-}
-
-impl fmt::Display for RowSpan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.count {
-            1 => write!(f, "row {}", self.first),
-            count => write!(f, "rows {} to {}", self.first, (self.first + count).saturating_sub(1)),
-        }
-    }
 }
 
 impl Marker {

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
 mod application;
 pub mod log;
 mod metrics;

@@ -5,15 +5,15 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     path::Path,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak},
+    sync::{Arc, RwLock, Weak},
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     middleware,
     response::{
         IntoResponse, Response, Sse,
@@ -21,12 +21,12 @@ use axum::{
     },
     routing::get,
 };
-use emberflow_core::{ids::JobId, task::AtWork};
-use emberflow_runtime::{Engine, EventStream, MemoryUse};
+use emberflow_runtime::Engine;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
 use crate::{
+    app::App,
     application::Application,
     log::{self, Replayed},
     metrics, page, rest,
@@ -36,9 +36,6 @@ use crate::{
 
 /// Events that wait for the fold.
 const EVENTS: usize = 1 << 16;
-
-/// Events that are taken in at once, so that whoever asks need not wait long.
-const AT_ONCE: usize = 1024;
 
 /// Ports that are tried after the one that was asked for.
 const MORE_PORTS: u16 = 16;
@@ -77,74 +74,6 @@ impl Served {
             _ => {}
         }
         format!("http://{address}/")
-    }
-}
-
-/// What the handlers answer from.
-pub(crate) struct App {
-    pub(crate) about: Application,
-    /// Whether it is a log that tells of it: the application has ended, and time stands still.
-    pub(crate) replayed: bool,
-    /// What runs it; nothing, if it has ended.
-    engine: Weak<Engine>,
-    status: RwLock<Status>,
-    news: watch::Sender<News>,
-}
-
-/// Told to whoever waits for news.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct News {
-    version: u64,
-    over: bool,
-}
-
-impl App {
-    pub(crate) fn status(&self) -> RwLockReadGuard<'_, Status> {
-        self.status.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The moment for which questions are answered: of a log, its last.
-    pub(crate) fn now(&self, status: &Status) -> SystemTime {
-        let last = || status.last_event().unwrap_or_else(|| self.about.started());
-        if self.replayed { last() } else { SystemTime::now() }
-    }
-
-    pub(crate) fn memory(&self) -> MemoryUse {
-        match self.engine.upgrade() {
-            Some(engine) => engine.memory(),
-            None => self.status().memory().next_back().map(|last| last.memory).unwrap_or_default(),
-        }
-    }
-
-    pub(crate) fn workers_now(&self) -> Vec<Option<AtWork>> {
-        self.engine.upgrade().map(|engine| engine.workers_now()).unwrap_or_default()
-    }
-
-    pub(crate) fn cancel(&self, job: JobId) {
-        // One that stops has cancelled it.
-        if let Some(engine) = self.engine.upgrade() {
-            engine.cancel(job);
-        }
-    }
-
-    pub(crate) fn version(&self) -> u64 {
-        self.news.borrow().version
-    }
-
-    /// Takes in events until there are no more.
-    fn follow(&self, mut events: EventStream) {
-        while let Some(first) = events.next() {
-            let memory = self.memory();
-            let mut status = self.status.write().unwrap_or_else(PoisonError::into_inner);
-            status.sample(first.at, memory);
-            status.apply(&first);
-            for record in std::iter::from_fn(|| events.try_next()).take(AT_ONCE) {
-                status.apply(&record);
-            }
-            drop(status);
-            self.news.send_modify(|news| news.version += 1);
-        }
-        self.news.send_modify(|news| news.over = true);
     }
 }
 
@@ -303,17 +232,9 @@ fn routes(app: Arc<App>, rules: Rules) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/news", get(news))
         .nest("/api/v1", rest::routes(&app))
-        .fallback(no_such_page)
+        .fallback(page::no_such_page)
         .with_state(app)
         .layer(middleware::from_fn_with_state(Arc::new(rules), security::guard))
-}
-
-/// For people with a link back, for programs as a sentence.
-pub(crate) async fn no_such_page(headers: HeaderMap) -> Response {
-    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
-    let for_people = accepted.is_some_and(|accepted| accepted.contains("text/html"));
-    let answer = if for_people { page::nowhere() } else { "there is no such page; begin at /\n".into_response() };
-    (StatusCode::NOT_FOUND, answer).into_response()
 }
 
 async fn metrics_text(State(app): State<Arc<App>>) -> Response {

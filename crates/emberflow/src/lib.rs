@@ -50,12 +50,11 @@ pub use emberflow_core::{
     data::{Data, ExchangeData, Key, Ordered},
     error::{Error, FailedAttempt, Result, TaskError},
     event::{Event, JobLabels},
-    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
     partitioner::{Partitioner, Placement},
     place::{Code, OpInfo, Place},
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
     print::Print,
-    task::RowSpan,
     total::Total,
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};

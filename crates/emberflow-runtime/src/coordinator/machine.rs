@@ -31,10 +31,9 @@ use std::{
 use emberflow_core::{
     error::{Cause, Error, FailedAttempt, TaskError},
     event::Event,
-    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
     print::Print,
-    task::RowSpan,
 };
 
 use super::stragglers::{Speculation, Times};

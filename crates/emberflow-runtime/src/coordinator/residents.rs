@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use emberflow_core::{
     ids::{PartitionIndex, StoreId, TaskId},
-    store::Keep,
+    memory::Keep,
 };
 
 use super::machine::Key;

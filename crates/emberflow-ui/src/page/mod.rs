@@ -3,7 +3,7 @@
 
 use axum::{
     extract::Path,
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
@@ -21,7 +21,7 @@ pub(crate) async fn document() -> Response {
 }
 
 /// What stands at an address at which nothing is.
-pub(crate) fn nowhere() -> Response {
+fn nowhere() -> Response {
     file("text/html; charset=utf-8", include_str!("nowhere.html"))
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn script(Path(name): Path<String>, headers: HeaderMap) -> Resp
         "storage.js" => include_str!("storage.js"),
         "memory.js" => include_str!("memory.js"),
         "system.js" => include_str!("system.js"),
-        _ => return super::server::no_such_page(headers).await,
+        _ => return no_such_page(headers).await,
     };
     file("text/javascript; charset=utf-8", source)
 }
@@ -50,4 +50,12 @@ pub(crate) async fn style() -> Response {
 
 pub(crate) async fn icon() -> Response {
     file("image/svg+xml", include_str!("icon.svg"))
+}
+
+/// For people with a link back, for programs as a sentence.
+pub(crate) async fn no_such_page(headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    let for_people = accepted.is_some_and(|accepted| accepted.contains("text/html"));
+    let answer = if for_people { nowhere() } else { "there is no such page; begin at /\n".into_response() };
+    (StatusCode::NOT_FOUND, answer).into_response()
 }

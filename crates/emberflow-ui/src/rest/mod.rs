@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    server::App,
+    app::App,
     status::{JobState, Stage, Status, Task, TaskState},
 };
 

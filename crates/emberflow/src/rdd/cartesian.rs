@@ -8,11 +8,10 @@ use emberflow_core::{
     error::TaskError,
     ids::PartitionIndex,
     lineage::Dependency,
-    memory::Claim,
+    memory::{Claim, Keep},
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
     segments::{RowBuffer, Segment},
-    store::Keep,
     task::{Marker, TaskContext},
 };
 

@@ -6,11 +6,12 @@ use std::{
 };
 
 use emberflow_core::{
+    cache::CacheWriter,
     data::{Data, ExchangeData},
     error::{Error, Result},
     event::Event,
     lineage::Persisted,
-    store::{CacheWriter, Keep},
+    memory::Keep,
 };
 
 use emberflow_runtime::in_task;

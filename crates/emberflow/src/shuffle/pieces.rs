@@ -15,11 +15,10 @@ use emberflow_core::{
     blocks::BlockWriter,
     data::{ExchangeData, Key},
     error::TaskError,
-    memory::Claim,
+    memory::{Claim, Keep},
     partitioner::KeyHasher,
     segments::{RowBuffer, Segment},
     size,
-    store::Keep,
     task::TaskContext,
 };
 

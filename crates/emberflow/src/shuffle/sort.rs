@@ -26,14 +26,14 @@ use emberflow_core::{
     error::TaskError,
     ids::PartitionIndex,
     lineage::Dependency,
-    memory::Claim,
+    memory::{Claim, Keep},
     operator::{Inputs, Operator, StoreWriter},
     place::OpInfo,
     print::Print,
     segments::{self, RowBuffer, Segment, SegmentStream},
     size,
     spill::SpillError,
-    store::{Keep, Stored, StoredData},
+    store::{Stored, StoredData},
     task::{Marker, TaskContext},
 };
 
