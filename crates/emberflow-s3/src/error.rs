@@ -45,12 +45,17 @@ pub enum S3Error {
         answer: Answer,
     },
     /// Failures that may pass did not, in as many tries as are allowed.
-    #[error("cannot {what} {location}: gave up after {} attempt{}; {}", causes.len(), plural(causes), told(causes))]
+    #[error(
+        "cannot {what} {location}{}: gave up after {} attempt{}; {}",
+        at(endpoint.as_deref()), causes.len(), plural(causes), told(causes)
+    )]
     GaveUp {
         /// What was asked.
         what: &'static str,
         /// Of which object or prefix.
         location: String,
+        /// The server that was asked, if it is not AWS's.
+        endpoint: Option<String>,
         /// Why each try failed, the first one first.
         causes: Vec<String>,
     },
@@ -65,7 +70,7 @@ pub enum S3Error {
         reason: String,
     },
     /// The request could not be made: no credentials, a setting that makes no sense.
-    #[error("cannot {what} {location}: {reason}")]
+    #[error("cannot {what} {location}: {reason}{}", advice_on_request(reason))]
     NoRequest {
         /// What was to be asked.
         what: &'static str,
@@ -131,6 +136,20 @@ fn advice(answer: &Answer) -> &'static str {
     }
 }
 
+/// What to do about a request that could not be made.
+fn advice_on_request(reason: &str) -> &'static str {
+    if reason.to_lowercase().contains("credentials") {
+        "; give keys by S3Config::keys, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or read a public bucket \
+         with S3Config::anonymous"
+    } else {
+        ""
+    }
+}
+
+fn at(endpoint: Option<&str>) -> String {
+    endpoint.map_or_else(String::new, |endpoint| format!(" at {endpoint}"))
+}
+
 fn plural(causes: &[String]) -> &'static str {
     if causes.len() == 1 { "" } else { "s" }
 }
@@ -172,6 +191,7 @@ pub(crate) enum Failure {
 pub(crate) struct Attempts<'a> {
     what: &'static str,
     location: &'a str,
+    endpoint: Option<&'a str>,
     most: u32,
     timeout: Duration,
     wait: Duration,
@@ -179,9 +199,9 @@ pub(crate) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub(crate) fn new(config: &S3Config, what: &'static str, location: &'a str) -> Self {
+    pub(crate) fn new(config: &'a S3Config, what: &'static str, location: &'a str) -> Self {
         let (most, timeout) = (config.attempts, config.timeout);
-        Self { what, location, most, timeout, wait: FIRST_WAIT, causes: Vec::new() }
+        Self { what, location, endpoint: config.endpoint_url(), most, timeout, wait: FIRST_WAIT, causes: Vec::new() }
     }
 
     /// One try. `None` if it failed, and another one may be made now: the wait is over.
@@ -195,11 +215,19 @@ impl<'a> Attempts<'a> {
             Ok(Err(Failure::Passing(cause))) => cause,
             Err(_) => format!("not done within {:?}", self.timeout),
         };
-        tracing::debug!(what = self.what, location = self.location, cause, "a request to s3 failed");
         self.causes.push(cause);
+        let (attempt, cause) = (self.causes.len(), self.causes.last());
+        tracing::warn!(
+            what = self.what,
+            location = self.location,
+            endpoint = self.endpoint,
+            attempt,
+            cause,
+            "s3 failed"
+        );
         if self.causes.len() as u32 >= self.most {
             let (what, location, causes) = (self.what, self.location.to_owned(), mem::take(&mut self.causes));
-            return Err(S3Error::GaveUp { what, location, causes });
+            return Err(S3Error::GaveUp { what, location, endpoint: self.endpoint.map(str::to_owned), causes });
         }
         // Those that failed at the same time do not come again at the same time.
         sleep(self.wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -297,6 +325,9 @@ mod tests {
         assert!(told(400, "ExpiredToken").starts_with("cannot read s3://b/k: 400 ExpiredToken; the session has ended"));
         assert!(told(301, "PermanentRedirect").contains("S3Config::region or AWS_REGION"));
         assert!(told(403, "AccessDenied").contains("what they allow"));
+        let (what, location) = ("read", "s3://b/k".to_owned());
+        let reason = "dispatch failure: the credentials provider was not enabled".to_owned();
+        assert!(S3Error::NoRequest { what, location, reason }.to_string().contains("S3Config::anonymous"));
         assert!(told(404, "NoSuchBucket").contains("check the bucket's name"));
     }
 }
