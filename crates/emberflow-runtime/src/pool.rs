@@ -181,40 +181,34 @@ impl PoolHandle {
 
     /// Has another thread take the place of a worker that is at `task`, for good. Returns whether that was so, and it did.
     pub(crate) fn relieve(&self, worker: usize, task: TaskId) -> io::Result<bool> {
-        Ok(self.replace(worker, task)?.is_some())
+        self.replace(worker, task, drop)
     }
 
     /// Has another thread take the place of a worker that is at `task`, which waits and will come back. Returns whether
     /// that was so, and it did: if very many are away already, it does not.
     pub(crate) fn stand_in(&self, worker: usize, task: TaskId) -> io::Result<bool> {
-        let mut away = {
-            let mut away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
-            away.retain(|one| !one.thread.is_finished());
-            mem::take(&mut *away)
-        };
-        let replaced = if away.len() < MOST_AWAY { self.replace(worker, task) } else { Ok(None) };
-        let stands_in = replaced.map(|replaced| {
-            let stands_in = replaced.is_some();
-            away.extend(replaced);
-            stands_in
-        });
-        self.shared.away.lock().unwrap_or_else(PoisonError::into_inner).append(&mut away);
-        stands_in
+        let away = || self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away().retain(|one| !one.thread.is_finished());
+        let has_room = away().len() < MOST_AWAY;
+        Ok(has_room && self.replace(worker, task, |one| away().push(one))?)
     }
 
-    fn replace(&self, worker: usize, task: TaskId) -> io::Result<Option<Staff>> {
+    /// Hires a thread for the place of a worker that is at `task`, and gives the old one to `keep`, so that no stop comes
+    /// between.
+    fn replace(&self, worker: usize, task: TaskId, keep: impl FnOnce(Staff)) -> io::Result<bool> {
         let mut staff = self.shared.staff.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(one) = staff.get_mut(worker) else { return Ok(None) };
+        let Some(one) = staff.get_mut(worker) else { return Ok(false) };
         let is_at_it = one.post.desk.look().is_some_and(|at| at.task == task);
         if !is_at_it || self.shared.stopping.load(Ordering::SeqCst) {
-            return Ok(None);
+            return Ok(false);
         }
         let name = one.thread.thread().name().unwrap_or_default().to_owned();
         // What is left in the deque of the old one is stolen from there. A deque that nobody knows has to stay empty.
         let fresh = self.shared.hire(&name, worker, None)?;
         let old = mem::replace(one, fresh);
         old.post.relieved.store(true, Ordering::SeqCst);
-        Ok(Some(old))
+        keep(old);
+        Ok(true)
     }
 }
 

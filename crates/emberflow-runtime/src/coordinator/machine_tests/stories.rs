@@ -49,6 +49,22 @@ fn only_the_partitions_that_are_wanted_are_computed() {
 }
 
 #[test]
+fn a_task_that_waits_lets_a_task_of_another_job_past_until_it_ends() {
+    // Of one worker, two tasks are out.
+    let mut world = World::new(limits(4, 4, 1));
+    world.submit(1, &[result(101, 4, &[])]);
+    world.submit(2, &[result(102, 2, &[])]);
+    assert_eq!(world.launched, [key(101, 0), key(101, 1)]);
+    let waits = world.task_at(key(101, 0)).expect("it is out");
+    world.step(Input::Away { task: waits });
+    assert_eq!(world.launched[2..], [key(102, 0)]);
+    world.end(waits, done());
+    assert_eq!((world.launched.len(), world.running.len()), (3, 2));
+    world.finish();
+    assert!(outcome(&world, 1).is_ok() && outcome(&world, 2).is_ok());
+}
+
+#[test]
 fn a_job_of_no_partitions_ends_at_once() {
     let mut world = world();
     world.submit_some(1, &jobs::shuffle(), Vec::new());
