@@ -422,7 +422,8 @@ fn a_full_disk_is_an_error_that_says_so_and_room_on_it_is_used_again() {
         let free = || rustix::fs::statvfs(&dir).map(|fs| fs.f_bfree * fs.f_frsize).unwrap();
         assert!(free() <= 2 << 20, "this is another disk");
         // All rows go to disk, some pages at a time.
-        let builder = Context::builder().workers(2).force_spill(false).memory_budget(1).spill_dir(&dir);
+        let builder =
+            Context::builder().workers(2).batch_rows(1024).force_spill(false).memory_budget(1).spill_dir(&dir);
         let ctx = builder.build().unwrap();
         let kept = ctx.range_into(0..50_000_u64, 4).cache();
         let expected = kept.collect().unwrap();
