@@ -754,3 +754,20 @@ fn files_of_any_bytes_read_with_any_options_give_rows_or_an_error_that_is_no_pan
     assert!(read > 300 && refused > 300, "{read} read, {refused} refused");
     assert_eq!(ctx.range(0..10_u64).count().unwrap(), 10);
 }
+
+#[test]
+fn actions_of_a_table_can_be_awaited_and_give_what_their_blocking_forms_give() {
+    let (_dir, path) = files(&[("films.csv", "title,year\nAlien,1979\nBrazil,1985\nCube,1997\n")]);
+    let ctx = Context::local(2).unwrap();
+    let films = ctx.read().csv(path).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        assert_eq!(films.count_async().await.unwrap(), 3);
+        assert_eq!(films.collect_async().await.unwrap(), films.collect().unwrap());
+        let head = films.head_async(2).await.unwrap();
+        assert_eq!((head.num_rows(), head), (2, films.head(2).unwrap()));
+        assert_eq!(films.show_async(2).await.unwrap(), films.show(2).unwrap());
+    });
+    ctx.stop();
+    assert!(matches!(films.show_async(1).wait(), Err(Error::ContextClosed)));
+}

@@ -68,6 +68,16 @@ impl<R: 'static> Action<R> {
         action
     }
 
+    /// The action whose result `then` makes of this one's.
+    #[cfg(feature = "tables")]
+    pub(crate) fn and_then<S: 'static>(self, then: impl FnOnce(R) -> Result<S> + Send + 'static) -> Action<S>
+    where
+        R: Send,
+    {
+        let canceller = self.canceller.clone();
+        Action { state: State::Running(Box::pin(async move { then(self.await?) })), canceller }
+    }
+
     /// Waits for the result on this thread.
     ///
     /// # Errors

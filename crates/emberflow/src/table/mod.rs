@@ -50,7 +50,7 @@ pub use self::{
     reader::{Mode, Reader},
     schema::Schema,
 };
-use crate::rdd::Rdd;
+use crate::{action::Action, rdd::Rdd};
 
 pub use arrow_schema::{DataType, TimeUnit};
 
@@ -154,7 +154,13 @@ impl Table {
     /// As those of all [actions](Rdd#actions).
     #[track_caller]
     pub fn count(&self) -> Result<u64> {
-        Ok(self.chunks.map(|chunk| chunk.0.num_rows() as u64).collect()?.into_iter().sum())
+        self.count_async().wait()
+    }
+
+    /// As [`count`](Self::count), without waiting.
+    #[track_caller]
+    pub fn count_async(&self) -> Action<u64> {
+        self.chunks.aggregate_ref_async(0, |rows, chunk| rows + chunk.0.num_rows() as u64, |a, b| a + b)
     }
 
     /// All rows, as one of Arrow's batches.
@@ -163,11 +169,29 @@ impl Table {
     /// As those of all [actions](Rdd#actions).
     #[track_caller]
     pub fn collect(&self) -> Result<RecordBatch> {
-        self.together(self.chunks.collect()?)
+        self.collect_async().wait()
     }
 
-    fn together(&self, chunks: Vec<Chunk>) -> Result<RecordBatch> {
-        let batches: Vec<RecordBatch> = chunks.into_iter().map(|chunk| chunk.0).collect();
-        Ok(arrow_select::concat::concat_batches(self.schema.arrow(), &batches).map_err(TableError::from)?)
+    /// As [`collect`](Self::collect), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("films.csv");
+    /// # std::fs::write(&path, "title,year\nAlien,1979\nBrazil,1985\n").unwrap();
+    /// assert_eq!(ctx.read().csv(&path)?.collect_async().wait()?.num_rows(), 2);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn collect_async(&self) -> Action<RecordBatch> {
+        let schema = self.schema.clone();
+        self.chunks.collect_async().and_then(move |chunks| together(&schema, chunks))
     }
+}
+
+/// Chunks as one of Arrow's batches.
+fn together(schema: &Schema, chunks: Vec<Chunk>) -> Result<RecordBatch> {
+    let batches: Vec<RecordBatch> = chunks.into_iter().map(|chunk| chunk.0).collect();
+    Ok(arrow_select::concat::concat_batches(schema.arrow(), &batches).map_err(TableError::from)?)
 }
