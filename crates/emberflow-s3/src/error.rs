@@ -223,7 +223,7 @@ impl<'a> Attempts<'a> {
             endpoint = self.endpoint,
             attempt,
             cause,
-            "s3 failed"
+            "a request to s3 failed"
         );
         if self.causes.len() as u32 >= self.most {
             let (what, location, causes) = (self.what, self.location.to_owned(), mem::take(&mut self.causes));
