@@ -85,7 +85,7 @@ pub trait Fetch {
     fn partitions(&self, store: StoreId) -> usize;
 }
 
-/// An operator of a stage with its inputs: the plan's form of an [`RddNode`], without what only the driver needs.
+/// An operator of a stage with its inputs: the plan's form of an [`RddNode`](crate::lineage::RddNode), without what only the driver needs.
 pub struct OpNode {
     /// The RDD.
     pub rdd: RddId,
