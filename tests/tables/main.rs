@@ -675,7 +675,8 @@ fn marks_that_could_cut_a_character_or_mean_two_things_are_refused_at_once() {
     assert!(error(ctx.read().escape(b'\n')).starts_with("Reader::escape(0x0a): "));
     assert!(error(ctx.read().delimiter(b'"')).starts_with("quote and delimiter are both '\"'; "));
     let schema = Schema::new([("id", DataType::Utf8)]);
-    assert!(ctx.read().delimiter(b'"').quote(None).schema(schema).csv(&path).is_ok());
+    let quoteless = ctx.read().delimiter(b'"').quote(None).schema(schema.clone()).csv(&path).unwrap();
+    assert_eq!(quoteless.schema(), &schema);
 }
 
 #[test]

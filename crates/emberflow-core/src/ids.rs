@@ -1,4 +1,4 @@
-//! Ids: newtypes, so that a stage's number passed where a job's is meant does not compile.
+//! Ids, and the numbers by which rows of a partition are named. Ids are newtypes, so that a stage's number passed where a job's is meant does not compile.
 //!
 //! ```compile_fail,E0308
 //! use emberflow_core::ids::{JobId, StageId};

@@ -1,4 +1,5 @@
-//! Working memory: what a task may hold while it runs, and where its rows go when it may hold no more.
+//! Memory: what a task may hold while it runs, where its rows go when it may hold no more, and where rows that stay are to
+//! be kept.
 //!
 //! Owns what a task sees of the budget. A task that is refused writes rows to disk and goes on; only for what cannot go
 //! there does it wait. Who grants, and how, is the business of the runtime.

@@ -1,5 +1,5 @@
 //! The three things a stage is made of: operators that open streams, writers that fill stores, actions that give
-//! results. All of them are values without a thread: the runtime calls them on its workers.
+//! results; and the nodes by which operators read each other. All of them are values without a thread: the runtime calls them on its workers.
 
 use std::{any::Any, ops::Range, sync::Arc};
 

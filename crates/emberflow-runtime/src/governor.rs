@@ -269,6 +269,7 @@ impl Ledger {
     }
 
     /// The lengths of all spill files.
+    #[cfg(test)]
     pub(crate) fn on_disk(&self) -> u64 {
         self.on_disk.load(Ordering::Acquire)
     }

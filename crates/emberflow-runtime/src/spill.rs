@@ -94,7 +94,8 @@ impl SpillFiles {
         if kind == io::ErrorKind::StorageFull {
             told += &format!(
                 "; {} bytes are on disk and {} more were to be: make room there, or choose another disk by spill_dir",
-                self.ledger.on_disk(),
+                // What was written, and not what files were to grow to.
+                self.ledger.read().spilled,
                 bytes.len()
             );
         }
