@@ -46,6 +46,13 @@ const ONE_TO_MANY: &[(&str, Program)] = &[
     ("flat_map_with", |ctx| ones(ctx).flat_map_with(EACH, |each, n| n..n + *each).count().unwrap()),
     ("flat_map_extend", |ctx| ones(ctx).flat_map_extend(|n, out| out.extend(*n..*n + EACH)).count().unwrap()),
     ("flat_map_ref", |ctx| ones(ctx).flat_map_ref(|n, out| out.extend(*n..*n + EACH)).count().unwrap()),
+    ("flat_map_extend_with", |ctx| {
+        ones(ctx).flat_map_extend_with(EACH, |each, n, out| out.extend(*n..*n + *each)).count().unwrap()
+    }),
+    ("flat_map_ref_with", |ctx| {
+        ones(ctx).flat_map_ref_with(EACH, |each, n, out| out.extend(*n..*n + *each)).count().unwrap()
+    }),
+    ("flat_map_values_with", |ctx| pairs(ctx).flat_map_values_with(EACH, |each, n| n..n + *each).count().unwrap()),
     ("flat_map_values", |ctx| pairs(ctx).flat_map_values(|n| n..n + EACH).count().unwrap()),
     ("flat_map_reduce_by_key", |ctx| {
         let words = ones(ctx).map(|n| n.to_string());
@@ -77,6 +84,24 @@ const ONE_TO_MANY: &[(&str, Program)] = &[
             .count()
             .unwrap()
     }),
+    ("map_partitions_with_index_with", |ctx| {
+        ones(ctx)
+            .map_partitions_with_index_with(EACH, |each, _, rows| {
+                let each = *each;
+                rows.flat_map(move |n| n..n + each)
+            })
+            .count()
+            .unwrap()
+    }),
+    ("zip_partitions_with", |ctx| {
+        ones(ctx)
+            .zip_partitions_with(&ones(ctx), EACH, |each, left, right| {
+                let each = *each;
+                left.zip(right).flat_map(move |(n, _)| n..n + each)
+            })
+            .count()
+            .unwrap()
+    }),
     ("zip_partitions", |ctx| {
         ones(ctx)
             .zip_partitions(&ones(ctx), |left, right| left.zip(right).flat_map(|(n, _)| n..n + EACH))
@@ -85,6 +110,7 @@ const ONE_TO_MANY: &[(&str, Program)] = &[
     }),
     ("sample", |ctx| ones(ctx).sample(true, EACH as f64, 1).count().unwrap()),
     ("sample_by_key", |ctx| pairs(ctx).sample_by_key(true, |_| EACH as f64, 1).count().unwrap()),
+    ("sample_by_key_with", |ctx| pairs(ctx).sample_by_key_with(EACH as f64, true, |each, _| *each, 1).count().unwrap()),
     ("cartesian", |ctx| ones(ctx).cartesian(&many(ctx)).count().unwrap()),
     ("pipe", |ctx| {
         ctx.range_into(0..10_u64, 2).pipe(["sh", "-c", "while read n; do seq 500000; done"]).count().unwrap()
@@ -105,11 +131,11 @@ const ONE_TO_MANY: &[(&str, Program)] = &[
 const NO_MORE_ROWS: &str = "
     aggregate_by_key aggregate_by_key_into cache coalesce cogroup cogroup3 cogroup3_into cogroup4 cogroup4_into cogroup_into combine_by_key
     combine_by_key_into count_approx_distinct_by_key count_approx_distinct_by_key_into distinct distinct_into filter
-    filter_by_range filter_with fold_by_key fold_by_key_into glom group_by group_by_into group_by_key group_by_key_into intersection
-    intersection_into key_by keys left_semi_join left_semi_join_into map map_ref map_values map_values_with map_with partition_by persist
+    filter_by_range filter_with fold_by_key fold_by_key_into glom group_by group_by_into group_by_with group_by_with_into group_by_key group_by_key_into intersection
+    intersection_into key_by key_by_with keys left_semi_join left_semi_join_into map map_ref map_ref_with map_values map_values_with map_with partition_by persist
     random_split reduce_by_key reduce_by_key_into repartition repartition_and_sort_within_partitions sort_by sort_by_cmp sort_by_cmp_into
     sort_by_desc sort_by_desc_into sort_by_into sort_by_key sort_by_key_desc sort_by_key_desc_into sort_by_key_into subtract subtract_by_key
-    subtract_by_key_into subtract_into try_map try_map_retrying union values zip zip_with_index zip_with_unique_id
+    subtract_by_key_into subtract_into try_map try_map_retrying try_map_retrying_with try_map_with union values zip zip_with_index zip_with_unique_id
 ";
 
 /// The most memory that the process has had, in bytes.

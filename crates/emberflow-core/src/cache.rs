@@ -20,6 +20,7 @@ use crate::{
     operator::StoreWriter,
     print::Print,
     segments::{self, Footprint, RowBuffer, Segment, SegmentStream},
+    ship::{self, NotShippable, Shipped},
     spill::{SpillError, SpillSpace},
     store::{Stored, StoredData},
     task::TaskContext,
@@ -74,6 +75,8 @@ impl<T: ExchangeData> StoredData for CachedRows<T> {
 }
 
 /// Fills a partition of a persisted RDD: keeps the live rows, so that reading them again parses and copies nothing.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(bound = "")]
 pub struct CacheWriter<T> {
     keep: Keep,
     types: PhantomData<fn(T)>,
@@ -117,5 +120,9 @@ impl<T: ExchangeData> StoreWriter for CacheWriter<T> {
         let (segments, _claim) = kept.finish()?;
         let (footprint, rows) = CachedRows::new(segments);
         Ok(Stored { keep: self.keep, ..Stored::new(footprint, rows) })
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
+        ship::writer(self)
     }
 }

@@ -43,6 +43,15 @@ pub enum CodecError {
 }
 
 impl CodecError {
+    /// The cause alone, as a value's own `Serialize` or `Deserialize` said it.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Encode { source: bincode::error::EncodeError::OtherString(text), .. }
+            | Self::Decode { source: bincode::error::DecodeError::OtherString(text), .. } => text.clone(),
+            _ => std::error::Error::source(self).map_or_else(|| self.to_string(), ToString::to_string),
+        }
+    }
+
     /// The error in one line, with its cause.
     pub fn told(&self) -> String {
         match std::error::Error::source(self) {
@@ -54,6 +63,37 @@ impl CodecError {
 
 fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_fixed_int_encoding().with_limit::<DECODE_LIMIT_BYTES>()
+}
+
+/// As [`encode`], of a plan or a part of one, which may be of any length.
+///
+/// # Errors
+/// If the value cannot be serialised.
+pub fn encode_plan<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    bincode::serde::encode_to_vec(Faithful(value), plan_config())
+        .map_err(|source| CodecError::Encode { type_name: std::any::type_name::<T>(), source })
+}
+
+/// Reads a plan or a part of one. Bytes that become operators are trusted, and so are the lengths in them.
+///
+/// # Errors
+/// If the bytes are no such value.
+pub fn decode_plan<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let (value, used) = decode_first_of_plan(bytes)?;
+    match bytes.len() - used {
+        0 => Ok(value),
+        left => Err(CodecError::TrailingBytes { type_name: std::any::type_name::<T>(), left }),
+    }
+}
+
+/// As [`decode_plan`], of the first of several values; returns how many bytes it took, too.
+pub(crate) fn decode_first_of_plan<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    bincode::serde::decode_from_slice(bytes, plan_config())
+        .map_err(|source| CodecError::Decode { type_name: std::any::type_name::<T>(), source })
+}
+
+fn plan_config() -> impl bincode::config::Config {
+    bincode::config::standard().with_fixed_int_encoding()
 }
 
 /// Serialises `value`.

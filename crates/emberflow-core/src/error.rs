@@ -441,20 +441,21 @@ pub enum Error {
         /// How many there are.
         partitions: usize,
     },
-    /// A stage captures what cannot be sent to another process.
-    #[error(
-        "{operator}: its closure ({code}) captures {bytes} bytes of its surroundings, which cannot be sent to another \
-         process; pass them as a value: {name}_with(env, |env, x| ...)"
-    )]
+    /// A plan that was written out as bytes could not be read back.
+    #[error("{operator}: its plan was written out and cannot be read back: {cause}")]
+    PlanLost {
+        /// The operator and where it was written.
+        operator: String,
+        /// The check that failed.
+        cause: Cause,
+    },
+    /// A stage has something in it that cannot be sent to another process.
+    #[error("{operator}: {reason}")]
     NotShippable {
         /// The operator and where it was written.
         operator: String,
-        /// The operator's name alone.
-        name: &'static str,
-        /// The closure's type.
-        code: &'static str,
-        /// How many bytes it captures.
-        bytes: usize,
+        /// What cannot be sent, and what to do instead.
+        reason: String,
     },
 }
 
@@ -499,7 +500,8 @@ impl fmt::Debug for Error {
             Self::NoSuchPartition { rdd, operator, partition, partitions } => {
                 fields!(NoSuchPartition: rdd operator partition partitions)
             }
-            Self::NotShippable { operator, name, code, bytes } => fields!(NotShippable: operator name code bytes),
+            Self::PlanLost { operator, cause } => fields!(PlanLost: operator cause),
+            Self::NotShippable { operator, reason } => fields!(NotShippable: operator reason),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! The one surprising decision: types are erased between operators ([`batch::AnyStream`]) and checked again when a
 //! stage is opened, once a task. So `Rdd<T>` stays one plain type, and a row never pays a dynamic call.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod batch;
 pub mod blocks;
@@ -27,6 +27,7 @@ pub mod lineage;
 pub mod memory;
 pub mod operator;
 pub mod pace;
+pub mod parcel;
 pub mod partitioner;
 pub mod pattern;
 pub mod picture;
@@ -34,6 +35,7 @@ pub mod place;
 pub mod plan;
 pub mod print;
 pub mod segments;
+pub mod ship;
 pub mod size;
 pub mod spill;
 pub mod storage;

@@ -73,7 +73,7 @@ pub trait Workspace: Send + Sync {
 }
 
 /// Where the contents of a partition are to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Keep {
     /// In memory while there is room, else on disk.
     #[default]

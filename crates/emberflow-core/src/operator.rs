@@ -10,6 +10,7 @@ use crate::{
     error::TaskError,
     ids::{PartitionIndex, RddId, StoreId, TaskId},
     place::OpInfo,
+    ship::{NotShippable, Shipped},
     store::{Stored, StoredData},
     task::{Marker, TaskContext},
 };
@@ -21,6 +22,12 @@ pub trait Operator: Send + Sync + 'static {
     /// # Errors
     /// Whatever ends the task.
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError>;
+
+    /// The operator as another process of the same program can make it again: [`ship::operator`](crate::ship::operator).
+    ///
+    /// # Errors
+    /// If a part of it cannot be sent.
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable>;
 
     /// Which partitions of the narrow input number `input` the given partition reads: by default the one of the same
     /// number.
@@ -43,6 +50,12 @@ pub trait StoreWriter: Send + Sync + 'static {
     /// # Errors
     /// Whatever ends the task.
     fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError>;
+
+    /// The writer as another process of the same program can make it again: [`ship::writer`](crate::ship::writer).
+    ///
+    /// # Errors
+    /// If a part of it cannot be sent.
+    fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable>;
 }
 
 /// What one task of an action's last stage gives to the caller.
@@ -60,6 +73,12 @@ pub trait Action: Send + Sync + 'static {
     /// # Errors
     /// Whatever ends the task.
     fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError>;
+
+    /// The action as another process of the same program can make it again: [`ship::action`](crate::ship::action).
+    ///
+    /// # Errors
+    /// If a part of it cannot be sent.
+    fn ship(&self) -> Result<Shipped<dyn Action>, NotShippable>;
 }
 
 /// Where a task finds the partitions that other tasks have stored. Never waits: what is not there is lost.

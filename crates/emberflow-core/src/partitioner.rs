@@ -5,12 +5,26 @@
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
 
 /// Hashes keys the same way in every run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub struct KeyHasher {
     state: FixedState,
     seed: u64,
+}
+
+impl From<u64> for KeyHasher {
+    fn from(seed: u64) -> Self {
+        Self::new(seed)
+    }
+}
+
+impl From<KeyHasher> for u64 {
+    fn from(hasher: KeyHasher) -> Self {
+        hasher.seed
+    }
 }
 
 impl KeyHasher {
@@ -49,7 +63,7 @@ pub trait Partitioner<K>: Send + Sync + 'static {
 
 /// How the rows of a keyed RDD are placed. Two RDDs with equal placements have equal keys in equal partitions, so that
 /// combining them by key moves no row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
     /// By hash.
     Hash {

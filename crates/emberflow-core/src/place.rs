@@ -75,12 +75,15 @@ pub struct OpInfo {
     pub code: Vec<Code>,
     /// The explicit environment of `map_with` and its siblings, serialised when the operator was made.
     pub env: Option<Vec<u8>>,
+    /// The method that takes an environment, where there is one: the advice if a closure captures something.
+    #[serde(skip)]
+    pub with: Option<&'static str>,
 }
 
 impl OpInfo {
     /// The operator `name`, made at `place`, that runs no closure of the user's.
     pub fn new(name: &'static str, place: Place) -> Self {
-        Self { name, place, code: Vec::new(), env: None }
+        Self { name, place, code: Vec::new(), env: None, with: None }
     }
 
     /// The same, running a closure of type `F`.
@@ -92,6 +95,13 @@ impl OpInfo {
     /// The same, with a serialised environment.
     pub fn with_env(mut self, env: Vec<u8>) -> Self {
         self.env = Some(env);
+        self
+    }
+
+    /// Names the method that takes an environment.
+    #[must_use]
+    pub fn with_form(mut self, with: &'static str) -> Self {
+        self.with = Some(with);
         self
     }
 }

@@ -165,25 +165,6 @@ impl StagePlan {
             sink: self.info.clone(),
         }
     }
-
-    /// Whether another process of the same build could run this stage: no closure captures its surroundings.
-    ///
-    /// # Errors
-    /// [`Error::NotShippable`] naming the first operator that does.
-    pub fn check_shippable(&self) -> Result<(), Error> {
-        let operators = self.operators();
-        for info in operators.iter().map(|node| &node.info).chain([&self.info]) {
-            if let Some(code) = info.code.iter().find(|code| !code.is_capture_free()) {
-                return Err(Error::NotShippable {
-                    operator: info.to_string(),
-                    name: info.name,
-                    code: code.type_name,
-                    bytes: code.captured_bytes,
-                });
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A stage in words and numbers. Serialisable.

@@ -6,7 +6,12 @@
 
 use std::{fmt, io, ops::Range, path::Path};
 
-use crate::{error::TaskError, ids::PartitionIndex, task::TaskContext};
+use crate::{
+    error::TaskError,
+    ids::PartitionIndex,
+    ship::{NotShippable, Ship, Shipped},
+    task::TaskContext,
+};
 
 /// A file as it was when it was found.
 pub trait InputFile: fmt::Debug + Send + Sync {
@@ -33,6 +38,20 @@ pub trait InputFile: fmt::Debug + Send + Sync {
     /// If it cannot be read. A file that is not what it was when it was found is an error that is not tried again, here
     /// or when the difference shows.
     fn open(&self, range: Range<u64>, task: &TaskContext) -> Result<Box<dyn Blocks>, TaskError>;
+
+    /// The file as another process of the same program can open it.
+    ///
+    /// # Errors
+    /// If only this process can.
+    fn ship(&self) -> Result<Shipped<dyn InputFile>, NotShippable> {
+        Err(NotShippable(format!("{} can be read by this process only", self.path().display())))
+    }
+}
+
+impl Ship for dyn InputFile {
+    fn ship(&self) -> Result<Shipped<Self>, NotShippable> {
+        InputFile::ship(self)
+    }
 }
 
 /// The bytes of an open file, block by block.
@@ -69,12 +88,26 @@ pub fn part_name(partition: PartitionIndex, partitions: usize) -> String {
 }
 
 /// An output under way: files that tasks write, and that become visible together, or never.
-pub trait PartFiles: Send + Sync {
+pub trait PartFiles: Send + Sync + 'static {
     /// Begins a file. What the same attempt has begun before is forgotten.
     ///
     /// # Errors
     /// If it cannot be written, or the output was given up.
     fn create(&self, part: PartId, task: &TaskContext) -> Result<Box<dyn PartFile>, TaskError>;
+
+    /// The files as another process of the same program can write them.
+    ///
+    /// # Errors
+    /// If only this process can.
+    fn ship(&self) -> Result<Shipped<dyn PartFiles>, NotShippable> {
+        Err(NotShippable("its files can be written by this process only".to_owned()))
+    }
+}
+
+impl Ship for dyn PartFiles {
+    fn ship(&self) -> Result<Shipped<Self>, NotShippable> {
+        PartFiles::ship(self)
+    }
 }
 
 /// A file that a task writes. If it is dropped before its end, it does not become visible.

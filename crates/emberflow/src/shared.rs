@@ -2,12 +2,13 @@
 //!
 //! Owned by all handles together: contexts, RDDs and actions. Never: submits a job itself.
 
-#[cfg(feature = "ui")]
-use std::sync::OnceLock;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -15,8 +16,10 @@ use emberflow_core::{
     ids::RddId,
     lineage::{Dependency, RddNode},
     operator::Operator,
+    parcel::{Parcel, ParcelError},
     partitioner::{KeyHasher, Placement},
     place::OpInfo,
+    plan::StagePlan,
 };
 use emberflow_runtime::Engine;
 
@@ -28,12 +31,48 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_dir: Mutex<Option<PathBuf>>,
     pub(crate) started_at: SystemTime,
     pub(crate) cached: CachedNodes,
+    /// Set for tests: plans go to the engine by way of bytes.
+    pub(crate) sent_plans: OnceLock<Arc<SentPlans>>,
     #[cfg(feature = "s3")]
     pub(crate) s3: Arc<emberflow_s3::S3>,
     #[cfg(feature = "ui")]
     pub(crate) ui: OnceLock<emberflow_ui::Served>,
     #[cfg(feature = "ui")]
     pub(crate) event_log: OnceLock<PathBuf>,
+}
+
+/// What became of the plans of a context whose plans go by way of bytes; see
+/// [`testing::send_plans_as_bytes`](crate::testing::send_plans_as_bytes).
+#[derive(Debug, Default)]
+pub struct SentPlans {
+    sent: AtomicUsize,
+    refused: Mutex<Vec<String>>,
+}
+
+impl SentPlans {
+    /// How many jobs ran by plans that were read back.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Why the other jobs could not: an error for each, which names an operator and its place.
+    pub fn refused(&self) -> Vec<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes stages out as bytes and reads them back; gives the stages as they are if they cannot be sent.
+    pub(crate) fn send(&self, stages: Vec<Arc<StagePlan>>) -> Result<Vec<Arc<StagePlan>>, ParcelError> {
+        match Parcel::pack(&stages) {
+            Ok(parcel) => {
+                self.sent.fetch_add(1, Ordering::Relaxed);
+                parcel.open()
+            }
+            Err(refusal) => {
+                self.refused.lock().unwrap_or_else(PoisonError::into_inner).push(refusal.to_string());
+                Ok(stages)
+            }
+        }
+    }
 }
 
 /// A node to be: everything but its identity.

@@ -20,7 +20,7 @@
 #[cfg(feature = "chaos")]
 pub use emberflow_core::chaos::{Fault, Kind, OnPurpose, Point, Schedule};
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use emberflow_core::{
     data::Data,
@@ -31,10 +31,30 @@ use emberflow_core::{
 };
 use emberflow_runtime::Engine;
 
+pub use crate::shared::SentPlans;
 use crate::{Context, rdd::Rdd};
 
 /// How long to wait for an event before asking whether the actor is still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// From now on every job of the context runs by a plan that was written out as bytes and read back, as another process
+/// would be given it; jobs that cannot be sent run as they are. Returns an account of both.
+///
+/// ```
+/// use emberflow::{prelude::*, testing};
+///
+/// let ctx = Context::local(2)?;
+/// let plans = testing::send_plans_as_bytes(&ctx);
+/// assert_eq!(ctx.range(0..3_u64).map(|n| n * n).collect()?, [0, 1, 4]);
+/// let by = 2;
+/// assert_eq!(ctx.range(0..3_u64).map(move |n| n * by).collect()?, [0, 2, 4]);
+/// assert_eq!(plans.sent(), 1);
+/// assert!(plans.refused()[0].contains("captures 8 bytes"));
+/// # Ok::<(), Error>(())
+/// ```
+pub fn send_plans_as_bytes(ctx: &Context) -> Arc<SentPlans> {
+    Arc::clone(ctx.shared().sent_plans.get_or_init(Arc::default))
+}
 
 /// Kills the actor of a cached partition; says whether there was one. When this returns, the rows are lost and the
 /// coordinator knows.

@@ -95,7 +95,7 @@ fn source() -> impl Strategy<Value = Source> {
 impl Source {
     fn open(&self, ctx: &Context) -> Rdd<Row> {
         match self {
-            Self::Rows(rows, partitions) => ctx.parallelize_into(rows.clone(), *partitions),
+            Self::Rows(rows, partitions) => ctx.distribute_into(rows.clone(), *partitions),
             Self::Range(rows, partitions) => ctx.range_into(0..*rows, *partitions).map(|n| (n % 5, n)),
             Self::Random(rows, seed, partitions) => {
                 let numbers = ctx.random_into(emberflow::Random::uniform(0.0..100.0), *rows, *seed, *partitions);

@@ -15,29 +15,36 @@ const MANY: usize = 40;
 const FEW: usize = 8;
 /// How many partitions a union has at most.
 const WIDEST: usize = 8;
+/// The parameter of closures that capture nothing.
+const FIXED: i64 = 3;
 
 /// An operator, or a few that belong together.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Map(i64),
-    MapRef(i64),
+    Map,
+    MapCapturing(i64),
+    MapRef,
+    MapRefWith(i64),
     MapWith(i64),
-    TryMap(i64),
+    TryMap,
+    TryMapWith(i64),
     Rekey(i64),
-    Filter(i64),
+    Filter,
     FilterWith(i64),
     FilterByRange(i64, i64),
     Flat(Flat, i64),
     RunningSum,
     WithPartitionIndex,
+    WithPartitionIndexAnd(i64),
     PartitionsWith(i64),
-    MapValues(i64),
+    MapValues,
     MapValuesWith(i64),
     KeysZipValues,
     Glom,
     ZipWithIndex,
     ZipWithUniqueId,
     ZipPartitions,
+    ZipPartitionsWith(i64),
     Pipe,
     Broadcast(i64),
     Sample(bool, f64, u64),
@@ -90,8 +97,18 @@ pub(super) enum Flat {
     Map,
     With,
     Ref,
+    RefWith,
     Extend,
+    ExtendWith,
     Values,
+    ValuesWith,
+}
+
+impl Flat {
+    /// Those whose closures capture nothing have a parameter that is a constant.
+    fn is_fixed(self) -> bool {
+        matches!(self, Self::Map | Self::Ref | Self::Extend | Self::Values)
+    }
 }
 
 pub(super) fn op() -> impl Strategy<Value = Op> {
@@ -99,27 +116,33 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
 }
 
 fn narrow() -> impl Strategy<Value = Op> {
-    let flat = select(vec![Flat::Map, Flat::With, Flat::Ref, Flat::Extend, Flat::Values]);
+    use Flat::{Extend, ExtendWith, Map, Ref, RefWith, Values, ValuesWith, With};
+    let flat = select(vec![Map, With, Ref, RefWith, Extend, ExtendWith, Values, ValuesWith]);
     prop_oneof![
-        2 => (-9_i64..9).prop_map(Op::Map),
-        1 => (-9_i64..9).prop_map(Op::MapRef),
+        2 => Just(Op::Map),
+        1 => (-9_i64..9).prop_map(Op::MapCapturing),
+        1 => Just(Op::MapRef),
+        1 => (-9_i64..9).prop_map(Op::MapRefWith),
         1 => (-9_i64..9).prop_map(Op::MapWith),
-        1 => (-9_i64..9).prop_map(Op::TryMap),
+        1 => Just(Op::TryMap),
+        1 => (-9_i64..9).prop_map(Op::TryMapWith),
         3 => (1_i64..40).prop_map(Op::Rekey),
-        1 => (1_i64..5).prop_map(Op::Filter),
+        1 => Just(Op::Filter),
         1 => (1_i64..5).prop_map(Op::FilterWith),
         1 => (-1_i64..3, 2_i64..6).prop_map(|(from, to)| Op::FilterByRange(from, to)),
-        2 => (flat, 1_i64..4).prop_map(|(form, by)| Op::Flat(form, by)),
+        3 => (flat, 1_i64..4).prop_map(|(form, by)| Op::Flat(form, if form.is_fixed() { FIXED } else { by })),
         1 => Just(Op::RunningSum),
         1 => Just(Op::WithPartitionIndex),
+        1 => (-9_i64..9).prop_map(Op::WithPartitionIndexAnd),
         1 => (-9_i64..9).prop_map(Op::PartitionsWith),
-        1 => (-9_i64..9).prop_map(Op::MapValues),
+        1 => Just(Op::MapValues),
         1 => (-9_i64..9).prop_map(Op::MapValuesWith),
         1 => Just(Op::KeysZipValues),
         1 => Just(Op::Glom),
         1 => Just(Op::ZipWithIndex),
         1 => Just(Op::ZipWithUniqueId),
         2 => Just(Op::ZipPartitions),
+        1 => (-9_i64..9).prop_map(Op::ZipPartitionsWith),
         1 => (-9_i64..9).prop_map(Op::Broadcast),
         1 => (1_usize..5).prop_map(Op::Coalesce),
         2 => Just(Op::Union),
@@ -197,7 +220,7 @@ fn in_order() -> impl Strategy<Value = Op> {
 
 /// The first rows of each partition, which are then not read to their end.
 fn front_of(rdd: &Rdd<Row>, rows: usize) -> Rdd<Row> {
-    rdd.map_partitions(move |all| all.take(rows))
+    rdd.map_partitions_with(rows, |rows, all| all.take(*rows))
 }
 
 fn text((key, value): Row) -> String {
@@ -235,6 +258,7 @@ impl Op {
         matches!(
             self,
             ZipPartitions
+                | ZipPartitionsWith(_)
                 | Union
                 | UnionOfThree(_)
                 | Cartesian
@@ -256,34 +280,52 @@ impl Op {
 
     pub(super) fn on_rdds(&self, a: &Rdd<Row>, b: &Rdd<Row>, ctx: &Context, path: &Path) -> Result<Rdd<Row>> {
         Ok(match *self {
-            Self::Map(by) => a.map(move |(key, value)| (key, mix(value, by))),
-            Self::MapRef(by) => a.map_ref(move |row| (row.0, mix(row.1, by))),
+            Self::Map => a.map(|(key, value)| (key, mix(value, FIXED))),
+            Self::MapCapturing(by) => a.map(move |(key, value)| (key, mix(value, by))),
+            Self::MapRef => a.map_ref(|row| (row.0, mix(row.1, FIXED))),
+            Self::MapRefWith(by) => a.map_ref_with(by, |by, row| (row.0, mix(row.1, *by))),
             Self::MapWith(by) => a.map_with(by, |by, (key, value)| (key, mix(value, *by))),
-            Self::TryMap(by) => {
-                a.try_map(move |(key, value)| value.checked_add(by).map(|n| (key, n)).ok_or("overflow"))
+            Self::TryMap => a.try_map(|(key, value)| value.checked_add(FIXED).map(|n| (key, n)).ok_or("overflow")),
+            Self::TryMapWith(by) => {
+                a.try_map_with(by, |by, (key, value)| value.checked_add(*by).map(|n| (key, n)).ok_or("overflow"))
             }
-            Self::Rekey(by) => a.key_by(move |row| row.1.rem_euclid(by)).map(|(key, (old, n))| (key, mix(old, n))),
-            Self::Filter(by) => a.filter(move |row| row.1 % by == 0),
+            Self::Rekey(by) => {
+                let keyed = match by {
+                    FIXED => a.key_by(|row| row.1.rem_euclid(FIXED)),
+                    _ => a.key_by_with(by, |by, row| row.1.rem_euclid(*by)),
+                };
+                keyed.map(|(key, (old, n))| (key, mix(old, n)))
+            }
+            Self::Filter => a.filter(|row| row.1 % FIXED == 0),
             Self::FilterWith(by) => a.filter_with(by, |by, row| row.1 % by == 0),
             Self::FilterByRange(from, to) => a.filter_by_range((Bound::Excluded(from), Bound::Included(to))),
             Self::Flat(form, by) => {
                 let a = front_of(a, MANY);
                 match form {
-                    Flat::Map => a.flat_map(move |row| several(row, by)),
+                    Flat::Map => a.flat_map(|row| several(row, FIXED)),
                     Flat::With => a.flat_map_with(by, |by, row| several(row, *by)),
-                    Flat::Ref => a.flat_map_ref(move |row, out| out.extend(several(*row, by))),
-                    Flat::Extend => a.flat_map_extend(move |row, out| out.extend(several(*row, by))),
-                    Flat::Values => a.flat_map_values(move |n| several((0, n), by).into_iter().map(|(_, n)| n)),
+                    Flat::Ref => a.flat_map_ref(|row, out| out.extend(several(*row, FIXED))),
+                    Flat::RefWith => a.flat_map_ref_with(by, |by, row, out| out.extend(several(*row, *by))),
+                    Flat::Extend => a.flat_map_extend(|row, out| out.extend(several(*row, FIXED))),
+                    Flat::ExtendWith => a.flat_map_extend_with(by, |by, row, out| out.extend(several(*row, *by))),
+                    Flat::Values => a.flat_map_values(|n| several((0, n), FIXED).into_iter().map(|(_, n)| n)),
+                    Flat::ValuesWith => {
+                        a.flat_map_values_with(by, |by, n| several((0, n), *by).into_iter().map(|(_, n)| n))
+                    }
                 }
             }
             Self::RunningSum => a.map_partitions(|rows| rows.scan(0, running_sum)),
             Self::WithPartitionIndex => {
                 a.map_partitions_with_index(|at, rows| rows.map(move |(key, n)| (key, mix(n, at as i64))))
             }
+            Self::WithPartitionIndexAnd(by) => a.map_partitions_with_index_with(by, |by, at, rows| {
+                let by = mix(*by, at as i64);
+                rows.map(move |(key, n)| (key, mix(n, by)))
+            }),
             Self::PartitionsWith(by) => {
                 a.map_partitions_with(by, |by, rows| [(*by, digest(rows.map(|row| row.1).collect::<Vec<_>>().iter()))])
             }
-            Self::MapValues(by) => a.map_values(move |n| mix(n, by)),
+            Self::MapValues => a.map_values(|n| mix(n, FIXED)),
             Self::MapValuesWith(by) => a.map_values_with(by, |by, n| mix(n, *by)),
             Self::KeysZipValues => a.keys().zip(&a.values()),
             Self::Glom => a.glom().flat_map(|rows| rows.into_iter().rev()),
@@ -296,15 +338,26 @@ impl Op {
                     a.map(move |(key, n)| (key, mix(n, digest(&b)))).collect::<Vec<_>>()
                 })
             }
+            Self::ZipPartitionsWith(by) => {
+                let b = if a.partitions() == b.partitions() { b } else { a };
+                a.zip_partitions_with(b, by, |by, a, b| {
+                    let by = mix(*by, digest(&b.map(|row| row.1).collect::<Vec<_>>()));
+                    a.map(move |(key, n)| (key, mix(n, by)))
+                })
+            }
             Self::Pipe => a.map(text).pipe(["cat"]).map(row),
             Self::Broadcast(by) => {
                 let shared = ctx.broadcast(vec![by; 100]);
-                a.map(move |(key, n)| (key, mix(n, shared[n.rem_euclid(100) as usize])))
+                a.map_with(shared, |shared, (key, n)| (key, mix(n, shared[n.rem_euclid(100) as usize])))
             }
             Self::Sample(again, fraction, seed) => front_of(a, MANY).sample(again, fraction, seed),
             Self::SampleByKey(again, fraction, seed) => {
-                let fraction = move |key: &i64| if key % 2 == 0 { fraction } else { 1.0 - fraction };
-                front_of(a, MANY).sample_by_key(again, fraction, seed)
+                let of = |fraction: &f64, key: &i64| if key % 2 == 0 { *fraction } else { 1.0 - fraction };
+                let a = front_of(a, MANY);
+                match seed % 2 {
+                    0 => a.sample_by_key_with(fraction, again, of, seed),
+                    _ => a.sample_by_key(again, |key| if key % 2 == 0 { 0.75 } else { 0.25 }, seed),
+                }
             }
             Self::RandomSplit(seed) => ctx.union(&a.random_split(&[0.5, 0.2, 0.3], seed)),
             Self::Coalesce(into) => a.coalesce(into),
@@ -350,7 +403,10 @@ impl Op {
             }
             Self::GroupByKey(into) => a.group_by_key_into(into).map_values(|all| digest(&all)),
             Self::GroupBy(by) => {
-                let groups = a.group_by(move |row| row.1.rem_euclid(by));
+                let groups = match by {
+                    FIXED => a.group_by(|row| row.1.rem_euclid(FIXED)),
+                    _ => a.group_by_with(by, |by, row| row.1.rem_euclid(*by)),
+                };
                 groups.map(|(key, rows)| (key, digest(rows.iter().map(|row| row.1).collect::<Vec<_>>().iter())))
             }
             Self::ApproxDistinctByKey(into) => {
@@ -417,18 +473,24 @@ impl Op {
         };
         let few = |parts: &Parts| concat(&front(parts, FEW));
         match *self {
-            Self::Map(by) | Self::MapRef(by) | Self::MapWith(by) | Self::MapValues(by) | Self::MapValuesWith(by) => {
+            Self::Map | Self::MapRef | Self::MapValues => exact(&|(key, n)| vec![(key, mix(n, FIXED))]),
+            Self::MapCapturing(by) | Self::MapRefWith(by) | Self::MapWith(by) | Self::MapValuesWith(by) => {
                 exact(&|(key, n)| vec![(key, mix(n, by))])
             }
             Self::Broadcast(by) => exact(&|(key, n)| vec![(key, mix(n, by))]),
-            Self::TryMap(by) => exact(&|(key, n)| vec![(key, n + by)]),
+            Self::TryMap => exact(&|(key, n)| vec![(key, n + FIXED)]),
+            Self::TryMapWith(by) => exact(&|(key, n)| vec![(key, n + by)]),
             Self::Rekey(by) => exact(&|(key, n)| vec![(n.rem_euclid(by), mix(key, n))]),
-            Self::Filter(by) | Self::FilterWith(by) => exact(&|row| if row.1 % by == 0 { vec![row] } else { vec![] }),
+            Self::Filter => exact(&|row| if row.1 % FIXED == 0 { vec![row] } else { vec![] }),
+            Self::FilterWith(by) => exact(&|row| if row.1 % by == 0 { vec![row] } else { vec![] }),
             Self::FilterByRange(from, to) => exact(&|row| if row.0 > from && row.0 <= to { vec![row] } else { vec![] }),
             Self::Flat(_, by) => Promise::Exact(each(&front(a, MANY), &|row| several(row, by))),
             Self::RunningSum => parts(&|_, rows| rows.iter().copied().scan(0, running_sum).collect()),
             Self::WithPartitionIndex => {
                 parts(&|at, rows| rows.iter().map(|(key, n)| (*key, mix(*n, at as i64))).collect())
+            }
+            Self::WithPartitionIndexAnd(by) => {
+                parts(&|at, rows| rows.iter().map(|(key, n)| (*key, mix(*n, mix(by, at as i64)))).collect())
             }
             Self::PartitionsWith(by) => parts(&|_, rows| vec![(by, digest(rows.iter().map(|row| &row.1)))]),
             Self::KeysZipValues
@@ -453,6 +515,13 @@ impl Op {
                 parts(&|at, rows| {
                     let other = digest(b[at].iter().map(|row| &row.1));
                     rows.iter().map(|(key, n)| (*key, mix(*n, other))).collect()
+                })
+            }
+            Self::ZipPartitionsWith(by) => {
+                let b = if a.len() == b.len() { b } else { a };
+                parts(&|at, rows| {
+                    let by = mix(by, digest(b[at].iter().map(|row| &row.1)));
+                    rows.iter().map(|(key, n)| (*key, mix(*n, by))).collect()
                 })
             }
             Self::Sample(again, ..) | Self::SampleByKey(again, ..) => {

@@ -114,6 +114,7 @@ impl Context {
             checkpoint_dir,
             started_at,
             cached: Default::default(),
+            sent_plans: Default::default(),
             #[cfg(feature = "ui")]
             ui: Default::default(),
             #[cfg(feature = "ui")]
@@ -184,7 +185,7 @@ impl Context {
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn empty<T: Data>(&self) -> Rdd<T> {
-        source::parallelize(self.shared(), OpInfo::new("empty", Place::caller()), Vec::new(), 0)
+        source::empty(self.shared(), OpInfo::new("empty", Place::caller()))
     }
 
     /// The integers of a range, made when they are needed. The range is `a..b` or `a..=b`.

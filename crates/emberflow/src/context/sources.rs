@@ -15,6 +15,43 @@ use crate::{
 };
 
 impl Context {
+    /// As [`parallelize`](Self::parallelize), of rows that are serde types, and that can so be part of what is sent to
+    /// another process; see [`check_shippable`](Rdd::check_shippable).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert!(ctx.parallelize([3, 1, 2]).check_shippable().is_err());
+    /// ctx.distribute([3, 1, 2]).check_shippable()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn distribute<T: ExchangeData>(&self, rows: impl IntoIterator<Item = T>) -> Rdd<T> {
+        let rows: Vec<T> = rows.into_iter().collect();
+        let partitions = rows.len().clamp(1, self.default_partitions());
+        source::distribute(self.shared(), OpInfo::new("distribute", Place::caller()), rows, partitions)
+    }
+
+    /// As [`distribute`](Self::distribute), into so many partitions. With none, the rows must be none.
+    ///
+    /// # Panics
+    /// If there are rows but no partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.distribute_into([1, 2, 3], 2).glom().collect()?, [vec![1], vec![2, 3]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn distribute_into<T: ExchangeData>(&self, rows: impl IntoIterator<Item = T>, partitions: usize) -> Rdd<T> {
+        let rows: Vec<T> = rows.into_iter().collect();
+        assert!(partitions > 0 || rows.is_empty(), "{} rows cannot be put into no partitions", rows.len());
+        source::distribute(self.shared(), OpInfo::new("distribute", Place::caller()), rows, partitions)
+    }
+
     /// Files as they are, one row each: the path and the text. A file, all the files below a directory, or all that a
     /// glob matches, in path order; `*.gz` files are decompressed, and a byte order mark of UTF-8 is taken off.
     ///

@@ -8,9 +8,11 @@ use emberflow_core::{
     memory::ResultClaim,
     operator::{self, ActionOutput},
     place::{OpInfo, Place},
+    ship::{self, NotShippable, Shipped},
     size,
     task::TaskContext,
 };
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 use crate::action::{Action, Driver};
@@ -82,7 +84,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        let parts = driver.run(self, info, wanted, |_, mut rows, cx| {
+        let parts = driver.run(self, info, wanted, (), |(), _, mut rows, cx| {
             let (mut all, mut room): (Vec<T>, _) = (Vec::new(), ResultClaim::new(cx.workspace()));
             while let Some(batch) = rows.next()? {
                 cx.check_cancelled()?;
@@ -143,7 +145,7 @@ impl<T: Data> Rdd<T> {
     fn count_as(&self, info: OpInfo) -> Action<u64> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
-            let counts = driver.run(&rdd, info, rdd.all_partitions(), |_, mut rows, cx| {
+            let counts = driver.run(&rdd, info, rdd.all_partitions(), (), |(), _, mut rows, cx| {
                 let mut count = 0;
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
@@ -161,10 +163,15 @@ impl<T: Data> Rdd<T> {
 }
 
 /// The action of a plan that is only looked at.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Nothing;
 
 impl operator::Action for Nothing {
     fn run(&self, _: PartitionIndex, _: AnyStream, _: &TaskContext) -> Result<ActionOutput, TaskError> {
         Ok(ActionOutput { value: Box::new(()), rows: 0 })
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn operator::Action>, NotShippable> {
+        ship::action(self)
     }
 }

@@ -1,12 +1,11 @@
 //! `reduce`, `fold` and `aggregate`: all the rows to one value.
 
-use std::sync::Arc;
-
 use emberflow_core::{
     batch::Batch,
     data::{Data, ExchangeData},
     error::Result,
     place::{OpInfo, Place},
+    ship::{Env, With},
 };
 
 use super::Rdd;
@@ -47,19 +46,19 @@ impl<T: ExchangeData> Rdd<T> {
     }
 
     pub(super) fn reduce_as(&self, info: OpInfo, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Action<Option<T>> {
-        let (rdd, f) = (self.clone(), Arc::new(f));
+        let (rdd, f) = (self.clone(), With::new((), f));
         Action::start(&self.shared().engine, |driver| async move {
-            let each = Arc::clone(&f);
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |_, mut rows, cx| {
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), f.clone(), |f, _, mut rows, cx| {
+                let ((), each) = f.parts();
                 let (mut sum, mut count): (Option<T>, u64) = (None, 0);
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
-                    sum = batch.reduce(sum, |a, b| each(a, b));
+                    sum = batch.reduce(sum, each);
                 }
                 Ok((sum, count))
             });
-            Ok(parts.await?.into_iter().flatten().reduce(|a, b| f(a, b)))
+            Ok(parts.await?.into_iter().flatten().reduce(f.parts().1))
         })
     }
 
@@ -96,9 +95,9 @@ impl<T: ExchangeData> Rdd<T> {
     }
 
     fn fold_as(&self, info: OpInfo, zero: T, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Action<T> {
-        let f = Arc::new(f);
-        let within = Arc::clone(&f);
-        self.aggregate_as(info, zero, move |a, b| within(a, b), move |a, b| f(a, b))
+        let f = With::new((), f);
+        let within = |f: &With<(), _>, sum, batch: Batch<T>| batch.fold(sum, f.parts().1);
+        self.aggregate_batches(info, zero, f.clone(), within, move |a, b| f.parts().1(a, b))
     }
 }
 
@@ -156,26 +155,27 @@ impl<T: Data> Rdd<T> {
         within: impl Fn(U, T) -> U + Send + Sync + 'static,
         across: impl Fn(U, U) -> U + Send + Sync + 'static,
     ) -> Action<U> {
-        self.aggregate_batches(info, zero, move |sum, batch| batch.fold(sum, &within), across)
+        self.aggregate_batches(info, zero, (), move |(), sum, batch| batch.fold(sum, &within), across)
     }
 
     /// Folds batches within partitions, and what that gives across them.
-    pub(super) fn aggregate_batches<U: ExchangeData>(
+    pub(super) fn aggregate_batches<U: ExchangeData, E: Env>(
         &self,
         info: OpInfo,
         zero: U,
-        within: impl Fn(U, Batch<T>) -> U + Send + Sync + 'static,
+        env: E,
+        within: impl Fn(&E, U, Batch<T>) -> U + Send + Sync + 'static,
         across: impl Fn(U, U) -> U + Send + Sync + 'static,
     ) -> Action<U> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
-            let first = zero.clone();
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |_, mut rows, cx| {
-                let (mut sum, mut count) = (first.clone(), 0);
+            let env = (env, zero.clone());
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), env, move |(env, zero), _, mut rows, cx| {
+                let (mut sum, mut count) = (zero.clone(), 0);
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
-                    sum = within(sum, batch);
+                    sum = within(env, sum, batch);
                 }
                 Ok((sum, count))
             });

@@ -10,10 +10,7 @@ use emberflow_core::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{
-    Rdd,
-    batches::{map_batch, share},
-};
+use super::Rdd;
 use crate::{
     action::Action,
     shuffle::{self, Aggregator, IntoPartitioning, MapSide},
@@ -72,7 +69,7 @@ impl<T: Data + Hash> Rdd<T> {
     fn approx_distinct_as(&self, info: OpInfo, sketches: Sketches) -> Action<u64> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, move |driver| async move {
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |_, mut rows, cx| {
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), sketches, |sketches, _, mut rows, cx| {
                 let (mut sketch, mut count) = (sketches.start(), 0);
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
@@ -132,11 +129,7 @@ impl<K: Key, V: ExchangeData + Hash> Rdd<(K, V)> {
         let info = OpInfo::new("count_approx_distinct_by_key", Place::caller());
         let sketches = Sketches::of_error(relative_error);
         let combined = shuffle::combine(self, info.clone(), into, MapSide::Combine, sketches);
-        let estimate = share(|(key, Sketch(sketch)): (K, Sketch)| (key, counted(&sketch)));
-        combined.batches(info, combined.node().placement.clone(), move |_| {
-            let estimate = estimate.clone();
-            move |batch| Ok(map_batch(batch, |row| estimate(row)))
-        })
+        combined.map_values_env(info, (), |(), Sketch(sketch)| counted(&sketch))
     }
 }
 
@@ -145,7 +138,7 @@ fn counted(sketch: &HllSketch) -> u64 {
 }
 
 /// Makes and merges sketches of one size.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Sketches {
     lg_registers: u8,
 }

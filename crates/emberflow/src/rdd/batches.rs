@@ -1,6 +1,6 @@
 //! The mechanism under most narrow operators: a function from batch to batch, one state a partition.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::marker::PhantomData;
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream, buffers},
@@ -10,54 +10,94 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     partitioner::Placement,
     place::OpInfo,
+    ship::{self, Env, NotShippable, Shipped, With},
     task::Marker,
 };
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 
 impl<T: Data> Rdd<T> {
-    /// Applies a function to every batch. `start` makes it for a partition, so that it may keep a state.
-    pub(crate) fn batches<U, S, F>(&self, info: OpInfo, placement: Option<Placement>, start: S) -> Rdd<U>
+    /// Applies a function to every batch.
+    ///
+    /// Whatever the function needs beside the batch is in `env`, for closures that capture values cannot be sent to
+    /// another process; closures that capture closures can.
+    pub(crate) fn batches<U, E, F>(&self, info: OpInfo, placement: Option<Placement>, env: E, each: F) -> Rdd<U>
     where
         U: Data,
-        S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
-        F: FnMut(Batch<T>) -> Result<Batch<U>, TaskError> + 'static,
+        E: Env,
+        F: Fn(&E, Batch<T>) -> Result<Batch<U>, TaskError> + Send + Sync + 'static,
     {
-        self.narrow(info, Batches { start, types: PhantomData }, placement)
+        self.batches_from(info, placement, env, |_, _| (), move |env, (), batch| each(env, batch))
+    }
+
+    /// As [`batches`](Self::batches), with a state that `start` makes for a partition.
+    pub(crate) fn batches_from<U, E, S, A, F>(
+        &self,
+        info: OpInfo,
+        placement: Option<Placement>,
+        env: E,
+        start: A,
+        each: F,
+    ) -> Rdd<U>
+    where
+        U: Data,
+        E: Env,
+        S: 'static,
+        A: Fn(&E, PartitionIndex) -> S + Send + Sync + 'static,
+        F: Fn(&E, &mut S, Batch<T>) -> Result<Batch<U>, TaskError> + Send + Sync + 'static,
+    {
+        self.narrow(info, Batches { with: With::new(env, (start, each)), types: PhantomData }, placement)
     }
 }
 
-struct Batches<T, U, S> {
-    start: S,
-    types: PhantomData<fn(T) -> U>,
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "E: Env")]
+struct Batches<T, U, E, S, A, F> {
+    with: With<E, (A, F)>,
+    #[allow(clippy::type_complexity, reason = "only names the types")]
+    types: PhantomData<fn(T, S) -> U>,
 }
 
-impl<T, U, S, F> Operator for Batches<T, U, S>
+impl<T, U, E, S, A, F> Operator for Batches<T, U, E, S, A, F>
 where
     T: Data,
     U: Data,
-    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
-    F: FnMut(Batch<T>) -> Result<Batch<U>, TaskError> + 'static,
+    E: Env,
+    S: 'static,
+    A: Fn(&E, PartitionIndex) -> S + Send + Sync + 'static,
+    F: Fn(&E, &mut S, Batch<T>) -> Result<Batch<U>, TaskError> + Send + Sync + 'static,
 {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let rows: BoxStream<T> = inputs.narrow(0, partition)?;
         let marker = inputs.marker();
         marker.enter();
-        Ok(AnyStream::new(BatchesStream { rows, marker, each: (self.start)(partition) }))
+        let with = self.with.clone();
+        let (env, (start, _)) = with.parts();
+        Ok(AnyStream::new(BatchesStream { rows, marker, state: start(env, partition), with }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 
-struct BatchesStream<T, F> {
+struct BatchesStream<T, E, S, A, F> {
     rows: BoxStream<T>,
     marker: Marker,
-    each: F,
+    state: S,
+    with: With<E, (A, F)>,
 }
 
-impl<T, U, F: FnMut(Batch<T>) -> Result<Batch<U>, TaskError>> Stream<U> for BatchesStream<T, F> {
+impl<T, U, E, S, A, F> Stream<U> for BatchesStream<T, E, S, A, F>
+where
+    F: Fn(&E, &mut S, Batch<T>) -> Result<Batch<U>, TaskError>,
+{
     fn next(&mut self) -> Result<Option<Batch<U>>, TaskError> {
         let Some(batch) = self.rows.next()? else { return Ok(None) };
         self.marker.enter_with(batch.len());
-        (self.each)(batch).map(Some)
+        let (env, (_, each)) = self.with.parts();
+        each(env, &mut self.state, batch).map(Some)
     }
 }
 
@@ -66,9 +106,4 @@ pub(super) fn map_batch<T: Data, U: Data>(batch: Batch<T>, each: impl FnMut(T) -
     let mut out = buffers::take();
     batch.map_into(&mut out, each);
     Batch::Owned(out)
-}
-
-/// A value for all partitions, behind one pointer.
-pub(super) fn share<V>(value: V) -> Arc<V> {
-    Arc::new(value)
 }

@@ -3,16 +3,15 @@
 //! A row of a cached RDD, a shuffle or a parallelised collection belongs to somebody else, and is cloned for an operator
 //! that wants it by value. That costs nothing for a number, and an allocation for a `Vec` or a `String`.
 
-use std::marker::PhantomData;
-
 use emberflow_core::{
-    batch::Batch,
+    batch::{Batch, buffers},
     data::{Data, ExchangeData},
     error::Result,
     place::{OpInfo, Place},
+    ship::Env,
 };
 
-use super::{Rdd, batches::share, flat_map::FlatMapExtend};
+use super::{Rdd, flat_map::FlatMapExtend, map::with_env};
 use crate::action::Action;
 
 impl<T: Data> Rdd<T> {
@@ -31,15 +30,44 @@ impl<T: Data> Rdd<T> {
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map_ref<U: Data, F: Fn(&T) -> U + Send + Sync + 'static>(&self, f: F) -> Rdd<U> {
-        let info = OpInfo::new("map_ref", Place::caller()).with_code::<F>();
-        let f = share(f);
-        self.batches(info, None, move |_| {
-            let f = f.clone();
-            move |batch: Batch<T>| {
-                let mut out = emberflow_core::batch::buffers::take();
-                out.extend(batch.as_slice().iter().map(|row| f(row)));
-                Ok(Batch::Owned(out))
-            }
+        let info = OpInfo::new("map_ref", Place::caller()).with_form("map_ref_with").with_code::<F>();
+        self.map_ref_env(info, (), move |(), row| f(row))
+    }
+
+    /// As [`map_ref`](Self::map_ref), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let points = ctx.parallelize(vec![vec![3.0, 4.0], vec![0.0, 1.0]]).cache();
+    /// assert_eq!(points.map_ref_with(1, |at, point| point[*at]).collect()?, [4.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn map_ref_with<E, U, F>(&self, env: E, f: F) -> Rdd<U>
+    where
+        E: ExchangeData,
+        U: Data,
+        F: Fn(&E, &T) -> U + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("map_ref", Place::caller()), &env).with_code::<F>();
+        self.map_ref_env(info, env, f)
+    }
+
+    fn map_ref_env<E: Env, U: Data>(
+        &self,
+        info: OpInfo,
+        env: E,
+        f: impl Fn(&E, &T) -> U + Send + Sync + 'static,
+    ) -> Rdd<U> {
+        self.batches(info, None, env, move |env, batch: Batch<T>| {
+            let mut out = buffers::take();
+            out.extend(batch.as_slice().iter().map(|row| f(env, row)));
+            Ok(Batch::Owned(out))
         })
     }
 
@@ -63,8 +91,33 @@ impl<T: Data> Rdd<T> {
         U: Data,
         F: Fn(&T, &mut Vec<U>) + Send + Sync + 'static,
     {
-        let info = OpInfo::new("flat_map_ref", Place::caller()).with_code::<F>();
-        self.narrow(info, FlatMapExtend { f: share(emit), types: PhantomData }, None)
+        let info = OpInfo::new("flat_map_ref", Place::caller()).with_form("flat_map_ref_with").with_code::<F>();
+        self.narrow(info, FlatMapExtend::new((), move |(), row, out| emit(row, out)), None)
+    }
+
+    /// As [`flat_map_ref`](Self::flat_map_ref), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let links = ctx.parallelize(vec![(1, vec![2, 3]), (2, vec![1])]).cache();
+    /// let arrows = links.flat_map_ref_with(10, |by, (from, to), arrows| arrows.extend(to.iter().map(|to| from * by + to)));
+    /// assert_eq!(arrows.collect()?, [12, 13, 21]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn flat_map_ref_with<E, U, F>(&self, env: E, emit: F) -> Rdd<U>
+    where
+        E: ExchangeData,
+        U: Data,
+        F: Fn(&E, &T, &mut Vec<U>) + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("flat_map_ref", Place::caller()), &env).with_code::<F>();
+        self.narrow(info, FlatMapExtend::new(env, emit), None)
     }
 
     /// As [`aggregate`](Self::aggregate), of rows that are looked at and not cloned.
@@ -120,7 +173,7 @@ impl<T: Data> Rdd<T> {
         within: impl Fn(U, &T) -> U + Send + Sync + 'static,
         across: impl Fn(U, U) -> U + Send + Sync + 'static,
     ) -> Action<U> {
-        self.aggregate_batches(info, zero, move |sum, batch| batch.as_slice().iter().fold(sum, &within), across)
+        self.aggregate_batches(info, zero, (), move |(), sum, batch| batch.as_slice().iter().fold(sum, &within), across)
     }
 
     /// As [`for_each`](Self::for_each), of rows that are looked at and not cloned.
@@ -154,6 +207,6 @@ impl<T: Data> Rdd<T> {
     #[track_caller]
     pub fn for_each_ref_async<F: Fn(&T) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
         let info = OpInfo::new("for_each_ref", Place::caller()).with_code::<F>();
-        self.aggregate_batches(info, (), move |(), batch| batch.as_slice().iter().for_each(&f), |(), ()| ())
+        self.aggregate_batches(info, (), (), move |(), (), batch| batch.as_slice().iter().for_each(&f), |(), ()| ())
     }
 }

@@ -12,8 +12,10 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
     segments::{RowBuffer, Segment},
+    ship::{self, NotShippable, Shipped},
     task::{Marker, TaskContext},
 };
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 use crate::shared::NodeSpec;
@@ -58,6 +60,8 @@ impl<T: Data> Rdd<T> {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Cartesian<T, U> {
     /// Partitions of the right side.
     columns: usize,
@@ -75,6 +79,10 @@ impl<T: Data, U: ExchangeData> Operator for Cartesian<T, U> {
             task: inputs.task().clone(),
             marker: inputs.marker(),
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 
     fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {

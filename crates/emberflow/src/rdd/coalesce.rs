@@ -10,10 +10,15 @@ use emberflow_core::{
     lineage::Dependency,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
+    ship::{self, NotShippable, Shipped},
 };
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
-use crate::{shared::NodeSpec, shuffle};
+use crate::{
+    shared::NodeSpec,
+    shuffle::{self, Placer},
+};
 
 impl<T: Data> Rdd<T> {
     /// At most so many partitions, each of them several neighbours read one after the other.
@@ -73,20 +78,23 @@ impl<T: ExchangeData> Rdd<T> {
             info,
             partitions,
             None,
-            move |map| {
+            Placer {
+                env: partitions,
                 // Without another beginning, many small partitions would all deal to the first ones.
-                let mut next = shuffle::spread(map, partitions);
-                move |_: &T| {
-                    let to = next;
-                    next = (next + 1) % partitions;
+                start: |partitions: &usize, map| shuffle::spread(map, *partitions),
+                place: |partitions: &usize, next: &mut usize, _: &T| {
+                    let to = *next;
+                    *next = (to + 1) % partitions;
                     to
-                }
+                },
+                check: |_: &T| Ok(()),
             },
-            |_| Ok(()),
         )
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Coalesce<T> {
     from: usize,
     partitions: usize,
@@ -97,6 +105,10 @@ impl<T: Data> Operator for Coalesce<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let parts = self.narrow_partitions(0, partition).map(|parent| inputs.narrow::<T>(0, parent));
         Ok(AnyStream::new(ChainStream::new(parts.collect::<Result<_, _>>()?)))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 
     fn narrow_partitions(&self, _: usize, partition: PartitionIndex) -> Range<PartitionIndex> {

@@ -7,7 +7,9 @@ use emberflow_core::{
     data::{Data, ExchangeData, Key},
     error::Result,
     place::{OpInfo, Place},
+    ship::{Code, Env},
 };
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 use crate::{
@@ -63,7 +65,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let info = OpInfo::new("reduce_by_key", Place::caller()).with_code::<F>();
-        shuffle::combine(self, info, into, MapSide::Combine, Reduce(f))
+        shuffle::combine(self, info, into, MapSide::Combine, Reduce(Code::new(f)))
     }
 
     /// Folds the values of each key into a value that begins as `zero`, by `within` partitions and then by `across`
@@ -119,6 +121,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     {
         let info = OpInfo::new("aggregate_by_key", Place::caller());
         let info = super::map::with_env(info, &zero).with_code::<W>().with_code::<A>();
+        let (within, across) = (Code::new(within), Code::new(across));
         shuffle::combine(self, info, into, MapSide::Combine, Aggregate { zero, within, across })
     }
 
@@ -180,6 +183,8 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     {
         let info = OpInfo::new("combine_by_key", Place::caller());
         let info = info.with_code::<F>().with_code::<W>().with_code::<A>();
+        let (create, merge_value, merge_combiners) =
+            (Code::new(create), Code::new(merge_value), Code::new(merge_combiners));
         shuffle::combine(self, info, into, MapSide::Combine, Combine { create, merge_value, merge_combiners })
     }
 
@@ -264,7 +269,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         let info = OpInfo::new("count_by_key", Place::caller());
         let ones = self.map_info(info.clone(), |(key, _)| (key, 1_u64));
         let placed = self.shared().default_partitions;
-        shuffle::combine(&ones, info, placed, MapSide::Combine, Reduce(|a, b| a + b)).collect_as_map_async()
+        shuffle::combine(&ones, info, placed, MapSide::Combine, Reduce(Code::new(|a, b| a + b))).collect_as_map_async()
     }
 }
 
@@ -307,7 +312,10 @@ impl<T: Data> Rdd<T> {
     }
 }
 
-pub(super) struct Reduce<F>(pub(super) F);
+/// Merges values of one type.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(super) struct Reduce<F>(pub(super) Code<F>);
 
 impl<V, F: Fn(V, V) -> V + Send + Sync + 'static> Aggregator<V, V> for Reduce<F> {
     fn create(&self, value: V) -> V {
@@ -323,15 +331,17 @@ impl<V, F: Fn(V, V) -> V + Send + Sync + 'static> Aggregator<V, V> for Reduce<F>
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "C: Env")]
 pub(super) struct Aggregate<C, W, A> {
     pub(super) zero: C,
-    pub(super) within: W,
-    pub(super) across: A,
+    pub(super) within: Code<W>,
+    pub(super) across: Code<A>,
 }
 
 impl<V, C, W, A> Aggregator<V, C> for Aggregate<C, W, A>
 where
-    C: Data,
+    C: ExchangeData,
     W: Fn(C, V) -> C + Send + Sync + 'static,
     A: Fn(C, C) -> C + Send + Sync + 'static,
 {
@@ -348,10 +358,12 @@ where
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Combine<F, W, A> {
-    create: F,
-    merge_value: W,
-    merge_combiners: A,
+    create: Code<F>,
+    merge_value: Code<W>,
+    merge_combiners: Code<A>,
 }
 
 impl<V, C, F, W, A> Aggregator<V, C> for Combine<F, W, A>

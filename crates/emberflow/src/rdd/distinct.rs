@@ -6,6 +6,8 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::Rdd;
 use crate::shuffle::{self, Aggregator, MapSide};
 
@@ -63,6 +65,7 @@ impl<T: Data> Rdd<T> {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct First;
 
 impl Aggregator<(), ()> for First {

@@ -14,8 +14,11 @@ use emberflow_core::{
     operator::{self, ActionOutput},
     place::OpInfo,
     plan::{self, ActionSpec},
+    ship::{self, Env, NotShippable, Shipped, With},
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 use crate::action::{Canceller, Driver};
@@ -23,18 +26,21 @@ use crate::action::{Canceller, Driver};
 impl Driver {
     /// Runs one job: `each` on every partition in `wanted`, its results in partition order.
     ///
-    /// `each` gets the partition's rows and gives its share of the result with the number of rows that it read.
-    pub(crate) async fn run<T, R, F>(
+    /// `each` gets the partition's rows and gives its share of the result with the number of rows that it read. What it
+    /// needs beside is in `env`, for closures that capture values cannot be sent to another process.
+    pub(crate) async fn run<T, R, E, F>(
         &self,
         rdd: &Rdd<T>,
         info: OpInfo,
         wanted: Vec<PartitionIndex>,
+        env: E,
         each: F,
     ) -> Result<Vec<R>>
     where
         T: Data,
         R: Send + 'static,
-        F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
+        E: Env,
+        F: Fn(&E, PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
     {
         // Before the plan is made, and until the job has ended.
         let guards = rdd.node().guards();
@@ -43,10 +49,14 @@ impl Driver {
             let operator = info.clone();
             let spec = ActionSpec {
                 info,
-                action: Arc::new(EachPartition { each, types: PhantomData }),
+                action: Arc::new(EachPartition { with: With::new(env, each), types: PhantomData }),
                 store: engine.next_store(),
             };
-            let stages = plan::compile(rdd.node(), engine.id(), spec)?;
+            let mut stages = plan::compile(rdd.node(), engine.id(), spec)?;
+            if let Some(plans) = rdd.shared().sent_plans.get() {
+                let failed = |error| Error::PlanLost { operator: operator.to_string(), cause: Arc::new(error) };
+                stages = plans.send(stages).map_err(failed)?;
+            }
             // The lock is held while submitting, so that no cancel falls between the question and the job.
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
             if let (true, Some(job)) = (progress.over, progress.job) {
@@ -66,22 +76,30 @@ impl Driver {
 }
 
 /// The sink of a result stage.
-struct EachPartition<T, R, F> {
-    each: F,
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "E: Env")]
+struct EachPartition<T, R, E, F> {
+    with: With<E, F>,
     types: PhantomData<fn(T) -> R>,
 }
 
-impl<T, R, F> operator::Action for EachPartition<T, R, F>
+impl<T, R, E, F> operator::Action for EachPartition<T, R, E, F>
 where
     T: Data,
     R: Send + 'static,
-    F: Fn(PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
+    E: Env,
+    F: Fn(&E, PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
 {
     fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError> {
         let rows = Box::new(SinkStream { rows: input.read(cx)?, marker: cx.sink_marker() });
-        let (value, rows) = (self.each)(partition, rows, cx)?;
+        let (env, each) = self.with.parts();
+        let (value, rows) = each(env, partition, rows, cx)?;
         let value: Box<dyn Any + Send> = Box::new(value);
         Ok(ActionOutput { value, rows })
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn operator::Action>, NotShippable> {
+        ship::action(self)
     }
 }
 

@@ -8,7 +8,9 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::{Rdd, batches::share, map::with_env};
+use emberflow_core::ship::Env;
+
+use super::{Rdd, map::with_env};
 
 impl<T: Data> Rdd<T> {
     /// Keeps the rows for which `f` is true.
@@ -25,7 +27,8 @@ impl<T: Data> Rdd<T> {
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn filter<F: Fn(&T) -> bool + Send + Sync + 'static>(&self, f: F) -> Rdd<T> {
-        self.filter_info(OpInfo::new("filter", Place::caller()).with_code::<F>(), f)
+        let info = OpInfo::new("filter", Place::caller()).with_form("filter_with").with_code::<F>();
+        self.filter_info(info, (), move |(), row| f(row))
     }
 
     /// As [`filter`](Self::filter), with an environment; see [`map_with`](Self::map_with).
@@ -47,30 +50,26 @@ impl<T: Data> Rdd<T> {
         F: Fn(&E, &T) -> bool + Send + Sync + 'static,
     {
         let info = with_env(OpInfo::new("filter", Place::caller()), &env).with_code::<F>();
-        self.filter_info(info, move |row| f(&env, row))
+        self.filter_info(info, env, f)
     }
 
-    fn filter_info(&self, info: OpInfo, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Rdd<T> {
-        let f = share(f);
-        self.batches(info, self.node().placement.clone(), move |_| {
-            let f = f.clone();
-            move |batch| {
-                Ok(Batch::Owned(match batch {
-                    batch if !mem::needs_drop::<T>() => compact(batch.into_vec(), &*f),
-                    Batch::Owned(mut rows) => {
-                        rows.retain(|row| f(row));
-                        rows
-                    }
-                    Batch::Shared(rows) => rows.as_slice().iter().filter(|row| f(row)).cloned().collect(),
-                }))
-            }
+    fn filter_info<E: Env>(&self, info: OpInfo, env: E, f: impl Fn(&E, &T) -> bool + Send + Sync + 'static) -> Rdd<T> {
+        self.batches(info, self.node().placement.clone(), env, move |env, batch| {
+            Ok(Batch::Owned(match batch {
+                batch if !mem::needs_drop::<T>() => compact(batch.into_vec(), |row| f(env, row)),
+                Batch::Owned(mut rows) => {
+                    rows.retain(|row| f(env, row));
+                    rows
+                }
+                Batch::Shared(rows) => rows.as_slice().iter().filter(|row| f(env, row)).cloned().collect(),
+            }))
         })
     }
 }
 
 /// `Vec::retain` without a branch that depends on the rows: each row is moved to the end of those that are kept, and
 /// that end moves on if the row is one of them. For rows that need no drop, where moving is cheaper than guessing.
-impl<K: Data + PartialOrd, V: Data> Rdd<(K, V)> {
+impl<K: ExchangeData + PartialOrd, V: Data> Rdd<(K, V)> {
     /// The rows whose keys lie in a range.
     ///
     /// Narrow. All partitions are read.
@@ -84,9 +83,10 @@ impl<K: Data + PartialOrd, V: Data> Rdd<(K, V)> {
     /// ```
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
-    pub fn filter_by_range<R: RangeBounds<K> + Send + Sync + 'static>(&self, keys: R) -> Rdd<(K, V)> {
+    pub fn filter_by_range(&self, keys: impl RangeBounds<K>) -> Rdd<(K, V)> {
         let info = OpInfo::new("filter_by_range", Place::caller());
-        self.filter_info(info, move |(key, _)| keys.contains(key))
+        let ends = (keys.start_bound().cloned(), keys.end_bound().cloned());
+        self.filter_info(info, ends, |ends, (key, _)| ends.contains(key))
     }
 }
 

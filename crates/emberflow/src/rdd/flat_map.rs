@@ -1,6 +1,6 @@
 //! `flat_map`, `flat_map_with` and `flat_map_extend`: one row to any number of rows.
 
-use std::{marker::PhantomData, mem, sync::Arc};
+use std::{marker::PhantomData, mem};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream, buffers},
@@ -10,10 +10,12 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     pace::Pace,
     place::{OpInfo, Place},
+    ship::{self, Env, NotShippable, Shipped, With},
     task::Marker,
 };
+use serde::{Deserialize, Serialize};
 
-use super::{Rdd, batches::share, map::with_env};
+use super::{Rdd, map::with_env};
 
 impl<T: Data> Rdd<T> {
     /// Applies `f` to every row and strings the results together.
@@ -35,13 +37,8 @@ impl<T: Data> Rdd<T> {
         I: IntoIterator<Item: Data> + 'static,
         F: Fn(T) -> I + Send + Sync + 'static,
     {
-        let info = OpInfo::new("flat_map", Place::caller()).with_code::<F>();
-        let f = share(f);
-        let start = move |_| {
-            let f = f.clone();
-            move |row| f(row)
-        };
-        self.narrow(info, FlatMap { start, types: PhantomData }, None)
+        let info = OpInfo::new("flat_map", Place::caller()).with_form("flat_map_with").with_code::<F>();
+        self.narrow(info, FlatMap::new((), move |(), row| f(row)), None)
     }
 
     /// As [`flat_map`](Self::flat_map), with an environment; see [`map_with`](Self::map_with).
@@ -64,12 +61,7 @@ impl<T: Data> Rdd<T> {
         F: Fn(&E, T) -> I + Send + Sync + 'static,
     {
         let info = with_env(OpInfo::new("flat_map", Place::caller()), &env).with_code::<F>();
-        let shared = share((env, f));
-        let start = move |_| {
-            let shared = shared.clone();
-            move |row| (shared.1)(&shared.0, row)
-        };
-        self.narrow(info, FlatMap { start, types: PhantomData }, None)
+        self.narrow(info, FlatMap::new(env, f), None)
     }
 }
 
@@ -95,60 +87,99 @@ impl<T: Data> Rdd<T> {
         U: Data,
         F: Fn(&T, &mut Vec<U>) + Send + Sync + 'static,
     {
-        let info = OpInfo::new("flat_map_extend", Place::caller()).with_code::<F>();
-        self.narrow(info, FlatMapExtend { f: share(f), types: PhantomData }, None)
+        let info = OpInfo::new("flat_map_extend", Place::caller()).with_form("flat_map_extend_with").with_code::<F>();
+        self.narrow(info, FlatMapExtend::new((), move |(), row, out| f(row, out)), None)
+    }
+
+    /// As [`flat_map_extend`](Self::flat_map_extend), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let lines = ctx.parallelize(vec!["to be or", "not to be"]);
+    /// let words = lines.flat_map_extend_with(' ', |end, line, words| words.extend(line.split(*end).map(str::to_owned)));
+    /// assert_eq!(words.count()?, 6);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn flat_map_extend_with<E, U, F>(&self, env: E, f: F) -> Rdd<U>
+    where
+        E: ExchangeData,
+        U: Data,
+        F: Fn(&E, &T, &mut Vec<U>) + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("flat_map_extend", Place::caller()), &env).with_code::<F>();
+        self.narrow(info, FlatMapExtend::new(env, f), None)
     }
 }
 
 /// `flat_map_extend` and `flat_map_ref`.
-pub(super) struct FlatMapExtend<T, U, F> {
-    pub(super) f: Arc<F>,
-    pub(super) types: PhantomData<fn(T) -> U>,
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "E: Env")]
+pub(super) struct FlatMapExtend<T, U, E, F> {
+    with: With<E, F>,
+    types: PhantomData<fn(T) -> U>,
 }
 
-impl<T, U, F> Operator for FlatMapExtend<T, U, F>
+impl<T, U, E, F: Fn(&E, &T, &mut Vec<U>)> FlatMapExtend<T, U, E, F> {
+    pub(super) fn new(env: E, f: F) -> Self {
+        Self { with: With::new(env, f), types: PhantomData }
+    }
+}
+
+impl<T, U, E, F> Operator for FlatMapExtend<T, U, E, F>
 where
     T: Data,
     U: Data,
-    F: Fn(&T, &mut Vec<U>) + Send + Sync + 'static,
+    E: Env,
+    F: Fn(&E, &T, &mut Vec<U>) + Send + Sync + 'static,
 {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(ExtendStream {
             rows: inputs.narrow::<T>(0, partition)?,
             batch: Batch::Owned(Vec::new()),
             next: 0,
-            f: Arc::clone(&self.f),
+            with: self.with.clone(),
             marker: inputs.marker(),
             batch_rows: inputs.task().batch_rows_of::<U>(),
             pace: Pace::new(),
         }))
     }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
+    }
 }
 
-struct ExtendStream<T, F> {
+struct ExtendStream<T, E, F> {
     rows: BoxStream<T>,
     batch: Batch<T>,
     /// The row of the batch that comes next.
     next: usize,
-    f: Arc<F>,
+    with: With<E, F>,
     marker: Marker,
     batch_rows: usize,
     pace: Pace,
 }
 
-impl<T, U, F> Stream<U> for ExtendStream<T, F>
+impl<T, U, E, F> Stream<U> for ExtendStream<T, E, F>
 where
     T: Data,
     U: Data,
-    F: Fn(&T, &mut Vec<U>),
+    F: Fn(&E, &T, &mut Vec<U>),
 {
     fn next(&mut self) -> Result<Option<Batch<U>>, TaskError> {
         let mut out = buffers::take();
         let enough = self.pace.next_rows().min(self.batch_rows);
         self.marker.enter_again();
+        let (env, f) = self.with.parts();
         loop {
             for row in &self.batch.as_slice()[self.next..] {
-                (self.f)(row, &mut out);
+                f(env, row, &mut out);
                 self.next += 1;
                 if out.len() >= enough {
                     return Ok(Some(Batch::Owned(out)));
@@ -170,53 +201,66 @@ where
     }
 }
 
-/// A function from a row to an iterator, made for each partition by `start`, so that it may keep a state.
-pub(super) struct FlatMap<T, S> {
-    pub(super) start: S,
-    pub(super) types: PhantomData<fn(T)>,
+/// A function from a row to an iterator.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "E: Env")]
+pub(super) struct FlatMap<T, I, E, F> {
+    with: With<E, F>,
+    types: PhantomData<fn(T) -> I>,
 }
 
-impl<T, I, S, F> Operator for FlatMap<T, S>
+impl<T, I, E, F: Fn(&E, T) -> I> FlatMap<T, I, E, F> {
+    pub(super) fn new(env: E, f: F) -> Self {
+        Self { with: With::new(env, f), types: PhantomData }
+    }
+}
+
+impl<T, I, E, F> Operator for FlatMap<T, I, E, F>
 where
     T: Data,
     I: IntoIterator<Item: Data> + 'static,
-    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
-    F: FnMut(T) -> I + 'static,
+    E: Env,
+    F: Fn(&E, T) -> I + Send + Sync + 'static,
 {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
-        Ok(AnyStream::new(FlatMapStream::<T, I, F> {
+        Ok(AnyStream::new(FlatMapStream::<T, I, E, F> {
             rows: inputs.narrow(0, partition)?,
             batch: Vec::new(),
             inner: None,
-            f: (self.start)(partition),
+            with: self.with.clone(),
             marker: inputs.marker(),
             batch_rows: inputs.task().batch_rows_of::<I::Item>(),
             pace: Pace::new(),
         }))
     }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
+    }
 }
 
-struct FlatMapStream<T, I: IntoIterator, F> {
+struct FlatMapStream<T, I: IntoIterator, E, F> {
     rows: BoxStream<T>,
     /// The rows that are still to come, the next one last.
     batch: Vec<T>,
     inner: Option<I::IntoIter>,
-    f: F,
+    with: With<E, F>,
     marker: Marker,
     batch_rows: usize,
     pace: Pace,
 }
 
-impl<T, I, F> Stream<I::Item> for FlatMapStream<T, I, F>
+impl<T, I, E, F> Stream<I::Item> for FlatMapStream<T, I, E, F>
 where
     T: Data,
     I: IntoIterator<Item: 'static>,
-    F: FnMut(T) -> I,
+    F: Fn(&E, T) -> I,
 {
     fn next(&mut self) -> Result<Option<Batch<I::Item>>, TaskError> {
         let mut out = buffers::take();
         let enough = self.pace.next_rows().min(self.batch_rows);
         self.marker.enter_again();
+        let (env, f) = self.with.parts();
         loop {
             if let Some(inner) = &mut self.inner {
                 let room = enough - out.len();
@@ -227,7 +271,7 @@ where
                 self.inner = None;
             }
             if let Some(row) = self.batch.pop() {
-                self.inner = Some((self.f)(row).into_iter());
+                self.inner = Some(f(env, row).into_iter());
                 continue;
             }
             if !out.is_empty() && self.pace.is_late() {

@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use emberflow_core::{
     data::{Data, ExchangeData, Key},
     place::{OpInfo, Place},
+    ship::Code,
 };
 
 use super::{Rdd, combine_by_key::Reduce};
@@ -73,6 +74,6 @@ impl<T: Data> Rdd<T> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let info = OpInfo::new("flat_map_reduce_by_key", Place::caller()).with_code::<E>().with_code::<F>();
-        shuffle::emit_and_combine(self, info, into, emit, Reduce(reduce))
+        shuffle::emit_and_combine(self, info, into, emit, Reduce(Code::new(reduce)))
     }
 }

@@ -1,14 +1,15 @@
 //! `fold_by_key`: the values of each key merged, beginning with a zero.
 
-use std::sync::Arc;
-
 use emberflow_core::{
     data::{Data, ExchangeData, Key},
     place::{OpInfo, Place},
+    ship::{Code, Env},
 };
 
-use super::{Rdd, combine_by_key::Aggregate, map::with_env};
-use crate::shuffle::{self, IntoPartitioning, MapSide};
+use serde::{Deserialize, Serialize};
+
+use super::{Rdd, map::with_env};
+use crate::shuffle::{self, Aggregator, IntoPartitioning, MapSide};
 
 impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Merges the values of each key with `f`, beginning with `zero`, which should change nothing: it comes in once for
@@ -55,10 +56,27 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let info = with_env(OpInfo::new("fold_by_key", Place::caller()), &zero).with_code::<F>();
-        let f = Arc::new(f);
-        let across = Arc::clone(&f);
-        let within = move |sum, value| f(sum, value);
-        let folded = Aggregate { zero, within, across: move |a, b| across(a, b) };
-        shuffle::combine(self, info, into, MapSide::Combine, folded)
+        shuffle::combine(self, info, into, MapSide::Combine, Fold { zero, f: Code::new(f) })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "V: Env")]
+struct Fold<V, F> {
+    zero: V,
+    f: Code<F>,
+}
+
+impl<V: ExchangeData, F: Fn(V, V) -> V + Send + Sync + 'static> Aggregator<V, V> for Fold<V, F> {
+    fn create(&self, value: V) -> V {
+        (self.f)(self.zero.clone(), value)
+    }
+
+    fn merge_value(&self, sum: V, value: V) -> V {
+        (self.f)(sum, value)
+    }
+
+    fn merge(&self, a: V, b: V) -> V {
+        (self.f)(a, b)
     }
 }

@@ -1,7 +1,5 @@
 //! `for_each` and `for_each_partition`: side effects, where the rows are.
 
-use std::sync::Arc;
-
 use emberflow_core::{
     data::Data,
     error::Result,
@@ -49,15 +47,15 @@ impl<T: Data> Rdd<T> {
     }
 
     fn for_each_as(&self, info: OpInfo, f: impl Fn(T) + Send + Sync + 'static) -> Action<()> {
-        let (rdd, f) = (self.clone(), Arc::new(f));
+        let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let wanted = rdd.all_partitions();
-            let parts = driver.run(&rdd, info, wanted, move |_, mut rows, cx| {
+            let parts = driver.run(&rdd, info, wanted, (), move |(), _, mut rows, cx| {
                 let mut count = 0;
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
-                    batch.for_each(|row| f(row));
+                    batch.for_each(&f);
                 }
                 Ok(((), count))
             });
@@ -101,7 +99,7 @@ impl<T: Data> Rdd<T> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let wanted = rdd.all_partitions();
-            let parts = driver.run(&rdd, info, wanted, move |_, rows, cx| {
+            let parts = driver.run(&rdd, info, wanted, (), move |(), _, rows, cx| {
                 PartitionIter::run(rows, cx.sink_marker(), &f).map(|()| ((), 0))
             });
             parts.await.map(|_| ())

@@ -10,9 +10,11 @@ use emberflow_core::{
     memory::Claim,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
+    ship::{self, NotShippable, Shipped},
     size,
     task::TaskContext,
 };
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 
@@ -36,6 +38,8 @@ impl<T: ExchangeData> Rdd<T> {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Glom<T>(PhantomData<fn(T)>);
 
 impl<T: ExchangeData> Operator for Glom<T> {
@@ -43,6 +47,10 @@ impl<T: ExchangeData> Operator for Glom<T> {
         let (rows, task) = (inputs.narrow::<T>(0, partition)?, inputs.task().clone());
         let claim = Claim::new(task.workspace());
         Ok(AnyStream::new(GlomStream { rows: Some(rows), claim, task }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

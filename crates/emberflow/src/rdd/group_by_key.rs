@@ -5,7 +5,9 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::Rdd;
+use serde::{Deserialize, Serialize};
+
+use super::{Rdd, map::with_env};
 use crate::shuffle::{self, Aggregator, IntoPartitioning, MapSide};
 
 impl<K: Data, V: Data> Rdd<(K, V)> {
@@ -97,11 +99,63 @@ impl<T: Data> Rdd<T> {
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
         let info = OpInfo::new("group_by", Place::caller());
-        let keyed = self.map_info(info.clone().with_code::<F>(), move |row| (f(&row), row));
+        let keyed = info.clone().with_form("group_by_with").with_code::<F>();
+        let keyed = self.map_info(keyed, move |row| (f(&row), row));
+        shuffle::combine(&keyed, info, into, MapSide::Pass, Gather)
+    }
+
+    /// As [`group_by`](Self::group_by), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let by_rest = ctx.range(0..7_u64).group_by_with(3, |by, n| n % by);
+    /// assert_eq!(by_rest.lookup(&0)?, [[0, 3, 6]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn group_by_with<E, K, F>(&self, env: E, f: F) -> Rdd<(K, Vec<T>)>
+    where
+        T: ExchangeData,
+        E: ExchangeData,
+        K: Key,
+        F: Fn(&E, &T) -> K + Send + Sync + 'static,
+    {
+        self.group_by_with_into(env, f, self.shared().default_partitions)
+    }
+
+    /// As [`group_by_with`](Self::group_by_with), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// As [`group_by_with`](Self::group_by_with), and if there are no partitions.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..7_u64).group_by_with_into(3, |by, n| n % by, 5).partitions(), 5);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn group_by_with_into<E, K, F>(&self, env: E, f: F, into: impl IntoPartitioning<K>) -> Rdd<(K, Vec<T>)>
+    where
+        T: ExchangeData,
+        E: ExchangeData,
+        K: Key,
+        F: Fn(&E, &T) -> K + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("group_by", Place::caller());
+        let keyed = with_env(info.clone(), &env).with_code::<F>();
+        let keyed = self.map_env(keyed, env, move |env, row| (f(env, &row), row));
         shuffle::combine(&keyed, info, into, MapSide::Pass, Gather)
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Gather;
 
 impl<V: Send + 'static> Aggregator<V, Vec<V>> for Gather {

@@ -7,7 +7,7 @@ use emberflow_core::{
 
 use super::Rdd;
 use crate::shuffle::{
-    self, IntoPartitioning, Partitioning, Right,
+    self, IntoPartitioning, Partitioning, Placer, Right,
     join::{FullOuter, Inner, Kind, LeftAnti, LeftOuter, LeftSemi, RightOuter},
 };
 
@@ -366,7 +366,13 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         K: Key,
         V: ExchangeData,
     {
-        let one = shuffle::place_rows(small, info.clone(), 1, None, |_| |_: &(K, W)| 0, |_| Ok(()));
+        let to_one = Placer {
+            env: (),
+            start: |(): &(), _| (),
+            place: |(): &(), (): &mut (), _: &(K, W)| 0,
+            check: |_: &(K, W)| Ok(()),
+        };
+        let one = shuffle::place_rows(small, info.clone(), 1, None, to_one);
         shuffle::join::<K, V, W, J>(self, &one, Right::Only, info, self.node().placement.clone())
     }
 }

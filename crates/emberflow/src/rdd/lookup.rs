@@ -9,6 +9,7 @@ use emberflow_core::{
     memory::ResultClaim,
     partitioner::{KeyHasher, Placement, partition_of_hash},
     place::{OpInfo, Place},
+    ship::Local,
     size,
 };
 
@@ -71,11 +72,12 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         Q: Eq + Hash + ToOwned<Owned: Send + Sync> + ?Sized + 'static,
     {
         let (rdd, wanted, key) = (self.clone(), self.partitions_with(key), key.to_owned());
+        let key = Local::new(key, "the key of a lookup is compared by this process: use filter");
         Action::start(&self.shared().engine, |driver| async move {
-            let parts = driver.run(&rdd, info, wanted, move |_, mut rows, cx| {
+            let parts = driver.run(&rdd, info, wanted, key, |key, _, mut rows, cx| {
                 let (mut found, mut count): (Vec<V>, u64) = (Vec::new(), 0);
                 let mut room = ResultClaim::new(cx.workspace());
-                let key: &Q = key.borrow();
+                let key: &Q = (**key).borrow();
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;

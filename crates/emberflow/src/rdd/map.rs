@@ -5,10 +5,9 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::{
-    Rdd,
-    batches::{map_batch, share},
-};
+use emberflow_core::ship::Env;
+
+use super::{Rdd, batches::map_batch};
 
 impl<T: Data> Rdd<T> {
     /// Applies `f` to every row.
@@ -25,7 +24,7 @@ impl<T: Data> Rdd<T> {
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn map<U: Data>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Rdd<U> {
-        self.map_as(OpInfo::new("map", Place::caller()), f)
+        self.map_as(OpInfo::new("map", Place::caller()).with_form("map_with"), f)
     }
 
     /// As [`map`](Self::map), with an environment that is a value of its own rather than captured by `f`.
@@ -52,7 +51,7 @@ impl<T: Data> Rdd<T> {
         F: Fn(&E, T) -> U + Send + Sync + 'static,
     {
         let info = with_env(OpInfo::new("map", Place::caller()), &env).with_code::<F>();
-        self.map_info(info, move |row| f(&env, row))
+        self.map_env(info, env, f)
     }
 
     pub(crate) fn map_as<U: Data, F: Fn(T) -> U + Send + Sync + 'static>(&self, info: OpInfo, f: F) -> Rdd<U> {
@@ -61,11 +60,17 @@ impl<T: Data> Rdd<T> {
 
     /// As `map_as`, for closures of ours that are described otherwise.
     pub(crate) fn map_info<U: Data>(&self, info: OpInfo, f: impl Fn(T) -> U + Send + Sync + 'static) -> Rdd<U> {
-        let f = share(f);
-        self.batches(info, None, move |_| {
-            let f = f.clone();
-            move |batch| Ok(map_batch(batch, |row| f(row)))
-        })
+        self.map_env(info, (), move |(), row| f(row))
+    }
+
+    /// As [`map_with`](Self::map_with), for closures of ours that are described otherwise.
+    pub(super) fn map_env<E: Env, U: Data>(
+        &self,
+        info: OpInfo,
+        env: E,
+        f: impl Fn(&E, T) -> U + Send + Sync + 'static,
+    ) -> Rdd<U> {
+        self.batches(info, None, env, move |env, batch| Ok(map_batch(batch, |row| f(env, row))))
     }
 }
 

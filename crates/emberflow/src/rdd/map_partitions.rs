@@ -1,6 +1,6 @@
 //! `map_partitions` and its siblings: a whole partition as one iterator, where one loop is wanted.
 
-use std::{cell::RefCell, fmt, marker::PhantomData, panic, rc::Rc, sync::Arc};
+use std::{cell::RefCell, fmt, marker::PhantomData, panic, rc::Rc};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream},
@@ -10,10 +10,13 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     pace::Pace,
     place::{OpInfo, Place},
+    ship::{self, Env, NotShippable, Shipped, With},
     task::Marker,
 };
 
-use super::{Rdd, batches::share, map::with_env};
+use serde::{Deserialize, Serialize};
+
+use super::{Rdd, map::with_env};
 
 impl<T: Data> Rdd<T> {
     /// Turns each partition, as an iterator, into another one: for set-up once a partition, or state across rows.
@@ -35,8 +38,8 @@ impl<T: Data> Rdd<T> {
         I: IntoIterator<Item: Data> + 'static,
         F: Fn(PartitionIter<T>) -> I + Send + Sync + 'static,
     {
-        let info = OpInfo::new("map_partitions", Place::caller()).with_code::<F>();
-        self.partitions_info(info, move |_, rows| f(rows))
+        let info = OpInfo::new("map_partitions", Place::caller()).with_form("map_partitions_with").with_code::<F>();
+        self.partitions_info(info, (), move |(), _, rows| f(rows))
     }
 
     /// As [`map_partitions`](Self::map_partitions), with the partition's number.
@@ -55,8 +58,9 @@ impl<T: Data> Rdd<T> {
         I: IntoIterator<Item: Data> + 'static,
         F: Fn(PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
     {
-        let info = OpInfo::new("map_partitions_with_index", Place::caller()).with_code::<F>();
-        self.partitions_info(info, f)
+        let info = OpInfo::new("map_partitions_with_index", Place::caller());
+        let info = info.with_form("map_partitions_with_index_with").with_code::<F>();
+        self.partitions_info(info, (), move |(), partition, rows| f(partition, rows))
     }
 
     /// As [`map_partitions`](Self::map_partitions), with an environment; see [`map_with`](Self::map_with).
@@ -80,15 +84,42 @@ impl<T: Data> Rdd<T> {
         F: Fn(&E, PartitionIter<T>) -> I + Send + Sync + 'static,
     {
         let info = with_env(OpInfo::new("map_partitions", Place::caller()), &env).with_code::<F>();
-        self.partitions_info(info, move |_, rows| f(&env, rows))
+        self.partitions_info(info, env, move |env, _, rows| f(env, rows))
     }
 
-    pub(crate) fn partitions_info<I, F>(&self, info: OpInfo, f: F) -> Rdd<I::Item>
+    /// As [`map_partitions_with_index`](Self::map_partitions_with_index), with an environment; see
+    /// [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range_into(0..4_u64, 2);
+    /// let firsts = rows.map_partitions_with_index_with(10, |by, at, rows| rows.take(1).map(move |n| n + at as u64 * 10));
+    /// assert_eq!(firsts.collect()?, [0, 12]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn map_partitions_with_index_with<E, I, F>(&self, env: E, f: F) -> Rdd<I::Item>
     where
+        E: ExchangeData,
         I: IntoIterator<Item: Data> + 'static,
-        F: Fn(PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
+        F: Fn(&E, PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
     {
-        self.narrow(info, MapPartitions { f: share(f), types: PhantomData }, None)
+        let info = with_env(OpInfo::new("map_partitions_with_index", Place::caller()), &env).with_code::<F>();
+        self.partitions_info(info, env, f)
+    }
+
+    pub(crate) fn partitions_info<E, I, F>(&self, info: OpInfo, env: E, f: F) -> Rdd<I::Item>
+    where
+        E: Env,
+        I: IntoIterator<Item: Data> + 'static,
+        F: Fn(&E, PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
+    {
+        self.narrow(info, MapPartitions { with: With::new(env, f), types: PhantomData }, None)
     }
 }
 
@@ -187,21 +218,32 @@ impl<T: Clone> Iterator for PartitionIter<T> {
     }
 }
 
-struct MapPartitions<T, I, F> {
-    f: Arc<F>,
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "E: Env")]
+struct MapPartitions<T, I, E, F> {
+    with: With<E, F>,
     types: PhantomData<fn(T) -> I>,
 }
 
-impl<T, I, F> Operator for MapPartitions<T, I, F>
+impl<T, I, E, F> Operator for MapPartitions<T, I, E, F>
 where
     T: Data,
     I: IntoIterator<Item: Data> + 'static,
-    F: Fn(PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
+    E: Env,
+    F: Fn(&E, PartitionIndex, PartitionIter<T>) -> I + Send + Sync + 'static,
 {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let (rows, failure) = PartitionIter::new(inputs.narrow(0, partition)?, inputs.marker());
-        let f = Arc::clone(&self.f);
-        Ok(stream_of(move || f(partition, rows).into_iter(), failure, inputs))
+        let with = self.with.clone();
+        let open = move || {
+            let (env, f) = with.parts();
+            f(env, partition, rows).into_iter()
+        };
+        Ok(stream_of(open, failure, inputs))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

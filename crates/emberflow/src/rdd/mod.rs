@@ -62,6 +62,7 @@ use emberflow_core::{
     ids::{RddId, StoreId},
     lineage::{Dependency, RddNode},
     operator::Operator,
+    parcel,
     partitioner::Placement,
     place::OpInfo,
     plan::{self, ActionSpec, StageDescription},
@@ -268,23 +269,25 @@ impl<T: Data> Rdd<T> {
         Ok(self.stages()?.iter().map(|stage| stage.describe()).collect())
     }
 
-    /// Whether another process of the same build could compute this RDD: whether no closure of its lineage captures
-    /// its surroundings.
+    /// Checks that another process of the same program could compute this RDD: that no closure of its lineage captures
+    /// its surroundings, and that no operator holds a value that cannot leave this process.
+    ///
+    /// Everything that the lineage is made of is serialised for the check, rows of collections too.
     ///
     /// # Errors
-    /// [`Error::NotShippable`](crate::Error::NotShippable) naming the operator that does, its place, and what to write instead.
+    /// [`Error::NotShippable`](crate::Error::NotShippable) naming the operator, its place, and what to write instead.
     ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
     /// let by = 3;
     /// let error = ctx.range(0..9_u64).map(move |n| n * by).check_shippable().unwrap_err().to_string();
-    /// assert!(error.contains("captures 8 bytes") && error.ends_with("map_with(env, |env, x| ...)"));
+    /// assert!(error.contains("captures 8 bytes") && error.ends_with("map_with(env, |env, ...| ...)"));
     /// ctx.range(0..9_u64).map_with(3, |by, n| n * by).check_shippable()?;
     /// # Ok::<(), Error>(())
     /// ```
     pub fn check_shippable(&self) -> Result<()> {
-        self.stages()?.iter().try_for_each(|stage| stage.check_shippable())
+        self.stages()?.iter().try_for_each(|stage| parcel::check(stage))
     }
 
     fn stages(&self) -> Result<Vec<Arc<plan::StagePlan>>> {

@@ -11,6 +11,7 @@ use emberflow_core::{
     data::{Data, ExchangeData},
     error::{Result, TaskError},
     place::{OpInfo, Place},
+    ship::Env,
     task::TaskContext,
     total::Total,
 };
@@ -343,8 +344,9 @@ impl<T: Data> Rdd<T> {
             let parts = rdd.scan(
                 &driver,
                 info,
-                || T::ZERO,
-                |sum, row| {
+                (),
+                |()| T::ZERO,
+                |(), sum, row| {
                     *sum = row.add_to(*sum);
                     Ok(())
                 },
@@ -584,10 +586,16 @@ impl<T: Data> Rdd<T> {
     {
         let rdd = self.clone();
         Action::start(&self.shared().engine, move |driver| async move {
-            let parts = rdd.scan(&driver, info, Stats::default, |stats, row| {
-                stats.add(row.to_f64());
-                Ok(())
-            });
+            let parts = rdd.scan(
+                &driver,
+                info,
+                (),
+                |()| Stats::default(),
+                |(), stats, row| {
+                    stats.add(row.to_f64());
+                    Ok(())
+                },
+            );
             Ok(pick(parts.await?.into_iter().fold(Stats::default(), Stats::merge)))
         })
     }
@@ -653,9 +661,10 @@ impl<T: Data> Rdd<T> {
         let parts = self.scan(
             driver,
             info,
-            move || vec![0_u64; buckets],
-            move |counts, row| {
-                let row = row.to_f64();
+            edges,
+            |edges| vec![0_u64; edges.len() - 1],
+            |edges, counts, row| {
+                let (row, buckets) = (row.to_f64(), edges.len() - 1);
                 // Neither is so of NaN.
                 if edges[0] <= row && row <= edges[buckets] {
                     let bucket = edges.partition_point(|edge| *edge <= row) - 1;
@@ -730,8 +739,9 @@ impl<T: Data> Rdd<T> {
             let parts = rdd.scan(
                 &driver,
                 info.clone(),
-                || None,
-                |extremes: &mut Option<(f64, f64)>, row| {
+                (),
+                |()| None,
+                |(), extremes: &mut Option<(f64, f64)>, row| {
                     let row = finite(row, "equally wide buckets; filter it out, or give the edges")?;
                     let (min, max) = extremes.unwrap_or((row, row));
                     *extremes = Some((min.min(row), max.max(row)));
@@ -799,10 +809,16 @@ impl<T: Data> Rdd<T> {
     {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
-            let parts = rdd.scan(&driver, info, new_digest, |digest, row| {
-                digest.update(finite(row, "quantiles; filter it out")?);
-                Ok(())
-            });
+            let parts = rdd.scan(
+                &driver,
+                info,
+                (),
+                |()| new_digest(),
+                |(), digest, row| {
+                    digest.update(finite(row, "quantiles; filter it out")?);
+                    Ok(())
+                },
+            );
             let mut all = new_digest();
             parts.await?.iter().for_each(|part| all.merge(part));
             Ok(all.quantiles(&ranks).expect("ranks were checked when the action was made"))
@@ -810,26 +826,27 @@ impl<T: Data> Rdd<T> {
     }
 
     /// Folds each partition into a state of its own; the states in partition order.
-    async fn scan<S: Send + 'static>(
+    async fn scan<E: Env, S: Send + 'static>(
         &self,
         driver: &Driver,
         info: OpInfo,
-        start: impl Fn() -> S + Send + Sync + 'static,
-        each: impl Fn(&mut S, T) -> Result<(), TaskError> + Send + Sync + 'static,
+        env: E,
+        start: impl Fn(&E) -> S + Send + Sync + 'static,
+        each: impl Fn(&E, &mut S, T) -> Result<(), TaskError> + Send + Sync + 'static,
     ) -> Result<Vec<S>>
     where
         T: Number,
     {
-        let scan = move |_, mut rows: BoxStream<T>, cx: &TaskContext| {
-            let (mut state, mut count) = (start(), 0);
+        let scan = move |env: &E, _, mut rows: BoxStream<T>, cx: &TaskContext| {
+            let (mut state, mut count) = (start(env), 0);
             while let Some(batch) = rows.next()? {
                 cx.check_cancelled()?;
                 count += batch.len() as u64;
-                batch.as_slice().iter().try_for_each(|row| each(&mut state, *row))?;
+                batch.as_slice().iter().try_for_each(|row| each(env, &mut state, *row))?;
             }
             Ok((state, count))
         };
-        driver.run(self, info, self.all_partitions(), scan).await
+        driver.run(self, info, self.all_partitions(), env, scan).await
     }
 }
 

@@ -1,15 +1,13 @@
 //! `top` and `take_ordered`, `min` and `max`: the largest and the smallest rows, without sorting all.
 
-use std::{
-    cmp::{Ordering, Reverse},
-    sync::Arc,
-};
+use std::cmp::{Ordering, Reverse};
 
 use emberflow_core::{
     data::{Data, ExchangeData, Ordered},
     error::Result,
     memory::ResultClaim,
     place::{OpInfo, Place},
+    ship::With,
     size,
 };
 
@@ -523,10 +521,11 @@ impl<T: Data> Rdd<T> {
         F: Fn(&T) -> O + Send + Sync + 'static,
         C: Fn((&O, &T), (&O, &T)) -> Ordering + Send + Sync + 'static,
     {
-        let (rdd, compare) = (self.clone(), Arc::new(compare));
+        let (rdd, compare) = (self.clone(), With::new((), compare));
         Action::start(&self.shared().engine, |driver| async move {
-            let order = Arc::clone(&compare);
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |_, mut rows, cx| {
+            let env = (n, compare.clone());
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), env, move |(n, order), _, mut rows, cx| {
+                let (n, ((), order)) = (*n, order.parts());
                 let (mut best, mut count): (Vec<(O, T)>, u64) = (Vec::new(), 0);
                 // Sorting is rare, since after the first time only rows that beat the worst one come in.
                 let (room, mut worst) = (n.saturating_mul(2).saturating_add(64), false);
@@ -540,18 +539,18 @@ impl<T: Data> Rdd<T> {
                         }
                         best.push((key, row.clone()));
                         if best.len() >= room {
-                            keep_smallest(&mut best, n, &*order);
+                            keep_smallest(&mut best, n, order);
                             worst = true;
                         }
                     }
                 }
-                keep_smallest(&mut best, n, &*order);
+                keep_smallest(&mut best, n, order);
                 let mut room = ResultClaim::new(cx.workspace());
                 room.force(size::estimate_of(&best, |(_, row)| row));
                 Ok(((best, room), count))
             });
             let mut best: Vec<(O, T)> = parts.await?.into_iter().flat_map(|(best, _room)| best).collect();
-            keep_smallest(&mut best, n, &*compare);
+            keep_smallest(&mut best, n, compare.parts().1);
             Ok(best.into_iter().map(|(_, row)| row).collect())
         })
     }

@@ -1,18 +1,13 @@
 //! Keys and values: `key_by, keys, values, map_values, flat_map_values`.
 
-use std::marker::PhantomData;
-
 use emberflow_core::{
     batch::Batch,
-    data::{Data, Key},
+    data::{Data, ExchangeData, Key},
     place::{OpInfo, Place},
+    ship::Env,
 };
 
-use super::{
-    Rdd,
-    batches::{map_batch, share},
-    flat_map::FlatMap,
-};
+use super::{Rdd, batches::map_batch, flat_map::FlatMap, map::with_env};
 
 impl<T: Data> Rdd<T> {
     /// Pairs every row with its key.
@@ -32,8 +27,31 @@ impl<T: Data> Rdd<T> {
         K: Data,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
-        let info = OpInfo::new("key_by", Place::caller()).with_code::<F>();
+        let info = OpInfo::new("key_by", Place::caller()).with_form("key_by_with").with_code::<F>();
         self.map_info(info, move |row| (f(&row), row))
+    }
+
+    /// As [`key_by`](Self::key_by), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// assert_eq!(ctx.range(0..3_u64).key_by_with(2, |by, n| n % by).collect()?, [(0, 0), (1, 1), (0, 2)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn key_by_with<E, K, F>(&self, env: E, f: F) -> Rdd<(K, T)>
+    where
+        E: ExchangeData,
+        K: Data,
+        F: Fn(&E, &T) -> K + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("key_by", Place::caller()), &env).with_code::<F>();
+        self.map_env(info, env, move |env, row| (f(env, &row), row))
     }
 }
 
@@ -52,16 +70,14 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     #[track_caller]
     pub fn keys(&self) -> Rdd<K> {
         let info = OpInfo::new("keys", Place::caller());
-        self.batches(info, None, |_| {
-            |batch: Batch<(K, V)>| {
-                Ok(match batch {
-                    Batch::Shared(rows) => {
-                        // The other halves are not cloned.
-                        Batch::Owned(rows.as_slice().iter().map(|(key, _)| key.clone()).collect())
-                    }
-                    owned => map_batch(owned, |(key, _)| key),
-                })
-            }
+        self.batches(info, None, (), |(), batch: Batch<(K, V)>| {
+            Ok(match batch {
+                Batch::Shared(rows) => {
+                    // The other halves are not cloned.
+                    Batch::Owned(rows.as_slice().iter().map(|(key, _)| key.clone()).collect())
+                }
+                owned => map_batch(owned, |(key, _)| key),
+            })
         })
     }
 
@@ -79,15 +95,11 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     #[track_caller]
     pub fn values(&self) -> Rdd<V> {
         let info = OpInfo::new("values", Place::caller());
-        self.batches(info, None, |_| {
-            |batch: Batch<(K, V)>| {
-                Ok(match batch {
-                    Batch::Shared(rows) => {
-                        Batch::Owned(rows.as_slice().iter().map(|(_, value)| value.clone()).collect())
-                    }
-                    owned => map_batch(owned, |(_, value)| value),
-                })
-            }
+        self.batches(info, None, (), |(), batch: Batch<(K, V)>| {
+            Ok(match batch {
+                Batch::Shared(rows) => Batch::Owned(rows.as_slice().iter().map(|(_, value)| value.clone()).collect()),
+                owned => map_batch(owned, |(_, value)| value),
+            })
         })
     }
 
@@ -109,12 +121,8 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         U: Data,
         F: Fn(V) -> U + Send + Sync + 'static,
     {
-        let info = OpInfo::new("map_values", Place::caller()).with_code::<F>();
-        let f = share(f);
-        self.batches(info, self.node().placement.clone(), move |_| {
-            let f = f.clone();
-            move |batch| Ok(map_batch(batch, |(key, value)| (key, f(value))))
-        })
+        let info = OpInfo::new("map_values", Place::caller()).with_form("map_values_with").with_code::<F>();
+        self.map_values_env(info, (), move |(), value| f(value))
     }
 
     /// As [`map_values`](Self::map_values), with an environment; see [`map_with`](Rdd::map_with).
@@ -132,16 +140,24 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     #[track_caller]
     pub fn map_values_with<E, U, F>(&self, env: E, f: F) -> Rdd<(K, U)>
     where
-        E: crate::ExchangeData,
+        E: ExchangeData,
         U: Data,
         F: Fn(&E, V) -> U + Send + Sync + 'static,
     {
-        let info = super::map::with_env(OpInfo::new("map_values", Place::caller()), &env).with_code::<F>();
-        let shared = share((env, f));
-        self.batches(info, self.node().placement.clone(), move |_| {
-            let shared = shared.clone();
-            move |batch| Ok(map_batch(batch, |(key, value)| (key, (shared.1)(&shared.0, value))))
-        })
+        let info = with_env(OpInfo::new("map_values", Place::caller()), &env).with_code::<F>();
+        self.map_values_env(info, env, f)
+    }
+
+    /// As [`map_values_with`](Self::map_values_with), for closures of ours that are described otherwise.
+    pub(super) fn map_values_env<E: Env, U: Data>(
+        &self,
+        info: OpInfo,
+        env: E,
+        f: impl Fn(&E, V) -> U + Send + Sync + 'static,
+    ) -> Rdd<(K, U)> {
+        let placement = self.node().placement.clone();
+        let each = move |env: &E, batch| Ok(map_batch(batch, |(key, value)| (key, f(env, value))));
+        self.batches(info, placement, env, each)
     }
 
     /// Applies `f` to every value, and pairs each of the results with the key.
@@ -163,13 +179,43 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         I: IntoIterator<Item: Data> + 'static,
         F: Fn(V) -> I + Send + Sync + 'static,
     {
-        let info = OpInfo::new("flat_map_values", Place::caller()).with_code::<F>();
-        let f = share(f);
-        let start = move |_| {
-            let f = f.clone();
-            move |(key, value): (K, V)| f(value).into_iter().map(move |value| (key.clone(), value))
-        };
-        self.narrow(info, FlatMap { start, types: PhantomData }, self.node().placement.clone())
+        let info = OpInfo::new("flat_map_values", Place::caller()).with_form("flat_map_values_with").with_code::<F>();
+        self.flat_map_values_env(info, (), move |(), value| f(value))
+    }
+
+    /// As [`flat_map_values`](Self::flat_map_values), with an environment; see [`map_with`](Rdd::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.parallelize(vec![('a', 2), ('b', 1)]).flat_map_values_with(10, |by, n| (0..n).map(|n| n * 10));
+    /// assert_eq!(rows.collect()?, [('a', 0), ('a', 10), ('b', 0)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn flat_map_values_with<E, I, F>(&self, env: E, f: F) -> Rdd<(K, I::Item)>
+    where
+        E: ExchangeData,
+        I: IntoIterator<Item: Data> + 'static,
+        F: Fn(&E, V) -> I + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("flat_map_values", Place::caller()), &env).with_code::<F>();
+        self.flat_map_values_env(info, env, f)
+    }
+
+    fn flat_map_values_env<E, I, F>(&self, info: OpInfo, env: E, f: F) -> Rdd<(K, I::Item)>
+    where
+        E: Env,
+        I: IntoIterator<Item: Data> + 'static,
+        F: Fn(&E, V) -> I + Send + Sync + 'static,
+    {
+        let each =
+            move |env: &E, (key, value): (K, V)| f(env, value).into_iter().map(move |value| (key.clone(), value));
+        self.narrow(info, FlatMap::new(env, each), self.node().placement.clone())
     }
 }
 

@@ -34,8 +34,11 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
+    ship::{self, Held, NotShippable, Shipped},
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 
@@ -85,13 +88,15 @@ impl<T: Data + Display> Rdd<T> {
     pub fn pipe<S: Into<OsString>>(&self, command: impl IntoIterator<Item = S>) -> Rdd<String> {
         let command: Vec<OsString> = command.into_iter().map(Into::into).collect();
         assert!(!command.is_empty(), "a command has at least a name");
-        let op = Pipe::<T> { command: command.into(), rows: PhantomData };
+        let op = Pipe::<T> { command: Held::new(command), rows: PhantomData };
         self.narrow(OpInfo::new("pipe", Place::caller()), op, None)
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Pipe<T> {
-    command: Arc<[OsString]>,
+    command: Held<Vec<OsString>>,
     rows: PhantomData<fn(T)>,
 }
 
@@ -100,7 +105,7 @@ impl<T: Data + Display> Operator for Pipe<T> {
         let rows = inputs.narrow::<T>(0, partition)?;
         let (task, marker) = (inputs.task().clone(), inputs.marker());
         marker.enter();
-        let (running, input, told) = Running::start(&self.command, &task)?;
+        let (running, input, told) = Running::start(&self.command.0, &task)?;
         Ok(AnyStream::new(PipeStream {
             rows: Some((rows, input)),
             under_way: 0,
@@ -112,6 +117,10 @@ impl<T: Data + Display> Operator for Pipe<T> {
             task,
             marker,
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 
@@ -134,12 +143,12 @@ type Started = (Running, SyncSender<Vec<u8>>, Receiver<Told>);
 /// A command under way. Killed when it is dropped before it has ended.
 struct Running {
     child: Child,
-    command: Arc<[OsString]>,
+    command: Arc<Vec<OsString>>,
     ended: bool,
 }
 
 impl Running {
-    fn start(command: &Arc<[OsString]>, task: &TaskContext) -> Result<Started, TaskError> {
+    fn start(command: &Arc<Vec<OsString>>, task: &TaskContext) -> Result<Started, TaskError> {
         let failed = |source| {
             let cause = PipeError::Io { command: shown(command), what: "cannot be run", source };
             if cause.is_permanent() { TaskError::io_permanent(cause) } else { TaskError::io(cause) }

@@ -1,5 +1,7 @@
 //! `random_split`: every row into one of several parts, by chance.
 
+use std::ops::Range;
+
 use emberflow_core::{
     batch::Batch,
     data::Data,
@@ -45,18 +47,17 @@ impl<T: Data> Rdd<T> {
         let ends: Vec<f64> = ends.collect();
         let part = |part: usize| {
             let range = if part == 0 { 0.0 } else { ends[part - 1] }..ends[part];
-            self.batches(info.clone(), self.node().placement.clone(), move |partition| {
-                let (mut random, range) = (random_of("random_split", seed, partition), range.clone());
-                move |batch: Batch<T>| {
-                    let mut is_in = |_: &T| range.contains(&random.random::<f64>());
-                    Ok(Batch::Owned(match batch {
-                        Batch::Owned(mut rows) => {
-                            rows.retain(is_in);
-                            rows
-                        }
-                        Batch::Shared(rows) => rows.as_slice().iter().filter(|row| is_in(row)).cloned().collect(),
-                    }))
-                }
+            let start = |(_, seed): &(Range<f64>, u64), partition| random_of("random_split", *seed, partition);
+            let placement = self.node().placement.clone();
+            self.batches_from(info.clone(), placement, (range, seed), start, |(range, _), random, batch: Batch<T>| {
+                let mut is_in = |_: &T| range.contains(&random.random::<f64>());
+                Ok(Batch::Owned(match batch {
+                    Batch::Owned(mut rows) => {
+                        rows.retain(is_in);
+                        rows
+                    }
+                    Batch::Shared(rows) => rows.as_slice().iter().filter(|row| is_in(row)).cloned().collect(),
+                }))
             })
         };
         (0..weights.len()).map(part).collect()

@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::Hash,
-    sync::Arc,
 };
 
 use emberflow_core::{
@@ -11,6 +10,7 @@ use emberflow_core::{
     error::Result,
     memory::ResultClaim,
     place::{OpInfo, Place},
+    ship::With,
     size,
 };
 
@@ -63,10 +63,9 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     where
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
-        let (rdd, f) = (self.clone(), Arc::new(f));
+        let (rdd, f) = (self.clone(), With::new((), f));
         Action::start(&self.shared().engine, |driver| async move {
-            let each = Arc::clone(&f);
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |_, mut rows, cx| {
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), f.clone(), |f, _, mut rows, cx| {
                 // In first-come order, so that the order in which `f` is called is the same every time.
                 let mut sums = Sums::default();
                 let (mut count, mut room) = (0, ResultClaim::new(cx.workspace()));
@@ -75,14 +74,14 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
                     count += batch.len() as u64;
                     let (before, a_row) =
                         (sums.values.len(), size::estimate(batch.as_slice()) / batch.len().max(1) as u64);
-                    batch.for_each(|(key, value)| sums.add(key, value, &*each));
+                    batch.for_each(|(key, value)| sums.add(key, value, f.parts().1));
                     room.force((sums.values.len() - before) as u64 * a_row);
                 }
                 Ok(((sums, room), count))
             });
             let mut all = Sums::default();
             for (part, _room) in parts.await? {
-                part.into_pairs().for_each(|(key, value)| all.add(key, value, &*f));
+                part.into_pairs().for_each(|(key, value)| all.add(key, value, f.parts().1));
             }
             Ok(all.into_pairs().collect())
         })

@@ -82,7 +82,7 @@ impl<T: Data> Rdd<T> {
             }
             wanted.sort_unstable();
             wanted.dedup();
-            let parts = driver.run(&rdd, info, wanted, move |partition, rows, cx| {
+            let parts = driver.run(&rdd, info, wanted, (), move |(), partition, rows, cx| {
                 let result = PartitionIter::run(rows, cx.sink_marker(), |rows| f(partition, rows))?;
                 Ok(((partition, result), 0))
             });

@@ -10,11 +10,13 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     pace::Pace,
     place::{OpInfo, Place},
+    ship::{self, Env, NotShippable, Shipped, With},
     task::Marker,
 };
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Poisson};
 use rand_pcg::Pcg64Mcg;
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 
@@ -47,35 +49,49 @@ impl<T: Data> Rdd<T> {
         let info = OpInfo::new("sample", Place::caller());
         let placement = self.node().placement.clone();
         if !with_replacement {
-            return self.batches(info, placement, move |partition| {
-                let mut random = random_of("sample", seed, partition);
-                move |batch: Batch<T>| {
-                    let mut out = buffers::take();
-                    out.extend(batch.as_slice().iter().filter(|_| chosen(&mut random, fraction)).cloned());
-                    Ok(Batch::Owned(out))
-                }
-            });
+            let start = |(_, seed): &(f64, u64), partition| random_of("sample", *seed, partition);
+            let each = |(fraction, _): &(f64, u64), random: &mut Pcg64Mcg, batch: Batch<T>| {
+                let mut out = buffers::take();
+                out.extend(batch.as_slice().iter().filter(|_| chosen(random, *fraction)).cloned());
+                Ok(Batch::Owned(out))
+            };
+            return self.batches_from(info, placement, (fraction, seed), start, each);
         }
-        let start = move |partition| {
-            let mut random = random_of("sample", seed, partition);
-            let poisson = Poisson::new(fraction).ok();
-            move |_: &T| Ok(times(&mut random, poisson))
+        let start = |(fraction, seed): &(f64, u64), partition| {
+            (random_of("sample", *seed, partition), Poisson::new(*fraction).ok())
         };
-        self.narrow(info, Repeat { start, rows: PhantomData }, placement)
+        let repeat = Repeat::new((fraction, seed), start, |_, (random, poisson), _: &T| Ok(times(random, *poisson)));
+        self.narrow(info, repeat, placement)
     }
 }
 
 /// Gives each row as often as a function says, which is made for each partition by `start`.
-pub(super) struct Repeat<T, S> {
-    pub(super) start: S,
-    pub(super) rows: PhantomData<fn(T)>,
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "E: Env")]
+pub(super) struct Repeat<T, E, S, A, F> {
+    with: With<E, (A, F)>,
+    #[allow(clippy::type_complexity, reason = "only names the types")]
+    types: PhantomData<fn(T) -> S>,
 }
 
-impl<T, S, F> Operator for Repeat<T, S>
+impl<T, E, S, A, F> Repeat<T, E, S, A, F>
+where
+    A: Fn(&E, PartitionIndex) -> S,
+    F: Fn(&E, &mut S, &T) -> Result<u64, TaskError>,
+{
+    /// Repeats each row as often as `times` says, with a state that `start` makes for a partition.
+    pub(super) fn new(env: E, start: A, times: F) -> Self {
+        Self { with: With::new(env, (start, times)), types: PhantomData }
+    }
+}
+
+impl<T, E, S, A, F> Operator for Repeat<T, E, S, A, F>
 where
     T: Data,
-    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
-    F: FnMut(&T) -> Result<u64, TaskError> + 'static,
+    E: Env,
+    S: 'static,
+    A: Fn(&E, PartitionIndex) -> S + Send + Sync + 'static,
+    F: Fn(&E, &mut S, &T) -> Result<u64, TaskError> + Send + Sync + 'static,
 {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(RepeatStream {
@@ -83,37 +99,47 @@ where
             batch: Batch::Owned(Vec::new()),
             next: 0,
             left: None,
-            times: (self.start)(partition),
+            state: {
+                let (env, (start, _)) = self.with.parts();
+                start(env, partition)
+            },
+            with: self.with.clone(),
             marker: inputs.marker(),
             batch_rows: inputs.task().batch_rows_of::<T>(),
             pace: Pace::new(),
         }))
     }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
+    }
 }
 
-struct RepeatStream<T, F> {
+struct RepeatStream<T, E, S, A, F> {
     rows: BoxStream<T>,
     batch: Batch<T>,
     /// The row of the batch that is repeated, or will be next.
     next: usize,
     /// How often it is still to come; none before it was asked.
     left: Option<u64>,
-    times: F,
+    state: S,
+    with: With<E, (A, F)>,
     marker: Marker,
     batch_rows: usize,
     pace: Pace,
 }
 
-impl<T: Data, F: FnMut(&T) -> Result<u64, TaskError>> Stream<T> for RepeatStream<T, F> {
+impl<T: Data, E, S, A, F: Fn(&E, &mut S, &T) -> Result<u64, TaskError>> Stream<T> for RepeatStream<T, E, S, A, F> {
     fn next(&mut self) -> Result<Option<Batch<T>>, TaskError> {
         let mut out = buffers::take();
         let enough = self.pace.next_rows().min(self.batch_rows);
         self.marker.enter_again();
+        let (env, (_, times)) = self.with.parts();
         loop {
             while let Some(row) = self.batch.as_slice().get(self.next) {
                 let left = match self.left {
                     Some(left) => left,
-                    None => (self.times)(row)?,
+                    None => times(env, &mut self.state, row)?,
                 };
                 let now = left.min((enough - out.len()) as u64);
                 out.extend(iter::repeat_n(row, now as usize).cloned());

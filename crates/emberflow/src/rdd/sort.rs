@@ -3,12 +3,12 @@
 use std::{
     cmp::{Ordering, Reverse},
     marker::PhantomData,
-    sync::Arc,
 };
 
 use emberflow_core::{
     data::{Data, ExchangeData, Key, Ordered},
     place::{OpInfo, Place},
+    ship::{Code, Held},
 };
 
 use super::Rdd;
@@ -68,7 +68,7 @@ impl<T: Data> Rdd<T> {
     {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
         let info = OpInfo::new("sort_by", Place::caller()).with_code::<F>();
-        shuffle::sort::sort(self, info, partitions, ByFunction(key, PhantomData))
+        shuffle::sort::sort(self, info, partitions, ByFunction(Code::new(key), PhantomData))
     }
 
     /// As [`sort_by`](Self::sort_by), the largest first; rows of equal keys still in the order that they had.
@@ -113,7 +113,7 @@ impl<T: Data> Rdd<T> {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
         let info = OpInfo::new("sort_by_desc", Place::caller()).with_code::<F>();
         let down = move |row: &T| Reverse(key(row));
-        shuffle::sort::sort(self, info, partitions, ByFunction(down, PhantomData))
+        shuffle::sort::sort(self, info, partitions, ByFunction(Code::new(down), PhantomData))
     }
 
     /// All rows in the order that `compare` gives, the least first; equal rows in the order that they had.
@@ -161,7 +161,7 @@ impl<T: Data> Rdd<T> {
     {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
         let info = OpInfo::new("sort_by_cmp", Place::caller()).with_code::<F>();
-        shuffle::sort::sort(self, info, partitions, ByComparison(Arc::new(compare)))
+        shuffle::sort::sort(self, info, partitions, ByComparison(Held::new(Code::new(compare))))
     }
 }
 
@@ -280,6 +280,6 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     {
         let info = OpInfo::new("repartition_and_sort_within_partitions", Place::caller());
         let placed = shuffle::placed(self, &info, Some(&into.into_partitioning(&self.shared().hasher)));
-        shuffle::sort::sort_within(&placed, info, Arc::new(ByPairKey { descending: false }))
+        shuffle::sort::sort_within(&placed, info, Held::new(ByPairKey { descending: false }))
     }
 }

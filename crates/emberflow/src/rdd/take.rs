@@ -102,13 +102,13 @@ impl<T: ExchangeData> Rdd<T> {
             };
             let until = self.partitions().min(looked_at + round);
             let wanted = (looked_at..until).collect();
-            let parts = driver.run(self, info.clone(), wanted, move |_, mut rows, cx| {
+            let parts = driver.run(self, info.clone(), wanted, left, |left, _, mut rows, cx| {
                 let (mut some, mut room): (Vec<T>, _) = (Vec::new(), ResultClaim::new(cx.workspace()));
-                while some.len() < left
+                while some.len() < *left
                     && let Some(batch) = rows.next()?
                 {
                     cx.check_cancelled()?;
-                    let taken = &batch.as_slice()[..batch.len().min(left - some.len())];
+                    let taken = &batch.as_slice()[..batch.len().min(*left - some.len())];
                     room.grow(size::estimate(taken))?;
                     some.extend_from_slice(taken);
                 }
@@ -165,7 +165,7 @@ impl<T: Data> Rdd<T> {
             let mut looked_at = 0;
             while looked_at < rdd.partitions() {
                 let until = rdd.partitions().min(looked_at + (looked_at * GROWTH).max(1));
-                let parts = driver.run(&rdd, info.clone(), (looked_at..until).collect(), |_, mut rows, cx| {
+                let parts = driver.run(&rdd, info.clone(), (looked_at..until).collect(), (), |(), _, mut rows, cx| {
                     while let Some(batch) = rows.next()? {
                         cx.check_cancelled()?;
                         if !batch.is_empty() {

@@ -1,7 +1,5 @@
 //! `take_sample`: so many rows by chance.
 
-use std::sync::Arc;
-
 use emberflow_core::{
     data::ExchangeData,
     error::{Result, TaskError},
@@ -69,8 +67,8 @@ impl<T: ExchangeData> Rdd<T> {
 
     /// Each row gets a random number; the rows with the `n` smallest ones are the sample.
     async fn sample_once(&self, driver: &Driver, info: OpInfo, n: usize, seed: u64) -> Result<Vec<T>> {
-        let parts = driver.run(self, info, self.all_partitions(), move |partition, mut rows, cx| {
-            let mut random = random_of("take_sample", seed, partition);
+        let parts = driver.run(self, info, self.all_partitions(), (n, seed), |(n, seed), partition, mut rows, cx| {
+            let (n, mut random) = (*n, random_of("take_sample", *seed, partition));
             let (mut best, mut count): (Vec<(u64, T)>, u64) = (Vec::new(), 0);
             let (room, mut worst) = (n.saturating_mul(2).saturating_add(64), u64::MAX);
             while let Some(batch) = rows.next()? {
@@ -99,7 +97,7 @@ impl<T: ExchangeData> Rdd<T> {
 
     /// Draws numbers of rows, and reads these.
     async fn sample_again(&self, driver: &Driver, info: OpInfo, n: usize, seed: u64) -> Result<Vec<T>> {
-        let counts = driver.run(self, info.clone(), self.all_partitions(), |_, mut rows, cx| {
+        let counts = driver.run(self, info.clone(), self.all_partitions(), (), |(), _, mut rows, cx| {
             let mut count = 0;
             while let Some(batch) = rows.next()? {
                 cx.check_cancelled()?;
@@ -128,8 +126,7 @@ impl<T: ExchangeData> Rdd<T> {
         drawn.iter_mut().for_each(|rows| rows.sort_unstable());
         let wanted = (0..counts.len()).filter(|partition| !drawn[*partition].is_empty()).collect();
 
-        let drawn = Arc::new(drawn);
-        let parts = driver.run(self, info, wanted, move |partition, mut rows, cx| {
+        let parts = driver.run(self, info, wanted, (drawn, counts), |(drawn, counts), partition, mut rows, cx| {
             let mut wanted = drawn[partition].iter().peekable();
             let (mut found, mut count): (Vec<(usize, T)>, u64) = (Vec::new(), 0);
             let mut room = ResultClaim::new(cx.workspace());

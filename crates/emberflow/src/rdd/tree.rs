@@ -1,15 +1,17 @@
 //! `tree_reduce` and `tree_aggregate`: partitions' results merged in levels, on the workers.
 
-use std::sync::Arc;
-
 use emberflow_core::{
     data::{Data, ExchangeData},
     error::Result,
     place::{OpInfo, Place},
+    ship::{Env, With},
 };
 
-use super::Rdd;
-use crate::{action::Action, shuffle};
+use super::{PartitionIter, Rdd};
+use crate::{
+    action::Action,
+    shuffle::{self, Placer},
+};
 
 impl<T: ExchangeData> Rdd<T> {
     /// Merges all the rows by `f`, as [`reduce`](Self::reduce), but in a tree of about `depth` levels; `None` if there
@@ -54,14 +56,13 @@ impl<T: ExchangeData> Rdd<T> {
         F: Fn(T, T) -> T + Send + Sync + 'static,
     {
         let info = OpInfo::new("tree_reduce", Place::caller()).with_code::<F>();
-        let f = Arc::new(f);
-        let within = Arc::clone(&f);
-        let parts = self.partitions_info(info.clone(), move |_, rows| [rows.reduce(|a, b| within(a, b))]);
-        let across = move |a: Option<T>, b: Option<T>| match (a, b) {
-            (Some(a), Some(b)) => Some(f(a, b)),
+        let f = With::new((), f);
+        let parts = self.partitions_info(info.clone(), f.clone(), |f, _, rows| [rows.reduce(|a, b| f.parts().1(a, b))]);
+        let across = |f: &With<(), F>, a: Option<T>, b: Option<T>| match (a, b) {
+            (Some(a), Some(b)) => Some(f.parts().1(a, b)),
             (a, b) => a.or(b),
         };
-        parts.merge_in_levels(info, None, across, depth)
+        parts.merge_in_levels(info, None, f, across, depth)
     }
 }
 
@@ -116,9 +117,10 @@ impl<T: Data> Rdd<T> {
         A: Fn(U, U) -> U + Send + Sync + 'static,
     {
         let info = OpInfo::new("tree_aggregate", Place::caller()).with_code::<W>().with_code::<A>();
-        let first = zero.clone();
-        let parts = self.partitions_info(info.clone(), move |_, rows| [rows.fold(first.clone(), &within)]);
-        parts.merge_in_levels(info, zero, across, depth)
+        let within = move |zero: &U, _, rows: PartitionIter<T>| [rows.fold(zero.clone(), &within)];
+        let parts = self.partitions_info(info.clone(), zero.clone(), within);
+        let across = With::new((), across);
+        parts.merge_in_levels(info, zero, across, |across: &With<(), A>, a, b| across.parts().1(a, b), depth)
     }
 }
 
@@ -126,33 +128,27 @@ impl<U: ExchangeData> Rdd<U> {
     /// Merges rows, one in each partition: by shuffles that bring neighbours together, as long as they leave less to do,
     /// and what is left on the caller's thread.
     #[track_caller]
-    fn merge_in_levels(
-        self,
-        info: OpInfo,
-        zero: U,
-        across: impl Fn(U, U) -> U + Send + Sync + 'static,
-        depth: usize,
-    ) -> Action<U> {
+    fn merge_in_levels<E, M>(self, info: OpInfo, zero: U, env: E, merge: M, depth: usize) -> Action<U>
+    where
+        E: Env + Clone,
+        M: Fn(&E, U, U) -> U + Copy + Send + Sync + 'static,
+    {
         assert!(depth > 0, "a tree has at least one level");
-        let (mut parts, across) = (self, Arc::new(across));
+        let mut parts = self;
         for (from, into) in levels(parts.partitions(), depth) {
-            let placed = shuffle::place_rows(
-                &parts,
-                info.clone(),
-                into,
-                None,
-                move |map| {
-                    let to = map * into / from;
-                    move |_: &U| to
-                },
-                |_| Ok(()),
-            );
-            let across = Arc::clone(&across);
-            parts = placed.partitions_info(info.clone(), move |_, rows| rows.reduce(|a, b| across(a, b)));
+            let neighbours = Placer {
+                env: (from, into),
+                start: |(from, into): &(usize, usize), map| map * into / from,
+                place: |_: &(usize, usize), to: &mut usize, _: &U| *to,
+                check: |_: &U| Ok(()),
+            };
+            let placed = shuffle::place_rows(&parts, info.clone(), into, None, neighbours);
+            let level = move |env: &E, _, rows: PartitionIter<U>| rows.reduce(|a, b| merge(env, a, b));
+            parts = placed.partitions_info(info.clone(), env.clone(), level);
         }
         Action::start(&parts.shared().engine.clone(), |driver| async move {
             let parts = parts.collect_with(&driver, info).await?;
-            Ok(parts.into_iter().fold(zero, |a, b| across(a, b)))
+            Ok(parts.into_iter().fold(zero, |a, b| merge(&env, a, b)))
         })
     }
 }

@@ -2,13 +2,14 @@
 
 use emberflow_core::{
     batch::Batch,
-    data::Data,
+    data::{Data, ExchangeData},
     error::TaskError,
     place::{OpInfo, Place},
+    ship::Env,
     task::TaskContext,
 };
 
-use super::{Rdd, batches::share};
+use super::{Rdd, map::with_env};
 
 impl<T: Data> Rdd<T> {
     /// Applies `f` to every row; the first error ends the job.
@@ -31,7 +32,8 @@ impl<T: Data> Rdd<T> {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
         F: Fn(T) -> Result<U, E> + Send + Sync + 'static,
     {
-        self.try_map_as(OpInfo::new("try_map", Place::caller()).with_code::<F>(), f, false)
+        let info = OpInfo::new("try_map", Place::caller()).with_form("try_map_with").with_code::<F>();
+        self.try_map_as(info, ((), false), move |(), row| f(row))
     }
 
     /// As [`try_map`](Self::try_map), but an error is tried again like a panic, up to
@@ -53,33 +55,81 @@ impl<T: Data> Rdd<T> {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
         F: Fn(T) -> Result<U, E> + Send + Sync + 'static,
     {
-        self.try_map_as(OpInfo::new("try_map_retrying", Place::caller()).with_code::<F>(), f, true)
+        let info = OpInfo::new("try_map_retrying", Place::caller()).with_form("try_map_retrying_with").with_code::<F>();
+        self.try_map_as(info, ((), true), move |(), row| f(row))
     }
 
-    fn try_map_as<U, E, F>(&self, info: OpInfo, f: F, retried: bool) -> Rdd<U>
+    /// As [`try_map`](Self::try_map), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let numbers = ctx.parallelize(vec!["11", "ff"]).try_map_with(16, |radix, text| u64::from_str_radix(text, *radix));
+    /// assert_eq!(numbers.collect()?, [17, 255]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn try_map_with<V, U, E, F>(&self, env: V, f: F) -> Rdd<U>
     where
+        V: ExchangeData,
         U: Data,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
-        F: Fn(T) -> Result<U, E> + Send + Sync + 'static,
+        F: Fn(&V, T) -> Result<U, E> + Send + Sync + 'static,
     {
-        let f = share(f);
-        self.batches(info, None, move |_| {
-            let f = f.clone();
-            move |batch| {
-                // Which one it was is known here, and is not found out by trying again.
-                let mut at = 0;
-                let each = |row| f(row).inspect(|_| at += 1);
-                let rows: Result<Vec<U>, E> = match batch {
-                    Batch::Owned(rows) => rows.into_iter().map(each).collect(),
-                    Batch::Shared(rows) => rows.as_slice().iter().cloned().map(each).collect(),
-                };
-                rows.map(Batch::Owned).map_err(|error| {
-                    if let Some(cx) = TaskContext::current() {
-                        cx.at_row(at);
-                    }
-                    if retried { TaskError::io(error) } else { TaskError::rejected(error) }
-                })
-            }
+        let info = with_env(OpInfo::new("try_map", Place::caller()), &env).with_code::<F>();
+        self.try_map_as(info, (env, false), f)
+    }
+
+    /// As [`try_map_retrying`](Self::try_map_retrying), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let failed = ctx.parallelize(vec!["x"]).try_map_retrying_with(10, |radix, text| u64::from_str_radix(text, *radix));
+    /// assert!(failed.count().unwrap_err().to_string().contains("failed after 4 attempts"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn try_map_retrying_with<V, U, E, F>(&self, env: V, f: F) -> Rdd<U>
+    where
+        V: ExchangeData,
+        U: Data,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: Fn(&V, T) -> Result<U, E> + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("try_map_retrying", Place::caller()), &env).with_code::<F>();
+        self.try_map_as(info, (env, true), f)
+    }
+
+    fn try_map_as<V, U, E, F>(&self, info: OpInfo, env: (V, bool), f: F) -> Rdd<U>
+    where
+        V: Env,
+        U: Data,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: Fn(&V, T) -> Result<U, E> + Send + Sync + 'static,
+    {
+        self.batches(info, None, env, move |(env, retried), batch| {
+            // Which one it was is known here, and is not found out by trying again.
+            let mut at = 0;
+            let each = |row| f(env, row).inspect(|_| at += 1);
+            let rows: Result<Vec<U>, E> = match batch {
+                Batch::Owned(rows) => rows.into_iter().map(each).collect(),
+                Batch::Shared(rows) => rows.as_slice().iter().cloned().map(each).collect(),
+            };
+            rows.map(Batch::Owned).map_err(|error| {
+                if let Some(cx) = TaskContext::current() {
+                    cx.at_row(at);
+                }
+                if *retried { TaskError::io(error) } else { TaskError::rejected(error) }
+            })
         })
     }
 }

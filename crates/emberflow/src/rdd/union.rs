@@ -10,7 +10,9 @@ use emberflow_core::{
     lineage::Dependency,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
+    ship::{self, NotShippable, Shipped},
 };
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 use crate::shared::{NodeSpec, Shared};
@@ -48,6 +50,8 @@ pub(crate) fn union<T: Data>(shared: &Arc<Shared>, info: OpInfo, rdds: &[Rdd<T>]
     })
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Union<T> {
     /// The first partition of each input, and the number of all.
     starts: Vec<PartitionIndex>,
@@ -58,6 +62,10 @@ impl<T: Data> Operator for Union<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let input = self.starts.partition_point(|start| *start <= partition) - 1;
         inputs.narrow::<T>(input, partition - self.starts[input]).map(AnyStream::new)
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 
     fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {

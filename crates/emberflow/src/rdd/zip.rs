@@ -4,16 +4,19 @@ use std::{marker::PhantomData, sync::Arc};
 
 use emberflow_core::{
     batch::AnyStream,
-    data::Data,
+    data::{Data, ExchangeData},
     error::TaskError,
     ids::PartitionIndex,
     lineage::Dependency,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
+    ship::{self, Env, NotShippable, Shipped, With},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     PartitionIter, Rdd,
+    map::with_env,
     map_partitions::{Failure, stream_of},
 };
 use crate::shared::NodeSpec;
@@ -42,14 +45,14 @@ impl<T: Data> Rdd<T> {
     #[track_caller]
     pub fn zip<U: Data>(&self, other: &Rdd<U>) -> Rdd<(T, U)> {
         let info = OpInfo::new("zip", Place::caller());
-        let names = Arc::new([self.described(), other.described()]);
-        self.side_by_side(info, other, move |partition, left, right, failure| Zip {
+        let names = [self.described(), other.described()];
+        self.side_by_side(info, other, names, |names, partition, left, right, failure| Zip {
             left,
             right,
             failure,
             pairs: 0,
             partition,
-            names: Arc::clone(&names),
+            names: names.clone(),
         })
     }
 
@@ -77,16 +80,43 @@ impl<T: Data> Rdd<T> {
         I: IntoIterator<Item: Data> + 'static,
         F: Fn(PartitionIter<T>, PartitionIter<U>) -> I + Send + Sync + 'static,
     {
-        let info = OpInfo::new("zip_partitions", Place::caller()).with_code::<F>();
-        self.side_by_side(info, other, move |_, left, right, _| f(left, right))
+        let info = OpInfo::new("zip_partitions", Place::caller()).with_form("zip_partitions_with").with_code::<F>();
+        self.side_by_side(info, other, (), move |(), _, left, right, _| f(left, right))
+    }
+
+    /// As [`zip_partitions`](Self::zip_partitions), with an environment; see [`map_with`](Self::map_with).
+    ///
+    /// # Panics
+    /// As [`zip_partitions`](Self::zip_partitions), and if `env` cannot be serialised.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let (some, others) = (ctx.range_into(0..4_u64, 2), ctx.range_into(4..8_u64, 2));
+    /// let rows = some.zip_partitions_with(&others, 100, |by, a, b| [a.sum::<u64>() * by + b.sum::<u64>()]);
+    /// assert_eq!(rows.collect()?, [109, 513]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
+    #[track_caller]
+    pub fn zip_partitions_with<E, U, I, F>(&self, other: &Rdd<U>, env: E, f: F) -> Rdd<I::Item>
+    where
+        E: ExchangeData,
+        U: Data,
+        I: IntoIterator<Item: Data> + 'static,
+        F: Fn(&E, PartitionIter<T>, PartitionIter<U>) -> I + Send + Sync + 'static,
+    {
+        let info = with_env(OpInfo::new("zip_partitions", Place::caller()), &env).with_code::<F>();
+        self.side_by_side(info, other, env, move |env, _, left, right, _| f(env, left, right))
     }
 
     #[track_caller]
-    fn side_by_side<U, I, F>(&self, info: OpInfo, other: &Rdd<U>, f: F) -> Rdd<I::Item>
+    fn side_by_side<E, U, I, F>(&self, info: OpInfo, other: &Rdd<U>, env: E, f: F) -> Rdd<I::Item>
     where
+        E: Env,
         U: Data,
         I: IntoIterator<Item: Data> + 'static,
-        F: Fn(PartitionIndex, PartitionIter<T>, PartitionIter<U>, Failure) -> I + Send + Sync + 'static,
+        F: Fn(&E, PartitionIndex, PartitionIter<T>, PartitionIter<U>, Failure) -> I + Send + Sync + 'static,
     {
         assert!(
             self.partitions() == other.partitions(),
@@ -100,7 +130,7 @@ impl<T: Data> Rdd<T> {
         self.shared().rdd(NodeSpec {
             info,
             partitions: self.partitions(),
-            op: Arc::new(SideBySide { f: Arc::new(f), types: PhantomData }),
+            op: Arc::new(SideBySide { with: With::new(env, f), types: PhantomData }),
             dependencies: vec![
                 Dependency::Narrow(Arc::clone(self.node())),
                 Dependency::Narrow(Arc::clone(other.node())),
@@ -115,18 +145,21 @@ impl<T: Data> Rdd<T> {
     }
 }
 
-struct SideBySide<T, U, I, F> {
-    f: Arc<F>,
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "E: Env")]
+struct SideBySide<T, U, I, E, F> {
+    with: With<E, F>,
     #[allow(clippy::type_complexity, reason = "only names the types")]
     types: PhantomData<fn(T, U) -> I>,
 }
 
-impl<T, U, I, F> Operator for SideBySide<T, U, I, F>
+impl<T, U, I, E, F> Operator for SideBySide<T, U, I, E, F>
 where
     T: Data,
     U: Data,
     I: IntoIterator<Item: Data> + 'static,
-    F: Fn(PartitionIndex, PartitionIter<T>, PartitionIter<U>, Failure) -> I + Send + Sync + 'static,
+    E: Env,
+    F: Fn(&E, PartitionIndex, PartitionIter<T>, PartitionIter<U>, Failure) -> I + Send + Sync + 'static,
 {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let (failure, marker) = (Failure::default(), inputs.marker());
@@ -134,8 +167,16 @@ where
         let right = inputs.narrow::<U>(1, partition)?;
         let left = PartitionIter::failing_into(left, marker.clone(), failure.clone());
         let right = PartitionIter::failing_into(right, marker, failure.clone());
-        let (f, fails) = (Arc::clone(&self.f), failure.clone());
-        Ok(stream_of(move || f(partition, left, right, fails).into_iter(), failure, inputs))
+        let (with, fails) = (self.with.clone(), failure.clone());
+        let open = move || {
+            let (env, f) = with.parts();
+            f(env, partition, left, right, fails).into_iter()
+        };
+        Ok(stream_of(open, failure, inputs))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 
@@ -145,14 +186,14 @@ struct Zip<T, U> {
     failure: Failure,
     pairs: u64,
     partition: PartitionIndex,
-    names: Arc<[String; 2]>,
+    names: [String; 2],
 }
 
 impl<T: Data, U: Data> Iterator for Zip<T, U> {
     type Item = (T, U);
 
     fn next(&mut self) -> Option<(T, U)> {
-        let [left, right] = &*self.names;
+        let [left, right] = &self.names;
         let (shorter, longer) = match (self.left.next(), self.right.next()) {
             (Some(left), Some(right)) => {
                 self.pairs += 1;

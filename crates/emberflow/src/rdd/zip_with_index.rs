@@ -15,9 +15,11 @@ use emberflow_core::{
     operator::{Inputs, Operator, StoreWriter},
     place::{OpInfo, Place},
     print::Print,
+    ship::{self, NotShippable, Shipped},
     store::{Stored, StoredData},
     task::TaskContext,
 };
+use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 use crate::{shared::NodeSpec, shuffle};
@@ -53,6 +55,8 @@ impl<T: Data> Rdd<T> {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct CountRows<T>(PhantomData<fn(T)>);
 
 struct RowCount(u64);
@@ -81,8 +85,14 @@ impl<T: Data> StoreWriter for CountRows<T> {
         }
         Ok(Stored::in_memory(1, size_of::<RowCount>() as u64, RowCount(rows)))
     }
+
+    fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
+        ship::writer(self)
+    }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct ZipWithIndex<T>(PhantomData<fn(T)>);
 
 impl<T: Data> Operator for ZipWithIndex<T> {
@@ -94,6 +104,10 @@ impl<T: Data> Operator for ZipWithIndex<T> {
             }
         }
         Ok(AnyStream::new(Numbered { rows: inputs.narrow::<T>(0, partition)?, next }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 
     fn reads_shuffle(&self, _: usize, partition: PartitionIndex) -> bool {

@@ -24,15 +24,14 @@ impl<T: Data> Rdd<T> {
     #[track_caller]
     pub fn zip_with_unique_id(&self) -> Rdd<(T, u64)> {
         let step = self.partitions() as u64;
-        self.batches(OpInfo::new("zip_with_unique_id", Place::caller()), None, move |partition| {
-            let mut next = partition as u64;
-            move |batch| {
-                Ok(map_batch(batch, |row| {
-                    let id = next;
-                    next += step;
-                    (row, id)
-                }))
-            }
+        let info = OpInfo::new("zip_with_unique_id", Place::caller());
+        let start = |_: &u64, partition| partition as u64;
+        self.batches_from(info, None, step, start, |step, next, batch| {
+            Ok(map_batch(batch, |row| {
+                let id = *next;
+                *next += step;
+                (row, id)
+            }))
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Each side's rows are gathered and split into [pieces](super::pieces), and a piece of all sides is grouped at a time.
 //! Keys come in the order in which they are first met, side after side.
 
-use std::{mem, ops::Range, sync::Arc};
+use std::{marker::PhantomData, mem, ops::Range, sync::Arc};
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, IterStream, Stream},
@@ -15,8 +15,11 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     partitioner::KeyHasher,
     place::OpInfo,
+    ship::{self, Code, Descriptor, Env, Held, NotShippable, Sent, Ship, Shipped},
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     pieces::{self, Chunks, Pieces},
@@ -27,21 +30,68 @@ use crate::{rdd::Rdd, shared::NodeSpec};
 /// One side of a cogroup: an RDD, and which of a key's groups its values go to.
 pub(crate) struct CogroupSide<K, G> {
     dependency: Dependency,
-    open: OpenSide<K, G>,
+    open: Sent<dyn OpenSide<K, G>>,
 }
 
-type OpenSide<K, G> =
-    Arc<dyn Fn(&Inputs<'_>, usize, PartitionIndex) -> Result<Box<dyn Rows<K, G>>, TaskError> + Send + Sync>;
+/// Gives the list of one side in a row of the result.
+pub(crate) trait Group<G, V>: Fn(&mut G) -> &mut Vec<V> + Send + Sync + 'static {}
 
-impl<K: Key, G: Default + 'static> CogroupSide<K, G> {
-    pub(crate) fn new<V: ExchangeData>(rdd: &Rdd<(K, V)>, group: fn(&mut G) -> &mut Vec<V>) -> Self {
-        let open = move |inputs: &Inputs<'_>, input: usize, partition: PartitionIndex| {
-            let rows = Some(inputs.narrow::<(K, V)>(input, partition)?);
-            let side: Box<dyn Rows<K, G>> =
-                Box::new(Side { rows, chunks: Chunks::new(), pieces: Pieces::none(), group });
-            Ok(side)
-        };
-        Self { dependency: Dependency::Narrow(Arc::clone(rdd.node())), open: Arc::new(open) }
+impl<G, V, A: Fn(&mut G) -> &mut Vec<V> + Send + Sync + 'static> Group<G, V> for A {}
+
+/// Opens one partition of a side, whose type of values it knows.
+trait OpenSide<K, G>: Send + Sync + 'static {
+    /// The rows of the input number `input`.
+    fn open(
+        &self,
+        inputs: &Inputs<'_>,
+        input: usize,
+        partition: PartitionIndex,
+    ) -> Result<Box<dyn Rows<K, G>>, TaskError>;
+
+    /// The side as another process can make it again.
+    fn ship(&self) -> Result<Shipped<dyn OpenSide<K, G>>, NotShippable>;
+}
+
+impl<K: Key, G: Default + Data> Ship for dyn OpenSide<K, G> {
+    fn ship(&self) -> Result<Shipped<Self>, NotShippable> {
+        OpenSide::ship(self)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+struct SideOf<V, A> {
+    group: Held<Code<A>>,
+    values: PhantomData<fn(V)>,
+}
+
+impl<K: Key, V: ExchangeData, G: Default + Data, A: Group<G, V>> OpenSide<K, G> for SideOf<V, A> {
+    fn open(
+        &self,
+        inputs: &Inputs<'_>,
+        input: usize,
+        partition: PartitionIndex,
+    ) -> Result<Box<dyn Rows<K, G>>, TaskError> {
+        let rows = Some(inputs.narrow::<(K, V)>(input, partition)?);
+        let (chunks, pieces) = (Chunks::new(), Pieces::none());
+        Ok(Box::new(Side { rows, chunks, pieces, group: self.group.clone() }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn OpenSide<K, G>>, NotShippable> {
+        ship::of(self, Made::<K, G, Self>::CODE)
+    }
+}
+
+struct Made<K, G, S>(PhantomData<(K, G, S)>);
+
+impl<K: Key, G: Default + Data, S: OpenSide<K, G> + Env> Made<K, G, S> {
+    const CODE: &'static Descriptor<dyn OpenSide<K, G>> = &Descriptor::new::<S>(|state| Ok(ship::read::<S>(state)?));
+}
+
+impl<K: Key, G: Default + Data> CogroupSide<K, G> {
+    pub(crate) fn new<V: ExchangeData>(rdd: &Rdd<(K, V)>, group: impl Group<G, V>) -> Self {
+        let open = SideOf { group: Held::new(Code::new(group)), values: PhantomData };
+        Self { dependency: Dependency::Narrow(Arc::clone(rdd.node())), open: Sent(Arc::new(open)) }
     }
 }
 
@@ -64,8 +114,10 @@ where
     })
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "K: Key, G: Default + Data")]
 struct Cogroup<K, G> {
-    sides: Vec<OpenSide<K, G>>,
+    sides: Vec<Sent<dyn OpenSide<K, G>>>,
     hasher: KeyHasher,
 }
 
@@ -73,7 +125,7 @@ impl<K: Key, G: Default + Data> Operator for Cogroup<K, G> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let mut sides = Vec::with_capacity(self.sides.len());
         for (at, open) in self.sides.iter().enumerate() {
-            sides.push(open(inputs, at, partition)?);
+            sides.push(open.open(inputs, at, partition)?);
         }
         Ok(AnyStream::new(Groups {
             sides,
@@ -88,6 +140,10 @@ impl<K: Key, G: Default + Data> Operator for Cogroup<K, G> {
             marker: inputs.marker(),
             task: inputs.task().clone(),
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 
@@ -168,15 +224,15 @@ trait Rows<K, G> {
     ) -> Result<(), TaskError>;
 }
 
-struct Side<K, V, G> {
+struct Side<K, V, A> {
     /// Until they are gathered.
     rows: Option<BoxStream<(K, V)>>,
     chunks: Chunks<(K, V)>,
     pieces: Pieces<K, V>,
-    group: fn(&mut G) -> &mut Vec<V>,
+    group: Held<Code<A>>,
 }
 
-impl<K: Key, V: ExchangeData, G: Default> Rows<K, G> for Side<K, V, G> {
+impl<K: Key, V: ExchangeData, G: Default, A: Group<G, V>> Rows<K, G> for Side<K, V, A> {
     fn gather(&mut self, task: &TaskContext) -> Result<usize, TaskError> {
         if let Some(rows) = self.rows.take() {
             self.chunks = Chunks::gather(rows, task)?;

@@ -17,9 +17,12 @@ use emberflow_core::{
     operator::{Inputs, Operator, StoreWriter},
     partitioner::{KeyHasher, Placement},
     place::OpInfo,
+    ship::{self, Code, Env, Held, NotShippable, Shipped},
     store::Stored,
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     IntoPartitioning, Partitioning, comes_back, dependency,
@@ -31,7 +34,7 @@ use super::{
 use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// How values become combiners, and combiners one.
-pub(crate) trait Aggregator<V, C>: Send + Sync + 'static {
+pub(crate) trait Aggregator<V, C>: Env {
     fn create(&self, value: V) -> C;
 
     fn merge_value(&self, sum: C, value: V) -> C;
@@ -57,13 +60,13 @@ where
     let shared = parent.shared();
     let partitioning = into.into_partitioning(&shared.hasher);
     let placement = partitioning.placement().clone();
-    let aggregator = Arc::new(aggregator);
+    let aggregator = Held::new(aggregator);
     let hasher = shared.hasher.clone();
     let in_place = parent.node().placement.as_ref() == Some(&placement);
     let dependency = if in_place {
         Dependency::Narrow(Arc::clone(parent.node()))
     } else {
-        let (aggregator, hasher) = (Arc::clone(&aggregator), hasher.clone());
+        let (aggregator, hasher) = (aggregator.clone(), hasher.clone());
         let writer = CombineWriter { feed: AsTheyAre, aggregator, hasher, partitioning, map_side, types: PhantomData };
         dependency(parent, info.clone(), writer)
     };
@@ -91,9 +94,9 @@ where
     let hasher = parent.shared().hasher.clone();
     let partitioning = into.into_partitioning(&hasher);
     let placement = partitioning.placement().clone();
-    let aggregator = Arc::new(aggregator);
-    let (feed, map_side) = (Emit(emit, PhantomData), MapSide::Combine);
-    let (sums, keys) = (Arc::clone(&aggregator), hasher.clone());
+    let aggregator = Held::new(aggregator);
+    let (feed, map_side) = (Emit(Code::new(emit), PhantomData), MapSide::Combine);
+    let (sums, keys) = (aggregator.clone(), hasher.clone());
     let reader = CombineReader { aggregator: sums, hasher: keys, map_side, types: PhantomData };
     let writer = CombineWriter { feed, aggregator, hasher, partitioning, map_side, types: PhantomData };
     let dependency = dependency(parent, info.clone(), writer);
@@ -124,7 +127,7 @@ where
 }
 
 /// How the rows of a batch are given to the map side's table.
-trait Feed<T, K, V>: Send + Sync + 'static {
+trait Feed<T, K, V>: Env {
     /// A key of the batch, if they are at hand.
     fn sample<'b>(&self, batch: &'b Batch<T>) -> Option<&'b K>;
 
@@ -136,6 +139,7 @@ trait Feed<T, K, V>: Send + Sync + 'static {
 }
 
 /// Rows that are pairs.
+#[derive(Serialize, Deserialize)]
 struct AsTheyAre;
 
 impl<K: Key, V: ExchangeData> Feed<(K, V), K, V> for AsTheyAre {
@@ -160,7 +164,9 @@ impl<K: Key, V: ExchangeData> Feed<(K, V), K, V> for AsTheyAre {
 }
 
 /// Pairs that a function makes of each row, and whose keys it may borrow from it.
-struct Emit<E, Q: ?Sized>(E, PhantomData<fn(&Q)>);
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+struct Emit<E, Q: ?Sized>(Code<E>, PhantomData<fn(&Q)>);
 
 impl<T, K, Q, V, E> Feed<T, K, V> for Emit<E, Q>
 where
@@ -192,9 +198,11 @@ where
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "K: 'static, A: Env, F: Env")]
 struct CombineWriter<T, K, V, C, A, F> {
     feed: F,
-    aggregator: Arc<A>,
+    aggregator: Held<A>,
     hasher: KeyHasher,
     partitioning: Partitioning<K>,
     map_side: MapSide,
@@ -213,6 +221,10 @@ where
     fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
         let rows = input.read(cx)?;
         if mem::needs_drop::<C>() { self.write_in::<Taken<C>>(rows, cx) } else { self.write_in::<Plain<C>>(rows, cx) }
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
+        ship::writer(self)
     }
 }
 
@@ -243,8 +255,10 @@ where
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "A: Env")]
 struct CombineReader<K, V, C, A> {
-    aggregator: Arc<A>,
+    aggregator: Held<A>,
     hasher: KeyHasher,
     map_side: MapSide,
     types: PhantomData<fn(K, V) -> C>,
@@ -265,7 +279,7 @@ where
         } else {
             Source::Placed(inputs.narrow(0, partition)?)
         };
-        let (aggregator, hasher) = (Arc::clone(&self.aggregator), self.hasher.clone());
+        let (aggregator, hasher) = (Arc::clone(&self.aggregator.0), self.hasher.clone());
         let batch_rows = task.batch_rows_of::<(K, C)>();
         let groups = self.map_side == MapSide::Pass;
         let reduce = Reduce { source: Some(source), reducer, aggregator, hasher, groups, marker, task, batch_rows };
@@ -274,6 +288,10 @@ where
         } else {
             AnyStream::new(ReduceStream::<K, V, C, A, Plain<C>>::new(reduce))
         })
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

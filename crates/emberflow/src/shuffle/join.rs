@@ -25,8 +25,11 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     partitioner::{KeyHasher, Placement},
     place::OpInfo,
+    ship::{self, NotShippable, Shipped},
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     index::Index,
@@ -155,7 +158,7 @@ impl<V: Data, W: Data> Kind<V, W> for LeftAnti {
 }
 
 /// Where the right side's rows come from.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Right {
     /// The partition of the same number, whose keys are those of the left side's partition.
     SamePartition,
@@ -179,20 +182,23 @@ where
     J: Kind<V, W>,
 {
     let hasher = left.shared().hasher.clone();
-    let shared = (from == Right::Only).then(|| Arc::new(SharedIndex(Mutex::new(Weak::new()))));
     left.shared().rdd(NodeSpec {
         partitions: left.partitions(),
-        op: Arc::new(Join::<K, V, W, J> { hasher, shared, types: PhantomData }),
+        op: Arc::new(Join::<K, V, W, J> { hasher, from, shared: Arc::default(), types: PhantomData }),
         dependencies: [left.node(), right.node()].map(|node| Dependency::Narrow(Arc::clone(node))).to_vec(),
         placement,
         info,
     })
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Join<K, V, W, J> {
     hasher: KeyHasher,
-    /// If the right side is one partition for all of the left side's.
-    shared: Option<Arc<SharedIndex<K, W>>>,
+    from: Right,
+    /// Used if the right side is one partition for all of the left side's.
+    #[serde(skip)]
+    shared: Arc<SharedIndex<K, W>>,
     types: PhantomData<fn(V) -> J>,
 }
 
@@ -209,7 +215,7 @@ where
         Ok(AnyStream::new(JoinStream::<K, V, W, J> {
             state: State::Closed(inputs.narrow(0, partition)?, inputs.narrow(1, right)?),
             hasher: self.hasher.clone(),
-            shared: self.shared.clone(),
+            shared: (self.from == Right::Only).then(|| Arc::clone(&self.shared)),
             batch_rows: task.batch_rows_of::<(K, J::Out)>(),
             marker: inputs.marker(),
             task,
@@ -217,8 +223,12 @@ where
         }))
     }
 
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
+    }
+
     fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {
-        if input == 1 && self.shared.is_some() { 0..1 } else { partition..partition + 1 }
+        if input == 1 && self.from == Right::Only { 0..1 } else { partition..partition + 1 }
     }
 }
 
@@ -406,6 +416,12 @@ impl<K: Key, W: ExchangeData> Probe<K, W> {
 
 /// One index for all partitions of the left side that are being joined at the same time.
 struct SharedIndex<K, W>(Mutex<Weak<Index<K, W>>>);
+
+impl<K, W> Default for SharedIndex<K, W> {
+    fn default() -> Self {
+        Self(Mutex::new(Weak::new()))
+    }
+}
 
 impl<K: Key, W: ExchangeData> SharedIndex<K, W> {
     fn get(&self, rows: Chunks<(K, W)>, hasher: &KeyHasher, task: &TaskContext) -> Result<Arc<Index<K, W>>, TaskError> {

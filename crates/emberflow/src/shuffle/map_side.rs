@@ -42,7 +42,7 @@ const TABLE_HEAP_BYTES: u64 = 8 << 20;
 const HEAP_LOOK_ROWS: u64 = 1 << 10;
 
 /// Whether rows are combined before the shuffle.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum MapSide {
     /// While it pays.
     Combine,

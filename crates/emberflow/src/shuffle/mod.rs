@@ -41,7 +41,7 @@ pub(crate) use self::{
     combine::{Aggregator, combine, emit_and_combine},
     join::{Right, join},
     map_side::MapSide,
-    place::{place_rows, spread},
+    place::{Placer, place_rows, spread},
 };
 pub use self::{
     map_side::Pairs,
@@ -107,9 +107,11 @@ pub(crate) fn placed<K: Key, V: ExchangeData>(
     if rdd.node().placement.as_ref() == Some(&placement) {
         return rdd.clone();
     }
-    let start = move |_| {
-        let partitioning = partitioning.clone();
-        move |(key, _): &(K, V)| partitioning.partition(key)
+    let by_key = Placer {
+        env: partitioning,
+        start: |_: &Partitioning<K>, _| (),
+        place: |partitioning: &Partitioning<K>, (): &mut (), (key, _): &(K, V)| partitioning.partition(key),
+        check: |(key, _): &(K, V)| comes_back(key),
     };
-    place_rows(rdd, info.clone(), placement.partitions(), Some(placement), start, |(key, _)| comes_back(key))
+    place_rows(rdd, info.clone(), placement.partitions(), Some(placement), by_key)
 }

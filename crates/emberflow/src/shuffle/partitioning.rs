@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,9 @@ use std::{
 use emberflow_core::{
     data::Key,
     partitioner::{KeyHasher, Partitioner, Placement, partition_of_hash},
+    ship::{self, Code, Descriptor, NotShippable, Sent, Ship, Shipped},
 };
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Places keys by their hash over a number of partitions. A plain number means the same.
 ///
@@ -99,21 +102,75 @@ impl<K> IntoPartitioning<K> for &Partitioning<K> {
 /// assert_eq!(placed.keys().glom().collect()?, [vec!["ant"], vec!["zoo", "nut"]]);
 /// # Ok::<(), Error>(())
 /// ```
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "K: 'static")]
 pub struct Partitioning<K> {
     placement: Placement,
     rule: Rule<K>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "K: 'static")]
 enum Rule<K> {
     Hash(KeyHasher, usize),
-    Custom(Arc<dyn Partitioner<K>>),
+    Custom(Sent<dyn Choose<K>>),
+}
+
+/// A rule of the user's.
+trait Choose<K>: Send + Sync + 'static {
+    /// The partition of a key.
+    fn partition(&self, key: &K) -> usize;
+
+    /// The rule as another process can make it again.
+    fn ship(&self) -> Result<Shipped<dyn Choose<K>>, NotShippable>;
+}
+
+impl<K: 'static> Ship for dyn Choose<K> {
+    fn ship(&self) -> Result<Shipped<Self>, NotShippable> {
+        Choose::ship(self)
+    }
+}
+
+/// By a type that implements [`Partitioner`], of which another process can make only one without fields.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+struct ByPartitioner<P>(Code<P>);
+
+impl<K: 'static, P: Partitioner<K>> Choose<K> for ByPartitioner<P> {
+    fn partition(&self, key: &K) -> usize {
+        self.0.partition(key)
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Choose<K>>, NotShippable> {
+        ship::of(self, Made::<K, Self>::CODE)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+struct ByClosure<F>(Code<F>);
+
+impl<K: 'static, F: Fn(&K) -> usize + Send + Sync + 'static> Choose<K> for ByClosure<F> {
+    fn partition(&self, key: &K) -> usize {
+        (self.0)(key)
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Choose<K>>, NotShippable> {
+        ship::of(self, Made::<K, Self>::CODE)
+    }
+}
+
+struct Made<K, C>(PhantomData<(K, C)>);
+
+impl<K: 'static, C: Choose<K> + DeserializeOwned> Made<K, C> {
+    const CODE: &'static Descriptor<dyn Choose<K>> = &Descriptor::new::<C>(|state| Ok(ship::read::<C>(state)?));
 }
 
 impl<K> Clone for Partitioning<K> {
     fn clone(&self) -> Self {
         let rule = match &self.rule {
             Rule::Hash(hasher, partitions) => Rule::Hash(hasher.clone(), *partitions),
-            Rule::Custom(partitioner) => Rule::Custom(Arc::clone(partitioner)),
+            Rule::Custom(rule) => Rule::Custom(rule.clone()),
         };
         Self { placement: self.placement.clone(), rule }
     }
@@ -143,8 +200,11 @@ impl<K> Partitioning<K> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn by(partitions: usize, partition: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self {
-        Self::custom(ByClosure { partitions, partition })
+    pub fn by(partitions: usize, partition: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self
+    where
+        K: 'static,
+    {
+        Self::chosen(partitions, ByClosure(Code::new(partition)))
     }
 
     /// By a rule of your own; see [`by`](Self::by) for a closure.
@@ -152,31 +212,23 @@ impl<K> Partitioning<K> {
     /// # Panics
     /// If it has no partitions.
     #[track_caller]
-    pub fn custom(partitioner: impl Partitioner<K>) -> Self {
+    pub fn custom(partitioner: impl Partitioner<K>) -> Self
+    where
+        K: 'static,
+    {
+        Self::chosen(partitioner.partitions(), ByPartitioner(Code::new(partitioner)))
+    }
+
+    #[track_caller]
+    fn chosen(partitions: usize, rule: impl Choose<K>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let partitions = partitioner.partitions();
         assert!(partitions > 0, "keys cannot be placed over no partitions");
         let placement = Placement::Custom { partitions, id: NEXT.fetch_add(1, Ordering::Relaxed) };
-        Self { placement, rule: Rule::Custom(Arc::new(partitioner)) }
+        Self { placement, rule: Rule::Custom(Sent(Arc::new(rule))) }
     }
 
     pub(crate) fn placement(&self) -> &Placement {
         &self.placement
-    }
-}
-
-struct ByClosure<F> {
-    partitions: usize,
-    partition: F,
-}
-
-impl<K, F: Fn(&K) -> usize + Send + Sync + 'static> Partitioner<K> for ByClosure<F> {
-    fn partitions(&self) -> usize {
-        self.partitions
-    }
-
-    fn partition(&self, key: &K) -> usize {
-        (self.partition)(key)
     }
 }
 
@@ -186,7 +238,7 @@ impl<K: Key> Partitioning<K> {
     pub(crate) fn partition(&self, key: &K) -> usize {
         match &self.rule {
             Rule::Hash(hasher, partitions) => partition_of_hash(hasher.hash(key), *partitions),
-            Rule::Custom(partitioner) => self.checked(partitioner.partition(key)),
+            Rule::Custom(rule) => self.checked(rule.partition(key)),
         }
     }
 

@@ -13,29 +13,45 @@ use emberflow_core::{
     partitioner::Placement,
     place::OpInfo,
     segments::SegmentStream,
+    ship::{self, Env, NotShippable, Shipped, With},
     store::Stored,
     task::TaskContext,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::dependency;
 use crate::{rdd::Rdd, shared::NodeSpec};
 
-/// Shuffles the rows of `parent`: `start` gives, for each of its partitions, a function from row to reducer. `check` is
-/// asked about some of the rows.
-pub(crate) fn place_rows<T, S, F>(
+/// How rows are placed. The functions capture no values: what they need is in `env`.
+pub(crate) struct Placer<E, A, P, C> {
+    pub(crate) env: E,
+    /// Makes the state of a partition of the parent.
+    pub(crate) start: A,
+    /// Gives the reducer of a row.
+    pub(crate) place: P,
+    /// Is asked about some of the rows, and ends the task if it refuses one.
+    pub(crate) check: C,
+}
+
+/// Shuffles the rows of `parent`.
+pub(crate) fn place_rows<T, E, S, A, P, C>(
     parent: &Rdd<T>,
     info: OpInfo,
     partitions: usize,
     placement: Option<Placement>,
-    start: S,
-    check: fn(&T) -> Result<(), TaskError>,
+    by: Placer<E, A, P, C>,
 ) -> Rdd<T>
 where
     T: ExchangeData,
-    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
-    F: FnMut(&T) -> usize,
+    E: Env,
+    S: 'static,
+    A: Fn(&E, PartitionIndex) -> S + Send + Sync + 'static,
+    P: Fn(&E, &mut S, &T) -> usize + Send + Sync + 'static,
+    C: Fn(&T) -> Result<(), TaskError> + Send + Sync + 'static,
 {
-    let writer = PlaceWriter { start, partitions, check };
+    let Placer { env, start, place, check } = by;
+    let writer = PlaceWriter { with: With::new(env, (start, place, check)), partitions, types: PhantomData };
     let dependency = dependency(parent, info.clone(), writer);
     read_placed(dependency, parent, NodeInfo { info, partitions, placement })
 }
@@ -63,21 +79,28 @@ pub(crate) fn spread(map: PartitionIndex, partitions: usize) -> usize {
     ((map as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % partitions
 }
 
-struct PlaceWriter<T, S> {
-    start: S,
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "E: Env")]
+struct PlaceWriter<T, E, S, A, P, C> {
+    with: With<E, (A, P, C)>,
     partitions: usize,
-    check: fn(&T) -> Result<(), TaskError>,
+    #[allow(clippy::type_complexity, reason = "only names the types")]
+    types: PhantomData<fn(T) -> S>,
 }
 
-impl<T, S, F> StoreWriter for PlaceWriter<T, S>
+impl<T, E, S, A, P, C> StoreWriter for PlaceWriter<T, E, S, A, P, C>
 where
     T: ExchangeData,
-    S: Fn(PartitionIndex) -> F + Send + Sync + 'static,
-    F: FnMut(&T) -> usize,
+    E: Env,
+    S: 'static,
+    A: Fn(&E, PartitionIndex) -> S + Send + Sync + 'static,
+    P: Fn(&E, &mut S, &T) -> usize + Send + Sync + 'static,
+    C: Fn(&T) -> Result<(), TaskError> + Send + Sync + 'static,
 {
     fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
         let mut stream: BoxStream<T> = input.read(cx)?;
-        let mut place = (self.start)(partition);
+        let (env, (start, place, check)) = self.with.parts();
+        let mut state = start(env, partition);
         let mut writer = BlockWriter::new(self.partitions, cx.workspace());
         let (marker, mut batches) = (cx.sink_marker(), 0_u64);
         while let Some(batch) = stream.next()? {
@@ -85,10 +108,10 @@ where
             marker.enter_with(batch.len());
             batches += 1;
             if batches.is_power_of_two() {
-                batch.as_slice().first().map_or(Ok(()), self.check)?;
+                batch.as_slice().first().map_or(Ok(()), check)?;
             }
             batch.for_each(|row| {
-                let to = place(&row);
+                let to = place(env, &mut state, &row);
                 writer.push(to, row);
             });
             writer.settle()?;
@@ -96,8 +119,14 @@ where
         let (blocks, _claim) = writer.finish();
         Ok(Stored::new(blocks.footprint(), blocks))
     }
+
+    fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
+        ship::writer(self)
+    }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct ReadPlaced<T>(PhantomData<fn() -> T>);
 
 impl<T: ExchangeData> Operator for ReadPlaced<T> {
@@ -107,5 +136,9 @@ impl<T: ExchangeData> Operator for ReadPlaced<T> {
             segments.extend_from_slice(blocks?.of(partition));
         }
         Ok(AnyStream::new(SegmentStream::new(segments, inputs.task().batch_rows_of::<T>())))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }

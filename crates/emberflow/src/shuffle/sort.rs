@@ -31,11 +31,14 @@ use emberflow_core::{
     place::OpInfo,
     print::Print,
     segments::{self, RowBuffer, Segment, SegmentStream},
+    ship::{self, Code, Env, Held, NotShippable, Shipped},
     size,
     spill::SpillError,
     store::{Stored, StoredData},
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     dependency,
@@ -49,7 +52,7 @@ const SAMPLES_A_PART: usize = 128;
 const FEWEST_SAMPLES: usize = 16;
 
 /// How rows compare.
-pub(crate) trait SortKey<T>: Send + Sync + 'static {
+pub(crate) trait SortKey<T>: Env {
     type Key: Ord + Data;
 
     fn key(&self, row: &T) -> Self::Key;
@@ -65,7 +68,9 @@ pub(crate) trait SortKey<T>: Send + Sync + 'static {
 }
 
 /// By what a function makes of a row.
-pub(crate) struct ByFunction<F, K>(pub(crate) F, pub(crate) PhantomData<fn() -> K>);
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct ByFunction<F, K>(pub(crate) Code<F>, pub(crate) PhantomData<fn() -> K>);
 
 impl<T, K, F> SortKey<T> for ByFunction<F, K>
 where
@@ -88,9 +93,9 @@ where
     fn sort(&self, rows: &mut [T]) {
         // A key that owns memory is made once a row; another one is cheaper to make again than to keep.
         if mem::needs_drop::<K>() {
-            rows.sort_by_cached_key(&self.0);
+            rows.sort_by_cached_key(&*self.0);
         } else {
-            rows.sort_by_key(&self.0);
+            rows.sort_by_key(&*self.0);
         }
     }
 
@@ -100,17 +105,19 @@ where
 }
 
 /// By comparing rows with each other.
-pub(crate) struct ByComparison<F>(pub(crate) Arc<F>);
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct ByComparison<F>(pub(crate) Held<Code<F>>);
 
 /// A row as its own key.
 pub(crate) struct Compared<T, F> {
     row: T,
-    compare: Arc<F>,
+    compare: Held<Code<F>>,
 }
 
 impl<T: Clone, F> Clone for Compared<T, F> {
     fn clone(&self) -> Self {
-        Self { row: self.row.clone(), compare: Arc::clone(&self.compare) }
+        Self { row: self.row.clone(), compare: self.compare.clone() }
     }
 }
 
@@ -142,7 +149,7 @@ where
     type Key = Compared<T, F>;
 
     fn key(&self, row: &T) -> Compared<T, F> {
-        Compared { row: row.clone(), compare: Arc::clone(&self.0) }
+        Compared { row: row.clone(), compare: self.0.clone() }
     }
 
     fn part(&self, row: &T, bounds: &[LocalBound<Compared<T, F>>], at: u64) -> usize {
@@ -159,12 +166,13 @@ where
 }
 
 /// Pairs by their key, up or down.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct ByPairKey {
     pub(crate) descending: bool,
 }
 
 /// A pair's key as it is sorted by.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Directed<K> {
     key: K,
     descending: bool,
@@ -214,18 +222,18 @@ impl<K: Ord + ExchangeData, V> SortKey<(K, V)> for ByPairKey {
 
 /// All rows of `parent` in order, in so many parts.
 pub(crate) fn sort<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, parts: usize, by: S) -> Rdd<T> {
-    let by = Arc::new(by);
+    let by = Held::new(by);
     let shared = parent.shared();
     let mut dependencies = vec![Dependency::Narrow(Arc::clone(parent.node()))];
     if parts > 1 {
         let most = (SAMPLES_A_PART * parts).div_ceil(parent.partitions().max(1)).max(FEWEST_SAMPLES);
-        let writer = SampleKeys { by: Arc::clone(&by), most, rows: PhantomData };
+        let writer = SampleKeys { by: by.clone(), most, rows: PhantomData };
         dependencies.push(dependency(parent, info.clone(), writer));
     }
     let bounds = OnceLock::new();
     let tagged: Rdd<(u32, T)> = shared.rdd(NodeSpec {
         partitions: parent.partitions(),
-        op: Arc::new(TagPart { by: Arc::clone(&by), parts, bounds, rows: PhantomData }),
+        op: Arc::new(TagPart { by: by.clone(), parts, bounds, rows: PhantomData }),
         dependencies,
         placement: None,
         info: info.clone(),
@@ -236,7 +244,7 @@ pub(crate) fn sort<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo
 }
 
 /// The rows of each partition in order; what is placed by key stays so.
-pub(crate) fn sort_within<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, by: Arc<S>) -> Rdd<T> {
+pub(crate) fn sort_within<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, by: Held<S>) -> Rdd<T> {
     parent.shared().rdd(NodeSpec {
         partitions: parent.partitions(),
         op: Arc::new(SortPartition { by, rows: PhantomData::<fn(T)> }),
@@ -269,8 +277,10 @@ impl<K: Send + Sync + 'static> StoredData for Samples<K> {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "S: Env")]
 struct SampleKeys<T, S> {
-    by: Arc<S>,
+    by: Held<S>,
     most: usize,
     rows: PhantomData<fn(T)>,
 }
@@ -308,6 +318,10 @@ impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
         }
         let bytes = self.by.estimate(&keys);
         Ok(Stored::in_memory(keys.len() as u64, bytes, Samples { keys, weight: window }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
+        ship::writer(self)
     }
 }
 
@@ -347,10 +361,13 @@ fn local<K: Clone>(bounds: &[Bound<K>], partition: PartitionIndex) -> Vec<LocalB
 }
 
 /// Passes rows with the number of the part that they belong to.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "S: SortKey<T>")]
 struct TagPart<T, S: SortKey<T>> {
-    by: Arc<S>,
+    by: Held<S>,
     parts: usize,
     /// Chosen once, so that all partitions are cut alike.
+    #[serde(skip)]
     bounds: OnceLock<Arc<[Bound<S::Key>]>>,
     rows: PhantomData<fn(T)>,
 }
@@ -390,8 +407,12 @@ impl<T: ExchangeData, S: SortKey<T>> Operator for TagPart<T, S> {
             None => Arc::default(),
         };
         let rows: BoxStream<T> = inputs.narrow(0, partition)?;
-        let by = Arc::clone(&self.by);
+        let by = Arc::clone(&self.by.0);
         Ok(AnyStream::new(Tagging { rows, by, bounds: local(&bounds, partition), row: 0, marker: inputs.marker() }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 
@@ -420,6 +441,8 @@ impl<T: ExchangeData, S: SortKey<T>> Stream<(u32, T)> for Tagging<T, S> {
 }
 
 /// Writes tagged rows into their parts.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct StripTag<T> {
     parts: usize,
     rows: PhantomData<fn(T)>,
@@ -437,10 +460,16 @@ impl<T: ExchangeData> StoreWriter for StripTag<T> {
         let (blocks, _claim) = writer.finish();
         Ok(Stored::new(blocks.footprint(), blocks))
     }
+
+    fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
+        ship::writer(self)
+    }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "S: Env")]
 struct SortPartition<T, S> {
-    by: Arc<S>,
+    by: Held<S>,
     rows: PhantomData<fn(T)>,
 }
 
@@ -449,10 +478,14 @@ impl<T: ExchangeData, S: SortKey<T>> Operator for SortPartition<T, S> {
         Ok(AnyStream::new(Sorting {
             input: Some(inputs.narrow::<T>(0, partition)?),
             sorted: None,
-            by: Arc::clone(&self.by),
+            by: Arc::clone(&self.by.0),
             marker: inputs.marker(),
             task: inputs.task().clone(),
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

@@ -14,6 +14,7 @@ use emberflow_core::{
     error::{Error, Result},
     lineage::Checkpoint,
     place::{OpInfo, Place},
+    ship::Sent,
     storage::PartId,
 };
 
@@ -84,10 +85,10 @@ impl<T: ExchangeData> Rdd<T> {
         Action::start(&self.shared().engine, |driver| async move {
             let dir = rdd.next_checkpoint()?;
             let output = LocalOutput::begin(&dir, rdd.id().get(), rdd.partitions())?;
-            let files = output.files();
-            let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), move |partition, rows, cx| {
+            let files = Sent(output.files());
+            let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), files, |files, partition, rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };
-                let Written { rows, bytes } = write_part(&*files, part, rows, cx)?;
+                let Written { rows, bytes } = write_part(&**files, part, rows, cx)?;
                 Ok(((part, Part { rows, bytes }), rows))
             });
             let (won, parts): (Vec<PartId>, Vec<Part>) = parts.await?.into_iter().unzip();
@@ -151,7 +152,7 @@ impl<T: ExchangeData> Rdd<T> {
     fn local_checkpoint_as(&self, info: OpInfo) -> Action<Rdd<T>> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
-            let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), |_, mut rows, cx| {
+            let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), (), |(), _, mut rows, cx| {
                 let mut all: Vec<T> = Vec::new();
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;

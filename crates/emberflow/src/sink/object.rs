@@ -8,6 +8,7 @@ use emberflow_core::{
     data::ExchangeData,
     error::{Result, TaskError},
     place::{OpInfo, Place},
+    ship::Sent,
     storage::{PartFiles, PartId},
     task::TaskContext,
 };
@@ -65,10 +66,10 @@ impl<T: ExchangeData> Rdd<T> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(&self.shared().engine, |driver| async move {
             let output = Output::begin(rdd.shared(), &path, rdd.id(), rdd.partitions())?;
-            let files = output.files();
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, rows, cx| {
+            let files = Sent(output.files());
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), files, |files, partition, rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };
-                let Written { rows, .. } = write_part(&*files, part, rows, cx)?;
+                let Written { rows, .. } = write_part(&**files, part, rows, cx)?;
                 Ok((part, rows))
             });
             output.commit(&parts.await?).await

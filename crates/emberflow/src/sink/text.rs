@@ -13,6 +13,7 @@ use emberflow_core::{
     data::Data,
     error::Result,
     place::{OpInfo, Place},
+    ship::Sent,
     storage::PartId,
 };
 
@@ -72,8 +73,8 @@ impl<T: Data + Display> Rdd<T> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(&self.shared().engine, |driver| async move {
             let output = Output::begin(rdd.shared(), &path, rdd.id(), rdd.partitions())?;
-            let files = output.files();
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), move |partition, mut rows, cx| {
+            let files = Sent(output.files());
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), files, |files, partition, mut rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };
                 let mut file = BufWriter::with_capacity(WRITE_BYTES, files.create(part, cx)?);
                 let mut count = 0;

@@ -16,6 +16,7 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     partitioner::Placement,
     place::OpInfo,
+    ship::{self, Local, NotShippable, Shipped},
     storage::part_name,
 };
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,8 @@ pub(crate) fn checkpoint_files<T: ExchangeData>(
     Ok(rdd)
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Files<T> {
     dir: PathBuf,
     parts: Vec<Part>,
@@ -90,6 +93,10 @@ impl<T: ExchangeData> Operator for Files<T> {
         let rows = Reader::<T>::open(&self.dir.join(part_name(partition, self.parts.len())), expected);
         Ok(AnyStream::new(FileRows::new(rows.map_err(RowFileError::unread)?, inputs)))
     }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
+    }
 }
 
 /// The RDD of rows that were computed before, in these partitions.
@@ -99,19 +106,28 @@ pub(crate) fn kept<T: Data>(
     parts: Vec<Arc<Vec<T>>>,
     placement: Option<Placement>,
 ) -> Rdd<T> {
-    let (partitions, op) = (parts.len(), Arc::new(Kept(parts)));
+    let partitions = parts.len();
+    let reason =
+        "the rows of a local checkpoint are in the memory of this process: use checkpoint, whose files others can read";
+    let op = Arc::new(Kept(Local::new(parts, reason)));
     let rdd: Rdd<T> = shared.rdd(NodeSpec { info, partitions, op, dependencies: Vec::new(), placement });
     // The node is new: nobody has set it before.
     let _ = rdd.node().checkpoint.set(Checkpoint::Memory);
     rdd
 }
 
-struct Kept<T>(Vec<Arc<Vec<T>>>);
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+struct Kept<T>(Local<Vec<Arc<Vec<T>>>>);
 
 impl<T: Data> Operator for Kept<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let rows = &self.0[partition];
         let rows = SharedRows::new(Arc::clone(rows), 0..rows.len());
         Ok(AnyStream::new(SharedStream::new(vec![rows], inputs.task().batch_rows_of::<T>())))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }

@@ -10,8 +10,11 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     pace::Pace,
     place::OpInfo,
+    ship::{self, Code, NotShippable, Shipped},
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::leaf;
 use crate::{rdd::Rdd, shared::Shared};
@@ -67,10 +70,12 @@ pub trait Source: Send + Sync + 'static {
 
 pub(crate) fn custom<S: Source>(shared: &Arc<Shared>, info: OpInfo, source: S) -> Rdd<S::Row> {
     let partitions = source.partitions();
-    leaf(shared, info, partitions, Custom(source))
+    leaf(shared, info, partitions, Custom(Code::new(source)))
 }
 
-struct Custom<S>(S);
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+struct Custom<S>(Code<S>);
 
 impl<S: Source> Operator for Custom<S> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
@@ -84,6 +89,10 @@ impl<S: Source> Operator for Custom<S> {
             task,
             marker,
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

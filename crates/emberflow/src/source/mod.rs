@@ -22,12 +22,15 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    ship::{self, Env, NotShippable, Shipped},
     task::TaskContext,
 };
 
+use serde::{Deserialize, Serialize};
+
 pub(crate) use self::{
     checkpoint::{MANIFEST, Manifest, Part, checkpoint_files, kept},
-    collection::parallelize,
+    collection::{distribute, empty, parallelize},
     custom::custom,
     object::object_files,
     random::random,
@@ -47,21 +50,27 @@ use crate::{
 };
 
 /// The RDD of a source.
-pub(crate) fn leaf<T: Data>(shared: &Arc<Shared>, info: OpInfo, partitions: usize, op: impl Operator) -> Rdd<T> {
+pub(crate) fn leaf<T: Data>(shared: &Arc<Shared>, info: OpInfo, partitions: usize, op: impl Operator + Env) -> Rdd<T> {
     let op = Arc::new(Counted { op, rows: PhantomData::<fn(T)> });
     shared.rdd(NodeSpec { info, partitions, op, dependencies: Vec::new(), placement: None })
 }
 
 /// A source whose rows are counted.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "O: Env")]
 struct Counted<T, O> {
     op: O,
     rows: PhantomData<fn(T)>,
 }
 
-impl<T: Data, O: Operator> Operator for Counted<T, O> {
+impl<T: Data, O: Operator + Env> Operator for Counted<T, O> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let rows = self.op.open(partition, inputs)?.downcast::<T>()?;
         Ok(AnyStream::new(CountedStream { rows, task: inputs.task().clone() }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

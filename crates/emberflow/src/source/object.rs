@@ -9,9 +9,12 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    ship::{self, NotShippable, Sent, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::leaf;
 use crate::{
@@ -28,11 +31,14 @@ pub(crate) fn object_files<T: ExchangeData>(shared: &Arc<Shared>, info: OpInfo, 
         let order = |path: &Path| (path.parent().map(Path::to_owned), path.as_os_str().len());
         order(a.path()).cmp(&order(b.path())).then_with(|| a.path().cmp(b.path()))
     });
+    let files: Vec<_> = files.into_iter().map(Sent).collect();
     Ok(leaf(shared, info, files.len(), ObjectFiles::<T> { files, rows: PhantomData }))
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct ObjectFiles<T> {
-    files: Vec<Arc<dyn InputFile>>,
+    files: Vec<Sent<dyn InputFile>>,
     rows: PhantomData<fn() -> T>,
 }
 
@@ -43,6 +49,10 @@ impl<T: ExchangeData> Operator for ObjectFiles<T> {
         let bytes = BlockReader::new(file.open(0..file.bytes(), inputs.task())?);
         let rows = Reader::<T>::new(bytes, file.bytes(), file.path(), None);
         Ok(AnyStream::new(FileRows::new(rows.map_err(RowFileError::unread)?, inputs)))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

@@ -8,10 +8,13 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    ship::{self, NotShippable, Shipped},
 };
 use rand::RngExt;
 use rand_distr::{Distribution, Exp, LogNormal, Normal, Poisson};
 use rand_pcg::Pcg64Mcg;
+
+use serde::{Deserialize, Serialize};
 
 use super::{cut, leaf};
 use crate::{
@@ -28,10 +31,10 @@ use crate::{
 /// assert!((heights.mean()?.unwrap() - 170.0).abs() < 1.0);
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Random(Kind);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Kind {
     Uniform { low: f64, span: f64 },
     Normal(Normal<f64>),
@@ -159,6 +162,7 @@ pub(crate) fn random(
     leaf(shared, info, partitions, Drawing { kind, rows, partitions, seed })
 }
 
+#[derive(Serialize, Deserialize)]
 struct Drawing {
     kind: Random,
     rows: u64,
@@ -175,6 +179,10 @@ impl Operator for Drawing {
             left: at(partition + 1) - at(partition),
             batch_rows: inputs.task().batch_rows_of::<f64>() as u64,
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

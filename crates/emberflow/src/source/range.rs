@@ -12,7 +12,10 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    ship::{self, NotShippable, Shipped},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{cut, leaf};
 use crate::{rdd::Rdd, shared::Shared};
@@ -93,7 +96,8 @@ macro_rules! range_row {
 range_row!(i32, i64, isize, u32, u64, usize);
 
 /// The numbers of a range, some of them left out.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(bound = "T: RangeRow")]
 pub(crate) struct Steps<T> {
     start: T,
     step: i64,
@@ -120,6 +124,8 @@ pub(crate) fn range<T: RangeRow>(shared: &Arc<Shared>, info: OpInfo, steps: Step
     leaf(shared, info, partitions, Counting { steps, partitions })
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "T: RangeRow")]
 struct Counting<T> {
     steps: Steps<T>,
     partitions: usize,
@@ -130,6 +136,10 @@ impl<T: RangeRow> Operator for Counting<T> {
         let at = |part| cut(self.steps.len, part, self.partitions);
         let (steps, batch_rows) = (self.steps, inputs.task().batch_rows_of::<T>() as u64);
         Ok(AnyStream::new(CountingStream { steps, next: at(partition), end: at(partition + 1), batch_rows }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

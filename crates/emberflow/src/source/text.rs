@@ -18,9 +18,12 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    ship::{self, NotShippable, Sent, Shipped},
     storage::{Blocks, InputFile},
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::leaf;
 use crate::{
@@ -38,7 +41,7 @@ const MOST_BYTES: u64 = 32 << 20;
 const LEAST_BYTES: u64 = 1 << 20;
 
 /// How text is read; see [`Context::text_files`](crate::Context::text_files).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TextOptions {
     lossy: bool,
     min_partitions: Option<usize>,
@@ -47,17 +50,43 @@ pub struct TextOptions {
     names: OptionNames,
 }
 
-/// What errors call the options.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OptionNames {
-    pub(crate) lossy: &'static str,
-    pub(crate) max_line_bytes: &'static str,
+/// Whose options they are, by whose names errors advise them.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum OptionNames {
+    /// [`TextOptions`].
+    Text,
+    /// The reader of tables.
+    #[cfg(feature = "tables")]
+    Reader,
+}
+
+impl OptionNames {
+    fn lossy(self) -> &'static str {
+        match self {
+            Self::Text => "TextOptions::lossy",
+            #[cfg(feature = "tables")]
+            Self::Reader => "Reader::lossy",
+        }
+    }
+
+    fn max_line_bytes(self) -> &'static str {
+        match self {
+            Self::Text => "TextOptions::max_line_bytes",
+            #[cfg(feature = "tables")]
+            Self::Reader => "Reader::max_record_bytes",
+        }
+    }
 }
 
 impl Default for TextOptions {
     fn default() -> Self {
-        let names = OptionNames { lossy: "TextOptions::lossy", max_line_bytes: "TextOptions::max_line_bytes" };
-        Self { lossy: false, min_partitions: None, max_line_bytes: 64 << 20, block_bytes: None, names }
+        Self {
+            lossy: false,
+            min_partitions: None,
+            max_line_bytes: 64 << 20,
+            block_bytes: None,
+            names: OptionNames::Text,
+        }
     }
 }
 
@@ -151,7 +180,7 @@ impl TextOptions {
     }
 
     fn too_long(&self) -> LineFault {
-        LineFault::TooLong { most: self.max_line_bytes, option: self.names.max_line_bytes }
+        LineFault::TooLong { most: self.max_line_bytes, option: self.names.max_line_bytes() }
     }
 
     /// As errors are to call them for those who have set them otherwise.
@@ -163,9 +192,9 @@ impl TextOptions {
 }
 
 /// A part of a partition.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Piece {
-    pub(crate) file: Arc<dyn InputFile>,
+    pub(crate) file: Sent<dyn InputFile>,
     pub(crate) start: u64,
     pub(crate) end: u64,
 }
@@ -213,12 +242,13 @@ pub(crate) fn pack(
         }
         if whole {
             open_bytes += cost;
-            open.push(Piece { start: 0, end: bytes, file });
+            open.push(Piece { start: 0, end: bytes, file: Sent(file) });
         } else {
             let parts = bytes.div_ceil(partition_bytes) as usize;
             let at = |part| super::cut(bytes, part, parts);
-            partitions
-                .extend((0..parts).map(|part| vec![Piece { file: file.clone(), start: at(part), end: at(part + 1) }]));
+            partitions.extend(
+                (0..parts).map(|part| vec![Piece { file: Sent(file.clone()), start: at(part), end: at(part + 1) }]),
+            );
         }
     }
     if !open.is_empty() {
@@ -227,6 +257,7 @@ pub(crate) fn pack(
     partitions
 }
 
+#[derive(Serialize, Deserialize)]
 struct TextFiles {
     partitions: Vec<Vec<Piece>>,
     options: TextOptions,
@@ -241,6 +272,10 @@ impl Operator for TextFiles {
             task: inputs.task().clone(),
             marker: inputs.marker(),
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 
@@ -306,7 +341,7 @@ impl Lines {
         let open = || {
             let blocks = file.open(range.clone(), task)?;
             Ok::<Box<dyn Blocks>, TaskError>(if gzip {
-                Box::new(Gunzip::new(blocks, Arc::clone(&file)))
+                Box::new(Gunzip::new(blocks, Arc::clone(&file.0)))
             } else {
                 blocks
             })
@@ -318,7 +353,7 @@ impl Lines {
         // How long a file is that is decompressed, or that has no length, its end will tell.
         let end = if gzip || file.is_open_ended() { u64::MAX } else { end };
         Ok(Self {
-            file,
+            file: file.0,
             blocks,
             end,
             block: Vec::new(),
@@ -448,7 +483,7 @@ impl Lines {
             Err(error) if options.lossy => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
             Err(error) => {
                 let at = begin + (mark + error.utf8_error().valid_up_to()) as u64;
-                Err(self.bad_line(at, LineFault::NotUtf8 { option: options.names.lossy }))
+                Err(self.bad_line(at, LineFault::NotUtf8 { option: options.names.lossy() }))
             }
         }
     }

@@ -13,9 +13,12 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    ship::{self, Code, Held, NotShippable, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     leaf,
@@ -52,7 +55,7 @@ fn whole_files<C: Data>(
     let files = look_up(shared, path)?;
     let bytes = partition_bytes(&files, None, shared.default_partitions);
     let partitions = pack(files, bytes, |_| true);
-    let read = Arc::new(read);
+    let read = Held::new(Code::new(read));
     Ok(leaf(shared, info, partitions.len(), WholeFiles { partitions, read, content: PhantomData }))
 }
 
@@ -81,9 +84,11 @@ enum TextFault {
     Utf16,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct WholeFiles<C, F> {
     partitions: Vec<Vec<Piece>>,
-    read: Arc<F>,
+    read: Held<Code<F>>,
     content: PhantomData<fn() -> C>,
 }
 
@@ -95,17 +100,21 @@ where
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(FileStream {
             files: self.partitions[partition].clone().into_iter(),
-            read: Arc::clone(&self.read),
+            read: self.read.clone(),
             task: inputs.task().clone(),
             marker: inputs.marker(),
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 
 /// A file a batch, since a file may be large.
 struct FileStream<F> {
     files: std::vec::IntoIter<Piece>,
-    read: Arc<F>,
+    read: Held<Code<F>>,
     task: TaskContext,
     marker: Marker,
 }
@@ -115,7 +124,7 @@ impl<C: Data, F: Fn(&Arc<dyn InputFile>, &TaskContext) -> Result<C, TaskError>> 
         self.task.check_cancelled()?;
         self.marker.enter();
         let Some(piece) = self.files.next() else { return Ok(None) };
-        let content = (self.read)(&piece.file, &self.task)?;
+        let content = (self.read)(&piece.file.0, &self.task)?;
         Ok(Some(Batch::Owned(vec![(piece.file.path().to_path_buf(), content)])))
     }
 }

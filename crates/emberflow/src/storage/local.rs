@@ -15,9 +15,11 @@ use std::{
 use emberflow_core::{
     error::{Error, Result, TaskError},
     pattern::{Glob, first_wildcard, is_hidden},
+    ship::{self, Descriptor, Held, NotShippable, Shipped},
     storage::{Blocks, InputFile},
     task::TaskContext,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{blocks::BLOCK_BYTES, pipe::Pipe};
 
@@ -217,7 +219,11 @@ fn real_path(path: &Path) -> Result<Option<PathBuf>> {
 fn describe(path: &Path) -> Result<Arc<dyn InputFile>> {
     let metadata = fs::metadata(path).map_err(|error| file_error("cannot read", path, error))?;
     if metadata.is_file() {
-        Ok(Arc::new(LocalFile { path: path.into(), bytes: metadata.len(), modified: metadata.modified().ok() }))
+        Ok(Arc::new(LocalFile {
+            path: Held::new(path.to_owned()),
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+        }))
     } else {
         Ok(Arc::new(Pipe::new(path)))
     }
@@ -227,9 +233,9 @@ fn file_error(what: &'static str, path: &Path, source: io::Error) -> Error {
     Error::File { what, path: path.to_owned(), source: Arc::new(source) }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct LocalFile {
-    path: Arc<Path>,
+    path: Held<PathBuf>,
     bytes: u64,
     modified: Option<SystemTime>,
 }
@@ -250,7 +256,7 @@ impl InputFile for LocalFile {
 
     fn open(&self, range: Range<u64>, _: &TaskContext) -> Result<Box<dyn Blocks>, TaskError> {
         let read = |source| FileFault::Read { path: self.path.to_path_buf(), source }.into_task_error();
-        let mut file = File::open(&self.path).map_err(read)?;
+        let mut file = File::open(&*self.path).map_err(read)?;
         let metadata = file.metadata().map_err(read)?;
         // The time stamp of a file that the system makes when it is looked at says nothing.
         let changed = metadata.modified().ok() != self.modified && !self.is_open_ended();
@@ -262,14 +268,20 @@ impl InputFile for LocalFile {
             file.seek(SeekFrom::Start(range.start)).map_err(read)?;
         }
         let bytes = (!self.is_open_ended()).then_some(self.bytes);
-        Ok(Box::new(LocalBlocks { file, path: Arc::clone(&self.path), at: range.start, bytes }))
+        Ok(Box::new(LocalBlocks { file, path: Arc::clone(&self.path.0), at: range.start, bytes }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn InputFile>, NotShippable> {
+        const CODE: &Descriptor<dyn InputFile> =
+            &Descriptor::new::<LocalFile>(|state| Ok(ship::read::<LocalFile>(state)?));
+        ship::of(self, CODE)
     }
 }
 
 /// Reads a file from some point to its end, when it is asked to.
 struct LocalBlocks {
     file: File,
-    path: Arc<Path>,
+    path: Arc<PathBuf>,
     at: u64,
     /// Where its end is to be, if that is known.
     bytes: Option<u64>,

@@ -13,9 +13,11 @@ use std::{
 
 use emberflow_core::{
     error::{Error, Result, TaskError},
+    ship::{self, Descriptor, NotShippable, Shipped},
     storage::{PartFile, PartFiles, PartId, part_name},
     task::TaskContext,
 };
+use serde::{Deserialize, Serialize};
 
 /// How often the removal of an unfinished directory is begun again because a file was added to it.
 const REMOVALS: usize = 1000;
@@ -139,6 +141,7 @@ fn hidden_name(name: &OsStr, end: &str) -> String {
 }
 
 /// The directory as tasks see it.
+#[derive(Serialize, Deserialize)]
 struct Files {
     dir: PathBuf,
     partitions: usize,
@@ -156,6 +159,11 @@ impl PartFiles for Files {
         let path = self.path_of(part);
         let file = File::create(&path).map_err(|source| TaskError::io(PartError { path: path.clone(), source }))?;
         Ok(Box::new(LocalFile { file, path }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn PartFiles>, NotShippable> {
+        const CODE: &Descriptor<dyn PartFiles> = &Descriptor::new::<Files>(|state| Ok(ship::read::<Files>(state)?));
+        ship::of(self, CODE)
     }
 }
 

@@ -144,7 +144,7 @@ impl Table {
         let at = columns.iter().map(|name| self.schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
         let schema = self.schema.arrow().project(&at).map_err(TableError::from)?;
         let schema = Schema::of(Arc::new(schema)).check()?;
-        let chunks = self.chunks.try_chunks(info, move |batch| batch.project(&at));
+        let chunks = self.chunks.try_chunks(info, at, |at, batch| batch.project(at));
         Ok(Self::new(chunks, schema))
     }
 

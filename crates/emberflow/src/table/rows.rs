@@ -1,6 +1,6 @@
 //! From columns to rows: the typed rows of a table, by serde.
 
-use std::{any::type_name, sync::Arc};
+use std::any::type_name;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -8,7 +8,9 @@ use emberflow_core::{
     batch::Batch,
     data::Data,
     error::TaskError,
+    ids::PartitionIndex,
     place::{OpInfo, Place},
+    ship::Env,
 };
 use serde::de::DeserializeOwned;
 
@@ -46,24 +48,23 @@ impl Table {
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
     pub fn rows<T: Data + DeserializeOwned>(&self) -> Rdd<T> {
-        self.chunks.batches(OpInfo::new("rows", Place::caller()), None, |partition| {
-            let mut before = 0;
-            move |batch: Batch<Chunk>| {
-                let mut rows = Vec::new();
-                for chunk in batch.as_slice() {
-                    let cells = Rows::of(&chunk.0);
-                    rows.reserve(chunk.0.num_rows());
-                    for (at, row) in cells.read().enumerate() {
-                        rows.push(row.map_err(|cause| {
-                            let (row, row_type) = (before + at as u64 + 1, short_type_name::<T>());
-                            let shown = cells.describe(at);
-                            TaskError::rejected(NoSuchRow { cause, row, partition, row_type, shown })
-                        })?);
-                    }
-                    before += chunk.0.num_rows() as u64;
+        let start = |(): &(), partition: PartitionIndex| (partition, 0_u64);
+        let info = OpInfo::new("rows", Place::caller());
+        self.chunks.batches_from(info, None, (), start, |(), (partition, before), batch: Batch<Chunk>| {
+            let mut rows = Vec::new();
+            for chunk in batch.as_slice() {
+                let cells = Rows::of(&chunk.0);
+                rows.reserve(chunk.0.num_rows());
+                for (at, row) in cells.read().enumerate() {
+                    rows.push(row.map_err(|cause| {
+                        let (row, row_type, partition) = (*before + at as u64 + 1, short_type_name::<T>(), *partition);
+                        let shown = cells.describe(at);
+                        TaskError::rejected(NoSuchRow { cause, row, partition, row_type, shown })
+                    })?);
                 }
-                Ok(Batch::Owned(rows))
+                *before += chunk.0.num_rows() as u64;
             }
+            Ok(Batch::Owned(rows))
         })
     }
 }
@@ -76,17 +77,14 @@ fn short_type_name<T>() -> &'static str {
 
 impl Rdd<Chunk> {
     /// Makes another chunk of each.
-    pub(crate) fn try_chunks<F>(&self, info: OpInfo, f: F) -> Self
+    pub(crate) fn try_chunks<E, F>(&self, info: OpInfo, env: E, f: F) -> Self
     where
-        F: Fn(&RecordBatch) -> Result<RecordBatch, ArrowError> + Send + Sync + 'static,
+        E: Env,
+        F: Fn(&E, &RecordBatch) -> Result<RecordBatch, ArrowError> + Send + Sync + 'static,
     {
-        let f = Arc::new(f);
-        self.batches(info, None, move |_| {
-            let f = Arc::clone(&f);
-            move |batch: Batch<Chunk>| {
-                let chunks: Result<Vec<_>, _> = batch.as_slice().iter().map(|chunk| f(&chunk.0).map(Chunk)).collect();
-                chunks.map(Batch::Owned).map_err(TaskError::rejected)
-            }
+        self.batches(info, None, env, move |env, batch: Batch<Chunk>| {
+            let chunks: Result<Vec<_>, _> = batch.as_slice().iter().map(|chunk| f(env, &chunk.0).map(Chunk)).collect();
+            chunks.map(Batch::Owned).map_err(TaskError::rejected)
         })
     }
 }

@@ -13,6 +13,7 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
+    ship::{self, Local, NotShippable, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
@@ -135,7 +136,8 @@ pub(super) fn table(
     let columns = schema.arrow().fields().iter().map(|field| (field.name().clone(), field.data_type().clone()));
     let schema = Schema::new(columns.chain(corrupt)).check()?;
     let partitions = source.partitions.len();
-    let read = Read { source, kinds, found, schema: Arc::clone(schema.arrow()) };
+    let reading = Reading { source, kinds, found, schema: Arc::clone(schema.arrow()) };
+    let read = Read(Local::new(reading, ONLY_HERE));
     Ok(Table::new(leaf(shared, info.clone(), partitions, read), schema))
 }
 
@@ -145,7 +147,8 @@ fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<CsvFiles>) -> Resu
     if !(ratio > 0.0 && ratio <= 1.0) {
         return Err(TableError::SamplingRatio(ratio).into());
     }
-    let scan: Rdd<Found> = leaf(shared, info.clone(), source.partitions.len(), Scan(Arc::clone(source)));
+    let scan = Scan(Local::new(Arc::clone(source), ONLY_HERE));
+    let scan: Rdd<Found> = leaf(shared, info.clone(), source.partitions.len(), scan);
     let mut all = Found::default();
     for found in scan.collect()? {
         all.merge(found);
@@ -242,7 +245,8 @@ impl Found {
 }
 
 /// A row a partition: what it says of the schema.
-struct Scan(Arc<CsvFiles>);
+#[derive(Serialize, Deserialize)]
+struct Scan(Local<Arc<CsvFiles>>);
 
 impl Operator for Scan {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
@@ -252,6 +256,10 @@ impl Operator for Scan {
             task: inputs.task().clone(),
             marker: inputs.marker(),
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 
@@ -287,8 +295,14 @@ impl Stream<Found> for ScanStream {
     }
 }
 
+/// Said of tables when they would have to leave the process.
+const ONLY_HERE: &str = "a table is read by this process only";
+
 /// The rows, as chunks.
-struct Read {
+#[derive(Serialize, Deserialize)]
+struct Read(Local<Reading>);
+
+struct Reading {
     source: Arc<CsvFiles>,
     kinds: Vec<Kind>,
     /// What the columns were found to look like, if not all values were looked at.
@@ -299,14 +313,18 @@ struct Read {
 impl Operator for Read {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(ReadStream {
-            source: Arc::clone(&self.source),
-            kinds: self.kinds.clone(),
-            found: self.found.clone(),
-            schema: Arc::clone(&self.schema),
-            records: self.source.records(partition, inputs),
+            source: Arc::clone(&self.0.source),
+            kinds: self.0.kinds.clone(),
+            found: self.0.found.clone(),
+            schema: Arc::clone(&self.0.schema),
+            records: self.0.source.records(partition, inputs),
             task: inputs.task().clone(),
             marker: inputs.marker(),
         }))
+    }
+
+    fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
+        ship::operator(self)
     }
 }
 

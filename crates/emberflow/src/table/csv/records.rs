@@ -126,7 +126,7 @@ impl Record {
 impl Records {
     /// `None` if there are no pieces.
     pub(super) fn new(pieces: Vec<Piece>, options: &CsvOptions, task: &TaskContext) -> Option<Self> {
-        let file = Arc::clone(&pieces.first()?.file);
+        let file = Arc::clone(&pieces.first()?.file.0);
         let mut parser = ReaderBuilder::new();
         parser.delimiter(options.delimiter).terminator(Terminator::Any(b'\n')).escape(options.escape);
         match options.quote {
@@ -140,7 +140,7 @@ impl Records {
             text: TextOptions::new()
                 .lossy(options.lossy)
                 .max_line_bytes(options.max_record_bytes)
-                .named(OptionNames { lossy: "Reader::lossy", max_line_bytes: "Reader::max_record_bytes" }),
+                .named(OptionNames::Reader),
             max_record_bytes: options.max_record_bytes,
             header: options.header,
             multi_line: options.multi_line,
@@ -171,7 +171,7 @@ impl Records {
                 Some(open) => open,
                 None => {
                     let Some(piece) = self.pieces.next() else { return Ok(None) };
-                    let (file, from_start) = (Arc::clone(&piece.file), piece.start == 0);
+                    let (file, from_start) = (Arc::clone(&piece.file.0), piece.start == 0);
                     let to_end = piece.end >= file.bytes();
                     let lines = Lines::open(piece, &self.task)?;
                     self.open.insert(Open {
