@@ -16,7 +16,7 @@ use std::{
 };
 
 use emberflow::{
-    Action, Canceller, Context, Error, Event, JobId, Rdd, StageId, StageKind, Sums, TaskId,
+    Action, Canceller, Context, Error, Event, JobEnd, JobId, Rdd, StageId, StageKind, Sums, TaskId,
     testing::{cache_store, shuffle_store},
 };
 
@@ -41,9 +41,9 @@ fn started(event: &Event) -> Option<JobId> {
     }
 }
 
-fn finished(event: &Event) -> Option<(JobId, Option<String>)> {
+fn finished(event: &Event) -> Option<(JobId, JobEnd)> {
     match event {
-        Event::JobFinished { job, error } => Some((*job, error.clone())),
+        Event::JobFinished { job, end } => Some((*job, end.clone())),
         _ => None,
     }
 }
@@ -402,7 +402,7 @@ fn dropping_the_future_cancels_its_job() {
     let action = endless(&world).count_async();
     let job = next_of(&mut events, started);
     drop(action);
-    assert_eq!(next_of(&mut events, finished), (job, Some(format!("{job} was cancelled"))));
+    assert_eq!(next_of(&mut events, finished), (job, JobEnd::Cancelled));
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -412,7 +412,7 @@ fn dropping_the_future_cancels_its_job() {
             () = std::future::ready(()) => {}
         }
     });
-    assert!(next_of(&mut events, finished).1.unwrap().ends_with("was cancelled"));
+    assert_eq!(next_of(&mut events, finished).1, JobEnd::Cancelled);
 }
 
 #[test]
@@ -565,7 +565,7 @@ fn events_come_in_pairs_and_in_order() {
                 assert!(jobs.insert(*job, at).is_none() && *partitions > 0);
                 assert!(action.contains(" at ") && action.contains(file!()), "{action}");
             }
-            Event::JobFinished { job, error } => assert!(jobs.remove(job).is_some() && error.is_none()),
+            Event::JobFinished { job, end } => assert!(jobs.remove(job).is_some() && *end == JobEnd::Succeeded),
             Event::StageStarted { stage, job, tasks, .. } => {
                 assert!(jobs.contains_key(job), "a stage of no living job");
                 assert!(stages.insert(*stage, (*tasks, 0)).is_none());

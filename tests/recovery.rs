@@ -17,7 +17,7 @@ use std::{
 };
 
 use emberflow::{
-    Context, Error, Event, ExchangeData, Rdd, RowSpan, Source, StoreId, TaskError,
+    Context, Error, Event, ExchangeData, JobEnd, Rdd, RowSpan, Source, StoreId, TaskError,
     testing::{
         break_cached_partition, break_coordinator, break_governor, cache_store, kill_cached_partition, kill_map_output,
         shuffle_store,
@@ -248,7 +248,8 @@ fn partitions_lost_while_jobs_run_are_recomputed_and_all_jobs_end_well() {
     let events = drain(&mut events);
     assert_eq!(lost(&events).len(), 60);
     let count = |failed: bool| {
-        let ended = |event: &&Event| matches!(event, Event::JobFinished { error, .. } if error.is_some() == failed);
+        let ended =
+            |event: &&Event| matches!(event, Event::JobFinished { end, .. } if (*end != JobEnd::Succeeded) == failed);
         events.iter().filter(ended).count()
     };
     assert_eq!((count(false), count(true)), (260, 0));

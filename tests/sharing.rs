@@ -14,7 +14,7 @@ use std::{
 };
 
 use emberflow::{
-    Accumulate, Error, Event, StageKind, TaskInfo,
+    Accumulate, Error, Event, JobEnd, StageKind, TaskInfo,
     testing::{cache_store, kill_cached_partition, kill_map_output, shuffle_store},
 };
 use proptest::{collection::vec, prelude::*};
@@ -801,7 +801,7 @@ fn releasing_a_cache_can_wait_for_the_job_that_reads_it() {
         waits.join().unwrap().unwrap();
         let order = drain(&mut events);
         let at = |find: &dyn Fn(&Event) -> bool| order.iter().position(find).expect("it happened");
-        let finished = at(&|event| matches!(event, Event::JobFinished { error: None, .. }));
+        let finished = at(&|event| matches!(event, Event::JobFinished { end: JobEnd::Succeeded, .. }));
         let dropped = at(&|event| matches!(event, Event::StoreDropped { store: at, .. } if *at == store));
         assert!(finished < dropped);
         rows.unpersist_and_wait().unwrap();

@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    error::{Error, Result},
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::StageOutline,
     print::Print,
@@ -55,6 +56,49 @@ impl Ran {
     }
 }
 
+/// How a job ended.
+///
+/// ```
+/// use emberflow_core::{error::Error, event::JobEnd, ids::JobId};
+///
+/// let end = JobEnd::of::<()>(&Err(Error::Cancelled { job: JobId::new(3) }));
+/// assert_eq!(end, JobEnd::Cancelled);
+/// assert_eq!(end.message(JobId::new(3)).as_deref(), Some("job 3 was cancelled"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum JobEnd {
+    /// The job gave its result.
+    Succeeded,
+    /// The job was cancelled, and its action returned [`Error::Cancelled`].
+    Cancelled,
+    /// The job ended with any other error.
+    Failed {
+        /// The message of the error that the job's action returned.
+        error: String,
+    },
+}
+
+impl JobEnd {
+    /// Returns how a job ended whose action had this outcome.
+    pub fn of<T>(outcome: &Result<T>) -> Self {
+        match outcome {
+            Ok(_) => Self::Succeeded,
+            Err(Error::Cancelled { .. }) => Self::Cancelled,
+            Err(error) => Self::Failed { error: error.to_string() },
+        }
+    }
+
+    /// Returns the message of the error that the action of `job` returned, if it returned one.
+    pub fn message(&self, job: JobId) -> Option<String> {
+        match self {
+            Self::Succeeded => None,
+            Self::Cancelled => Some(Error::Cancelled { job }.to_string()),
+            Self::Failed { error } => Some(error.clone()),
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -86,8 +130,8 @@ pub enum Event {
     JobFinished {
         /// The job.
         job: JobId,
-        /// `None` if it succeeded, else the error in words.
-        error: Option<String>,
+        /// How it ended.
+        end: JobEnd,
     },
     /// The lineage of an RDD has become long, or has doubled since this was told last in this context: each job walks
     /// through all of it. [`checkpoint`](https://docs.rs/emberflow/latest/emberflow/struct.Rdd.html#method.checkpoint)

@@ -10,7 +10,7 @@ use std::{
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use emberflow_core::{
-    event::Event,
+    event::{Event, JobEnd},
     ids::{JobId, StageId, TaskId},
     task::Reads,
 };
@@ -151,13 +151,13 @@ impl Summaries {
                 self.stages.remove(stage);
             }
             Event::Gap { missed } => self.jobs.values_mut().for_each(|job| job.missed += missed),
-            Event::JobFinished { job: id, error } => {
+            Event::JobFinished { job: id, end } => {
                 let job = self.jobs.remove(id)?;
                 self.stages.retain(|_, of| of != id);
                 if self.jobs.is_empty() {
                     self.ended.clear();
                 }
-                return Some(job.describe(*id, error.as_deref(), record.at, self.width));
+                return Some(job.describe(*id, end, record.at, self.width));
             }
             _ => {}
         }
@@ -176,7 +176,7 @@ impl Summaries {
 }
 
 impl Job {
-    fn describe(&self, id: JobId, error: Option<&str>, ended: SystemTime, width: Option<u16>) -> String {
+    fn describe(&self, id: JobId, end: &JobEnd, ended: SystemTime, width: Option<u16>) -> String {
         let since = |began| ended.duration_since(began).unwrap_or_default();
         let mut table = Table::new();
         let heads = ["stage", "", "tasks", "rows read", "bytes read", "rows", "bytes", "spilled", "task time", "time"];
@@ -211,7 +211,11 @@ impl Job {
         let took = since(self.began);
         row(String::new(), "all", all.cells(), format!("{took:.1?}"));
         let what = self.description.as_ref().map_or_else(String::new, |what| format!(" ({what})"));
-        let how = if error.is_none() { "succeeded" } else { "ended with an error" };
+        let how = match end {
+            JobEnd::Succeeded => "succeeded",
+            JobEnd::Cancelled => "was cancelled",
+            _ => "ended with an error",
+        };
         let mut text = format!("{id}: {}{what} {how} after {took:.1?}\n{table}\n", self.action);
         if self.missed > 0 {
             // To write into a string does not fail.
@@ -274,7 +278,7 @@ mod tests {
             finished(2, 1234, 0),
             Event::Gap { missed: 5 },
             Event::StageFinished { stage },
-            Event::JobFinished { job, error: None },
+            Event::JobFinished { job, end: JobEnd::Succeeded },
         ]);
         let table = "\
 job 3: count at main.rs:7:3 succeeded after 12.0s
@@ -291,13 +295,18 @@ job 3: count at main.rs:7:3 succeeded after 12.0s
     }
 
     #[test]
-    fn a_job_that_fails_says_so_and_one_that_nobody_saw_begin_says_nothing() {
-        let (job, other) = (JobId::new(0), JobId::new(1));
+    fn a_job_that_fails_or_is_cancelled_says_so_and_one_that_nobody_saw_begin_says_nothing() {
+        let (job, other, cancelled) = (JobId::new(0), JobId::new(1), JobId::new(2));
         let text = told(vec![
             Event::JobStarted { job, action: "count".to_owned(), partitions: 2 },
-            Event::JobFinished { job: other, error: None },
-            Event::JobFinished { job, error: Some("no".to_owned()) },
+            Event::JobFinished { job: other, end: JobEnd::Succeeded },
+            Event::JobFinished { job, end: JobEnd::Failed { error: "no".to_owned() } },
         ]);
         assert!(text.starts_with("job 0: count ended with an error after 2.0s\n"), "{text}");
+        let text = told(vec![
+            Event::JobStarted { job: cancelled, action: "count".to_owned(), partitions: 2 },
+            Event::JobFinished { job: cancelled, end: JobEnd::Cancelled },
+        ]);
+        assert!(text.starts_with("job 2: count was cancelled after 1.0s\n"), "{text}");
     }
 }

@@ -49,7 +49,7 @@ pub use context::{CachedRdd, Context, ContextBuilder};
 pub use emberflow_core::{
     data::{Data, ExchangeData, Key, Ordered},
     error::{Error, FailedAttempt, Result, TaskError},
-    event::{Event, JobLabels},
+    event::{Event, JobEnd, JobLabels},
     ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
     partitioner::{Partitioner, Placement},
     place::{Code, OpInfo, Place},

@@ -17,7 +17,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult}
 use emberflow_core::{
     chaos::Chaos,
     error::{Error, Result},
-    event::{Event, JobLabels},
+    event::{Event, JobEnd, JobLabels},
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::{Sink, StageKind, StageOutline, StagePlan},
     segments::Footprint,
@@ -845,9 +845,10 @@ impl Handler<Stop> for Coordinator {
         }
         self.with.ledger.turns.look_again();
         for (job, shell) in self.jobs.drain() {
-            self.with.bus.publish(&Event::JobFinished { job, error: Some(Error::ContextClosed.to_string()) });
-            // Whoever dropped the handle does not want to know.
-            let _ = shell.outcome.send(Err(Error::ContextClosed));
+            let outcome = Err(Error::ContextClosed);
+            self.with.bus.publish(&Event::JobFinished { job, end: JobEnd::of(&outcome) });
+            // A caller that dropped the handle does not want to know.
+            let _ = shell.outcome.send(outcome);
         }
         for (_, (_, actor, _)) in self.actors.drain() {
             let _ = post(&actor, Dismiss);

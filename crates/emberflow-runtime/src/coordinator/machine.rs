@@ -30,7 +30,7 @@ use std::{
 
 use emberflow_core::{
     error::{Cause, Error, FailedAttempt, TaskError},
-    event::Event,
+    event::{Event, JobEnd},
     ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
     print::Print,
@@ -356,7 +356,7 @@ impl Machine {
     fn submit(&mut self, job: JobId, action: String, stages: Vec<StageSpec>, wanted: &[PartitionIndex]) {
         self.emit(Event::JobStarted { job, action, partitions: wanted.len() });
         let Some(result) = stages.last().map(|spec| spec.store) else {
-            self.emit(Event::JobFinished { job, error: None });
+            self.emit(Event::JobFinished { job, end: JobEnd::Succeeded });
             self.out.push(Command::FinishJob { job, outcome: Ok(()) });
             return;
         };
@@ -1067,7 +1067,7 @@ impl Machine {
             self.causes.retain(|key, _| key.0 != job.result);
             self.forget_readers(|reader| reader.0 != job.result);
             self.out.push(Command::DropStore { store: job.result });
-            self.emit(Event::JobFinished { job: *id, error: outcome.as_ref().err().map(ToString::to_string) });
+            self.emit(Event::JobFinished { job: *id, end: JobEnd::of(&outcome) });
             self.out.push(Command::FinishJob { job: *id, outcome });
             forgotten.extend(job.stores.iter().filter(|id| self.stores.get(id).is_some_and(|store| store.forgotten)));
             // A job that has what it wanted, and made it all by itself, leaves nothing to others and wants no more.

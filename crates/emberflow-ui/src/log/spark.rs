@@ -146,9 +146,10 @@ impl Translator {
                     starting.labels = labels.clone();
                 }
             }
-            Event::JobFinished { job, error } => {
+            Event::JobFinished { job, end } => {
                 self.planned.retain(|(of, _), _| of != job);
-                let result = match error {
+                // Spark has two ends only: a cancelled job has failed, with a message that says so.
+                let result = match end.message(*job) {
                     None => json!({ "Result": "JobSucceeded" }),
                     Some(error) => {
                         json!({ "Result": "JobFailed", "Exception": { "Message": error, "Stack Trace": [] } })

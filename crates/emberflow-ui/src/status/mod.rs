@@ -15,8 +15,7 @@ use std::{
 };
 
 use emberflow_core::{
-    error::Error,
-    event::Event,
+    event::{Event, JobEnd},
     ids::{JobId, StageId, StoreId, TaskId},
     plan::StageKind,
     task::Reads,
@@ -261,7 +260,7 @@ impl Status {
                     job.labels = labels.clone();
                 }
             }
-            Event::JobFinished { job, error } => self.job_finished(*job, error.as_deref(), at),
+            Event::JobFinished { job, end } => self.job_finished(*job, end, at),
             Event::StageStarted { stage, job, store, rdd, name, tasks } => {
                 self.totals.stages_started += 1;
                 for other in self.jobs.values_mut().rev().filter(|job| job.is_running()) {
@@ -370,12 +369,11 @@ impl Status {
         }
     }
 
-    fn job_finished(&mut self, id: JobId, error: Option<&str>, at: SystemTime) {
-        // Events tell errors in words.
-        let state = match error {
-            None => JobState::Succeeded,
-            Some(error) if error == (Error::Cancelled { job: id }).to_string() => JobState::Cancelled,
-            Some(_) => JobState::Failed,
+    fn job_finished(&mut self, id: JobId, end: &JobEnd, at: SystemTime) {
+        let state = match end {
+            JobEnd::Succeeded => JobState::Succeeded,
+            JobEnd::Cancelled => JobState::Cancelled,
+            _ => JobState::Failed,
         };
         match state {
             JobState::Succeeded => self.totals.jobs_succeeded += 1,
@@ -389,7 +387,7 @@ impl Status {
         for (id, kept) in &mut job.kept {
             *kept = self.stores.get(id).map(|store| Kept::of(store, kept.losses)).unwrap_or_default();
         }
-        job.finish(state, error.map(shortened), at);
+        job.finish(state, end.message(id).as_deref().map(shortened), at);
         // A store that no stage has filled, and none will, is not worth a look.
         let planned: Vec<StoreId> = job.plan.iter().map(|outline| outline.store).collect();
         let is_idle = |store: &Store| store.is_empty() && store.released.is_none();

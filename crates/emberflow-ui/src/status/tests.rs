@@ -34,8 +34,8 @@ impl Story {
         self.tell(Event::JobPlanned { job: JobId::new(job), stages })
     }
 
-    fn job_ends(&mut self, job: u64, error: Option<String>) -> &mut Self {
-        self.tell(Event::JobFinished { job: JobId::new(job), error })
+    fn job_ends(&mut self, job: u64, end: JobEnd) -> &mut Self {
+        self.tell(Event::JobFinished { job: JobId::new(job), end })
     }
 
     fn stage(&mut self, stage: u64, job: u64, store: u64, tasks: usize) -> &mut Self {
@@ -125,7 +125,7 @@ fn a_cell_turns_from_resident_to_lost_to_rebuilt_and_is_released_in_the_end() {
     assert_eq!(story.cells(0), [Computing, Computing]);
     story.task_ends(0, 0, 0).stored(0, 0, 0).spilled(1, 0, 1).task_ends(1, 0, 1).stored(1, 0, 1);
     assert_eq!(story.cells(0), [Resident, Spilled]);
-    story.stage_ends(0).job_ends(0, None).lost(0, 0, 0);
+    story.stage_ends(0).job_ends(0, JobEnd::Succeeded).lost(0, 0, 0);
     assert_eq!(story.cells(0), [Lost, Spilled]);
     story.job(1, cached_then_counted()).stage(1, 1, 0, 1).task(2, 1, 0);
     assert_eq!(story.cells(0), [Rebuilding, Spilled]);
@@ -187,9 +187,11 @@ fn a_stage_says_how_its_tasks_ended_and_a_failed_one_why() {
 fn a_cancelled_job_is_told_from_a_failed_one() {
     let mut story = Story::new();
     story.job(0, cached_then_counted()).stage(0, 0, 0, 2).task(0, 0, 0).stage_ends(0);
-    story.job_ends(0, Some(Error::Cancelled { job: JobId::new(0) }.to_string()));
-    story.job(1, cached_then_counted()).job_ends(1, Some("disk full".into()));
+    story.job_ends(0, JobEnd::Cancelled);
+    story.job(1, cached_then_counted()).job_ends(1, JobEnd::Failed { error: "disk full".into() });
     assert_eq!((story.job_of(0).state, story.job_of(1).state), (JobState::Cancelled, JobState::Failed));
+    assert_eq!(story.job_of(0).error.as_deref(), Some("job 0 was cancelled"));
+    assert_eq!(story.job_of(1).error.as_deref(), Some("disk full"));
     assert_eq!(story.stage_of(0).state, StageState::Cancelled);
     let totals = story.status.totals();
     assert_eq!((totals.jobs_cancelled, totals.jobs_failed, totals.jobs_succeeded), (1, 1, 0));
@@ -219,7 +221,7 @@ fn what_is_remembered_is_bounded_and_what_runs_is_never_forgotten() {
                 partition as usize,
             );
         }
-        story.stored(n * 100, n, 0).stage_ends(n).job_ends(n, None);
+        story.stored(n * 100, n, 0).stage_ends(n).job_ends(n, JobEnd::Succeeded);
         story.tell(Event::StoreDropped { store: StoreId::new(n), rdd: RddId::new(1), partitions: 1 });
     }
     let status = &story.status;
@@ -240,7 +242,7 @@ fn what_is_remembered_is_bounded_and_what_runs_is_never_forgotten() {
 fn events_about_what_is_not_known_are_left_aside() {
     let mut story = Story::new();
     story.tell(Event::Gap { missed: 5 }).task(7, 3, 1).task_ends(7, 3, 1).task_fails(8, 3, 1, "boom", true);
-    story.stage_ends(3).job_ends(4, None).lost(7, 2, 9).spilled(7, 2, 1).stored(7, 2, 4);
+    story.stage_ends(3).job_ends(4, JobEnd::Succeeded).lost(7, 2, 9).spilled(7, 2, 1).stored(7, 2, 4);
     assert_eq!(story.status.totals().events_missed, 5);
     // It was there all the time, if nobody knew it.
     assert_eq!(story.cells(2)[4], CellState::Resident);
@@ -281,7 +283,7 @@ fn what_a_job_has_come_to_stays_as_it_was_when_it_ended() {
     story.job(0, plan()).job(1, plan()).stage(0, 0, 0, 2).stage(1, 0, 9, 1);
     story.task(0, 0, 0).stored(0, 0, 0).task_ends(0, 0, 0).task(1, 0, 1);
     // The first job needs no more than the first partition, the other one goes on.
-    story.task(2, 1, 0).task_ends(2, 1, 0).stage_ends(1).job_ends(0, None);
+    story.task(2, 1, 0).task_ends(2, 1, 0).stage_ends(1).job_ends(0, JobEnd::Succeeded);
     let seen = |story: &Story| {
         let job = story.job_of(0);
         (story.status.tally(job), story.status.kept(job, StoreId::new(0)).unwrap())
@@ -294,8 +296,14 @@ fn what_a_job_has_come_to_stays_as_it_was_when_it_ended() {
     let other = story.job_of(1);
     assert_eq!(story.status.kept(other, StoreId::new(0)).unwrap().losses, 1, "the other job runs");
     // One that finds it lost has to do with it, and one that comes later has not.
-    story.job_ends(1, None).job(2, plan()).stage(2, 2, 0, 1).task(3, 2, 1).stored(3, 0, 1).task_ends(3, 2, 1);
-    story.stage_ends(2).job_ends(2, None).job(3, plan()).job_ends(3, None);
+    story
+        .job_ends(1, JobEnd::Succeeded)
+        .job(2, plan())
+        .stage(2, 2, 0, 1)
+        .task(3, 2, 1)
+        .stored(3, 0, 1)
+        .task_ends(3, 2, 1);
+    story.stage_ends(2).job_ends(2, JobEnd::Succeeded).job(3, plan()).job_ends(3, JobEnd::Succeeded);
     let losses = [2, 3].map(|job| story.status.kept(story.job_of(job), StoreId::new(0)).unwrap().losses);
     assert_eq!(losses, [1, 0]);
 }
