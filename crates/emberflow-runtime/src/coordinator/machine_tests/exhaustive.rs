@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use emberflow_core::error::TaskError;
+
 use super::{
     super::*,
     jobs,

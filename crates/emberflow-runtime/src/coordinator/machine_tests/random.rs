@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use emberflow_core::{error::TaskError, plan::StageKind};
 use proptest::{
     collection::vec,
     prelude::*,

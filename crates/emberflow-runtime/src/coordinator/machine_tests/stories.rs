@@ -1,5 +1,7 @@
 //! Histories with a name. Each asserts what was launched, so that a fault that did not strike fails the test.
 
+use emberflow_core::error::TaskError;
+
 use super::{
     super::*,
     jobs,

@@ -4,9 +4,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     hash::{Hash, Hasher},
+    sync::Arc,
 };
 
-use super::super::*;
+use emberflow_core::{
+    error::TaskError,
+    ids::RddId,
+    plan::{StageKind, TaskInputs},
+    print::Print,
+};
+
+use super::super::{messages::StageInputs, *};
+use crate::coordinator::Speculation;
 
 /// How long every task takes: such that the width stays at two for each worker.
 const TASK: Duration = Duration::from_millis(2);
@@ -491,8 +500,10 @@ impl World {
     /// Whether a task is to be computed a second time if it lingers.
     pub(super) fn is_slow(&self, task: TaskId) -> bool {
         let Some(Task { key, .. }) = self.running.get(&task) else { return false };
-        let (done, pending) =
-            self.machine.stores[&key.0].run.as_ref().map_or((0, 0), |run| (run.times.len(), run.pending));
+        let (done, pending) = self.machine.stores[&key.0]
+            .run
+            .as_ref()
+            .map_or((0, 0), |run| (run.times.len(), self.machine.pending(key.0)));
         let alone = self.running.values().filter(|other| other.key == *key).count() == 1;
         let idle = self.machine.ready.is_empty() && self.running.len() < self.machine.limits.workers;
         let readable = self.inputs(*key).iter().all(|input| self.stored.contains_key(input));
@@ -653,8 +664,8 @@ impl World {
                 }
             }
             let there = store.nodes.iter().filter(|node| matches!(node.state, State::Done { .. })).count();
-            assert_eq!(store.done, there);
-            assert_eq!(store.run.as_ref().map_or(0, |run| run.pending), pending, "store {id}");
+            assert_eq!(store.nodes.done(), there);
+            assert_eq!(store.nodes.pending(), pending, "store {id}");
             assert_eq!(store.run.is_some(), pending > 0);
             if let Some(run) = &store.run {
                 assert!(run.announced && self.stages.contains(&run.stage) && self.jobs.contains_key(&run.job));
@@ -678,10 +689,14 @@ impl World {
         let mut hash = QuickHash::default();
         let machine = &self.machine;
         for (id, store) in &machine.stores {
-            (id, store.done, &store.waiting_for_all, store.all_wanted, store.forgotten).hash(&mut hash);
-            store.run.as_ref().map(|run| (run.job, run.pending, run.announced, run.times.len())).hash(&mut hash);
+            (id, store.nodes.done(), &store.waiting_for_all, store.all_wanted, store.forgotten).hash(&mut hash);
+            store
+                .run
+                .as_ref()
+                .map(|run| (run.job, store.nodes.pending(), run.announced, run.times.len()))
+                .hash(&mut hash);
             store.before.iter().for_each(|(at, print)| (at, print.rows()).hash(&mut hash));
-            for node in &store.nodes {
+            for node in store.nodes.iter() {
                 let state = match node.state {
                     State::Idle => (0, 0),
                     State::Waiting { missing } => (1, missing),

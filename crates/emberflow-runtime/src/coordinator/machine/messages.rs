@@ -1,0 +1,126 @@
+//! The words of the machine: what can happen to it ([`Input`]) and what it wants done ([`Command`]).
+//!
+//! Owns types only. The shell (`coordinator::actor`) makes inputs and carries out commands; nothing here decides.
+
+use std::{sync::Arc, time::Duration};
+
+use emberflow_core::{
+    error::{Cause, Error, TaskError},
+    event::Event,
+    ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
+    plan::{StageKind, StagePlan, TaskInputs},
+    print::Print,
+};
+
+use super::super::stragglers::Speculation;
+
+/// A partition of a store: the unit of all bookkeeping.
+pub(crate) type Key = (StoreId, PartitionIndex);
+
+/// Which stored partitions a task reads; the only thing about a plan that the machine needs to ask.
+pub(crate) trait StageInputs: Send + Sync {
+    fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs;
+}
+
+impl StageInputs for StagePlan {
+    fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs {
+        StagePlan::inputs_of(self, partition)
+    }
+}
+
+/// A stage, as far as the machine cares.
+#[derive(Clone)]
+pub(crate) struct StageSpec {
+    pub(crate) store: StoreId,
+    pub(crate) kind: StageKind,
+    pub(crate) rdd: RddId,
+    pub(crate) name: String,
+    pub(crate) partitions: usize,
+    pub(crate) inputs: Arc<dyn StageInputs>,
+}
+
+impl std::fmt::Debug for StageSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}, {:?}, {} partitions)", self.name, self.store, self.kind, self.partitions)
+    }
+}
+
+/// How often things may go wrong, and how many tasks may be out at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Failures of one task that are the user's, after which its jobs fail.
+    pub(crate) task_failures: usize,
+    /// Losses in a row of what one task reads, after which its jobs fail.
+    pub(crate) losses: u32,
+    /// Worker threads.
+    pub(crate) workers: usize,
+    /// Which tasks are computed twice for being slow.
+    pub(crate) speculation: Option<Speculation>,
+    /// Whether jobs fail that would mix rows of a partition with others that it had before it was lost.
+    pub(crate) deterministic: bool,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// An action: its stages, parents first and its own last, and which of its partitions are wanted.
+    Submit { job: JobId, action: String, stages: Vec<StageSpec>, wanted: Vec<PartitionIndex> },
+    /// A task ended.
+    TaskEnded { task: TaskId, end: TaskEnd, ran: Ran },
+    /// The actor of a partition is gone, with what it stored or was to store.
+    PartitionLost { store: StoreId, partition: PartitionIndex, generation: TaskId },
+    /// A job is not wanted any more.
+    Cancel { job: JobId },
+    /// No lineage can reach the store any more.
+    Forget { store: StoreId },
+    /// A stored partition has to make room, if no job uses its store.
+    Evict { key: Key, generation: TaskId },
+    /// A task runs longer than it may. It is not waited for any more.
+    Overdue { task: TaskId, limit: Duration, rdd: RddId, operator: String },
+    /// A task waits for something, and another thread works in place of its own.
+    Away { task: TaskId },
+    /// What workers are at, and for how long.
+    AtWork { tasks: Vec<(TaskId, Duration)> },
+    /// Nothing has happened for too long. What the shell knows of it is to be told, too.
+    Stalled { limit: Duration, shell: String },
+}
+
+/// Where a task ran, and how long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ran {
+    pub(crate) duration: Duration,
+    pub(crate) worker: usize,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug)]
+pub(crate) enum TaskEnd {
+    /// Its rows are stored, or its result is at hand. Rows that are `passing` are there for those tasks only that wait
+    /// for them by now or come to want them meanwhile.
+    Done { rows: u64, bytes: u64, passing: bool, print: Print },
+    /// It failed while the operator of `rdd` ran.
+    Failed { error: TaskError, rdd: RddId, operator: String, rows: Option<RowSpan> },
+    /// Partitions that it reads were not there: which, and the generation that was expected; and why, if that is known.
+    InputsLost { lost: Vec<(Key, TaskId)>, cause: Option<Cause> },
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Run a task; with `care`, row by row, to find the one that it panics at.
+    Launch { task: TaskId, stage: StageId, job: JobId, key: Key, attempt: u32, care: bool },
+    /// A running task is not wanted any more.
+    Cancel { task: TaskId },
+    /// What this attempt made, or was to make, is not wanted: stop its actor.
+    Discard { task: TaskId },
+    /// The result that came with this report is the partition's result.
+    Accept { job: JobId, partition: PartitionIndex },
+    /// What this attempt stored is the partition of its store: readers get it, and what it added to accumulators counts.
+    Count { key: Key, task: TaskId },
+    /// Stop all the actors of a store and forget its plan.
+    DropStore { store: StoreId },
+    /// A job ended.
+    FinishJob { job: JobId, outcome: Result<(), Error> },
+    /// Tell the world.
+    Emit(Event),
+}
