@@ -1,8 +1,11 @@
 //! Faults on purpose: the builder's word for them, the environment's, and what has struck. See [`crate::testing`].
 
-use emberflow_core::{chaos::Chaos, error::Result};
+use emberflow_core::chaos::Chaos;
+#[cfg(feature = "chaos")]
+use emberflow_core::error::Result;
 
-use super::builder::invalid;
+#[cfg(feature = "chaos")]
+use super::settings::invalid;
 
 #[cfg(feature = "chaos")]
 mod on {
@@ -23,7 +26,7 @@ mod on {
         /// # Ok::<(), Error>(())
         /// ```
         pub fn chaos(mut self, schedule: Schedule) -> Self {
-            self.chaos = Some(schedule);
+            self.given.chaos = Some(Some(schedule));
             self
         }
     }
@@ -47,24 +50,8 @@ mod on {
 
 /// The faults of a context whose tasks may fail so often.
 #[cfg(feature = "chaos")]
-pub(super) fn faults(
-    given: Option<emberflow_core::chaos::Schedule>,
-    task_failure_limit: usize,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Chaos> {
-    use emberflow_core::chaos::Schedule;
-
-    let schedule = match (given, env("EMBERFLOW_CHAOS").as_deref().map(str::trim)) {
-        (Some(schedule), _) => schedule,
-        (None, None | Some("off")) => return Ok(Chaos::default()),
-        (None, Some(text)) => match text.parse() {
-            Ok(seed) => Schedule::seeded(seed),
-            Err(_) => {
-                let reason = "give off, or a seed: a number from 0 to 2^64 - 1".to_owned();
-                return Err(invalid("EMBERFLOW_CHAOS", text, reason));
-            }
-        },
-    };
+pub(super) fn faults(schedule: Option<emberflow_core::chaos::Schedule>, task_failure_limit: usize) -> Result<Chaos> {
+    let Some(schedule) = schedule else { return Ok(Chaos::default()) };
     match schedule.bound() {
         Some(bound) if bound as usize >= task_failure_limit => {
             let reason = format!(
@@ -77,14 +64,8 @@ pub(super) fn faults(
     }
 }
 
+/// No faults: the points are not there.
 #[cfg(not(feature = "chaos"))]
-pub(super) fn faults(env: &dyn Fn(&str) -> Option<String>) -> Result<Chaos> {
-    match env("EMBERFLOW_CHAOS").as_deref().map(str::trim) {
-        None | Some("off") => Ok(Chaos),
-        Some(text) => {
-            let reason = "this program was built without emberflow's feature `chaos`; build it with the feature, or \
-                          unset the variable";
-            Err(invalid("EMBERFLOW_CHAOS", text, reason.to_owned()))
-        }
-    }
+pub(super) fn faults() -> Chaos {
+    Chaos
 }

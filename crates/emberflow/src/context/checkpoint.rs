@@ -9,7 +9,7 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::{Context, builder::check_checkpoint_dir};
+use super::{Context, settings::check_checkpoint_dir};
 use crate::{rdd::Rdd, source};
 
 impl Context {

@@ -5,8 +5,12 @@ mod builder;
 mod chaos;
 mod checkpoint;
 mod jobs;
+#[cfg(feature = "s3")]
+mod s3;
+mod settings;
 mod sharing;
 mod sources;
+#[cfg(feature = "ui")]
 mod ui;
 
 use std::{

@@ -1,20 +1,104 @@
-//! How a context is seen: its page and its event log, and what they are told of the settings.
+//! How a context is seen: the settings of its page and its event log, and what these are told of all settings.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use emberflow_core::error::Result;
+use emberflow_ui::security::Listen;
 
-#[cfg(feature = "ui")]
-use super::Shared;
-use super::{Context, builder::Shown};
+use super::{Context, ContextBuilder, Shared, settings::Secret};
 
-#[cfg(not(feature = "ui"))]
-impl Context {
-    /// Nothing is shown without the feature.
-    pub(super) fn show(&self, _: Shown) -> Result<()> {
-        Ok(())
+impl ContextBuilder {
+    /// A page that shows what the application does, on the loopback interface at this port or, if it is taken, one of
+    /// the next sixteen; 0 for any. `EMBERFLOW_UI`, which is `on` (port 4040, as Spark's), `off` or a port; off by
+    /// default. Only with the feature `ui`.
+    ///
+    /// The page is gone when the engine has [stopped](Context::stop). [`Context::ui_url`] says where it is; so does the log,
+    /// without the token that allows changes.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().ui(0).build()?;
+    /// assert!(ctx.ui_url().unwrap().starts_with("http://127.0.0.1:"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn ui(mut self, port: u16) -> Self {
+        self.given.ui = Some(Some(port));
+        self
+    }
+
+    /// The interface that the [page](Self::ui) listens on, for those who are to come from other machines.
+    /// `EMBERFLOW_UI_ADDRESS`; the loopback interface by default. Elsewhere, whoever wants to see anything needs the
+    /// token; it is sent as it is, so put a proxy that speaks TLS in between, or use a tunnel instead. Only with the
+    /// feature `ui`. [More](https://github.com/emberflow-rs/emberflow/blob/main/docs/ui.md#whom-it-answers).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().ui(0).ui_address([0, 0, 0, 0]).build()?;
+    /// assert!(ctx.ui_url().unwrap().starts_with("http://127.0.0.1:"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn ui_address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.given.ui_address = Some(address.into());
+        self
+    }
+
+    /// One more name under which the [page](Self::ui) is known, such as that of a proxy: requests for other names than
+    /// its own address are refused. With its port, as browsers say it, or without, for any. `EMBERFLOW_UI_HOSTS`, with
+    /// commas between them. With any such name, whoever wants to see anything needs the token. Only with the feature
+    /// `ui`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let error = Context::builder().ui(0).ui_host("https://jobs.example/").build().unwrap_err();
+    /// assert!(error.to_string().contains("give a name such as jobs.example or jobs.example:8443"));
+    /// let ctx = Context::builder().ui(0).ui_host("jobs.example").build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn ui_host(mut self, host: impl Into<String>) -> Self {
+        self.given.ui_host.get_or_insert_default().push(host.into());
+        self
+    }
+
+    /// The token of the [page](Self::ui), for those who must know it before the context starts: proxies, and
+    /// Prometheus. `EMBERFLOW_UI_TOKEN`; a random one by default. Only with the feature `ui`.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// let ctx = Context::builder().ui(0).ui_token("0f3c2b1a99d84e75").build()?;
+    /// assert!(ctx.ui_url().unwrap().ends_with("/#token=0f3c2b1a99d84e75"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn ui_token(mut self, token: impl Into<String>) -> Self {
+        self.given.ui_token = Some(Some(Secret(token.into())));
+        self
+    }
+
+    /// A log of all that happens, in a file of this directory, which is made if it is missing. `EMBERFLOW_EVENT_LOG`;
+    /// none by default. Only with the feature `ui`.
+    ///
+    /// JSON lines in the format of Spark's event log: Spark's History Server shows the application, and so does
+    /// [`history::replay`](crate::history::replay). The file is complete when the engine has [stopped](Context::stop);
+    /// [`Context::event_log`] says its name.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let ctx = Context::builder().event_log(dir.path()).build()?;
+    /// let log = ctx.event_log().unwrap().to_owned();
+    /// ctx.range(0..9_u64).count()?;
+    /// ctx.stop();
+    /// assert!(std::fs::read_to_string(log).unwrap().contains("SparkListenerJobEnd"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn event_log(mut self, dir: impl AsRef<Path>) -> Self {
+        self.given.event_log = Some(Some(dir.as_ref().to_owned()));
+        self
     }
 }
 
-#[cfg(feature = "ui")]
 impl Context {
     /// Where the page is that shows what the application does, if there is one. With a token that allows to cancel jobs
     /// there: it is for the owner of the application, and not for a log.
@@ -39,11 +123,12 @@ impl Context {
     /// assert!(ctx.event_log().unwrap().starts_with(dir.path()));
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn event_log(&self) -> Option<&std::path::Path> {
-        self.shared().event_log.get().map(std::path::PathBuf::as_path)
+    pub fn event_log(&self) -> Option<&Path> {
+        self.shared().event_log.get().map(PathBuf::as_path)
     }
 
-    pub(super) fn show(&self, Shown { page, event_log }: Shown) -> Result<()> {
+    /// Serves the page and begins the event log, if they are wanted.
+    pub(super) fn show(&self, page: Option<Listen>, event_log: Option<PathBuf>) -> Result<()> {
         use emberflow_core::error::Error;
 
         if page.is_none() && event_log.is_none() {
@@ -75,7 +160,7 @@ impl Context {
     }
 
     /// What the context runs with, by the names of the builder's methods; but for the hash seed, which may be a secret.
-    fn settings(&self, page: Option<&emberflow_ui::security::Listen>) -> Vec<(String, String)> {
+    fn settings(&self, page: Option<&Listen>) -> Vec<(String, String)> {
         let config = self.shared().engine.config();
         let checkpoint_dir = self.checkpoint_dir().map(|dir| dir.display().to_string());
         let spill_limit = config.spill_limit_bytes.map(|bytes| bytes.to_string());

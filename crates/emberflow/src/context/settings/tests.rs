@@ -1,0 +1,106 @@
+use std::fs;
+
+use super::rows;
+use crate::ContextBuilder;
+
+fn env_of(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+    |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+}
+
+#[test]
+fn the_builder_outranks_the_environment_and_the_environment_the_default() {
+    let env = env_of(&[
+        ("EMBERFLOW_WORKERS", "3"),
+        ("EMBERFLOW_MEMORY_BUDGET", "2MiB"),
+        ("EMBERFLOW_APP_NAME", "films"),
+        ("EMBERFLOW_DEFAULT_PARTITIONS", "5"),
+        ("EMBERFLOW_PROGRESS", "off"),
+    ]);
+    let ctx = ContextBuilder::default().workers(1).build_from(&env).unwrap();
+    assert_eq!((ctx.workers(), ctx.memory().budget, ctx.app_name()), (1, 2 << 20, "films"));
+    assert_eq!(ctx.default_partitions(), 5);
+    let ctx = ContextBuilder::default().build_from(&env).unwrap();
+    assert_eq!(ctx.workers(), 3);
+}
+
+#[test]
+fn a_setting_that_cannot_be_used_is_named_with_what_would_be_right() {
+    let error = |pairs| ContextBuilder::default().build_from(&env_of(pairs)).err().unwrap().to_string();
+    assert_eq!(
+        error(&[("EMBERFLOW_WORKERS", "many")]),
+        "EMBERFLOW_WORKERS = \"many\": give a whole number, at least 1"
+    );
+    assert!(error(&[("EMBERFLOW_MEMORY_BUDGET", "lots")]).contains("such as 512MiB"));
+    assert!(error(&[("EMBERFLOW_PROGRESS", "yes")]).contains("auto, on or off"));
+    // Either it is no seed, or the feature that it needs is missing.
+    assert!(error(&[("EMBERFLOW_CHAOS", "much")]).contains("EMBERFLOW_CHAOS = \"much\": "));
+    assert!(error(&[("EMBERFLOW_FORCE_SPILL", "1")]).contains("give on or off"));
+    // Either it is no port, or the feature that it needs is missing.
+    assert!(error(&[("EMBERFLOW_UI", "everywhere")]).contains("EMBERFLOW_UI = \"everywhere\": "));
+    assert!(error(&[("EMBERFLOW_TASK_DEADLINE", "soon")]).contains("such as 90s"));
+    assert!(error(&[("EMBERFLOW_STALL_TIMEOUT", "0s")]).contains("such as 90s"));
+    assert!(error(&[("EMBERFLOW_SPECULATION_QUANTILE", "75%")]).contains("from 0 to 1"));
+    assert!(error(&[("EMBERFLOW_CHECK_DETERMINISM", "no")]).contains("give on or off"));
+    assert!(error(&[("EMBERFLOW_SPILL_DIR", "/no/such/dir")]).contains("not a directory"));
+    assert!(error(&[("EMBERFLOW_CHECKPOINT_DIR", "/dev/null")]).contains("not a directory"));
+    #[cfg(feature = "ui")]
+    {
+        let on = ("EMBERFLOW_UI", "0");
+        let error = |pair| {
+            let env = [on, pair];
+            let env = move |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned());
+            ContextBuilder::default().build_from(&env).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert!(error(("EMBERFLOW_UI_ADDRESS", "localhost")).contains("such as 127.0.0.1"));
+        assert!(error(("EMBERFLOW_UI_HOSTS", "a.example, b/c")).contains("EMBERFLOW_UI_HOSTS = \"b/c\": give a name"));
+        let token = error(("EMBERFLOW_UI_TOKEN", "hunter2"));
+        assert!(token.contains("at least 16") && !token.contains("hunter2"), "{token}");
+        assert_eq!(error(("EMBERFLOW_UI_HOSTS", "a.example,b.example:8443")), "");
+    }
+    #[cfg(not(feature = "ui"))]
+    {
+        assert!(error(&[("EMBERFLOW_UI", "on")]).contains("without emberflow's feature `ui`"));
+        assert!(error(&[("EMBERFLOW_EVENT_LOG", "logs")]).contains("without emberflow's feature `ui`"));
+        // A token asks for no page, and is told to nobody.
+        let quiet = env_of(&[("EMBERFLOW_UI", "off"), ("EMBERFLOW_UI_TOKEN", "hunter2")]);
+        ContextBuilder::default().build_from(&quiet).unwrap();
+    }
+    let error = ContextBuilder::default().workers(0).build().err().unwrap().to_string();
+    assert_eq!(error, "workers = \"0\": give a whole number, at least 1");
+}
+
+/// The first three cells of each row of the table of settings, but for settings whose feature is missing.
+fn documented(text: &str) -> Vec<String> {
+    let is_there = |line: &&str| {
+        (cfg!(feature = "ui") || !line.contains("(feature `ui`)"))
+            && (cfg!(feature = "chaos") || !line.contains("(feature `chaos`)"))
+    };
+    let cells = |line: &str| line.split(" | ").take(3).collect::<Vec<_>>().join(" | ");
+    let table = text.lines().skip_while(|line| !line.starts_with("| builder |")).skip(2);
+    table.take_while(|line| line.starts_with('|')).filter(is_there).map(cells).collect()
+}
+
+#[test]
+fn the_table_of_settings_in_the_documentation_is_that_of_the_code() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let in_code = rows().into_iter().map(|row| {
+        let methods: Vec<String> = row.methods.iter().map(|name| format!("`{name}`")).collect();
+        let feature = if row.feature.is_empty() { String::new() } else { format!(" (feature `{}`)", row.feature) };
+        format!("| {}{feature} | `{}`{} | {}", methods.join(", "), row.variable, row.written, row.default)
+    });
+    assert_eq!(documented(&text), in_code.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_method_of_the_builder_names_its_variable() {
+    let sources = [include_str!("../builder.rs"), include_str!("../ui.rs"), include_str!("../chaos.rs")].concat();
+    for row in rows() {
+        for method in row.methods {
+            let is_it = |(at, found): &(usize, &str)| sources[at + found.len()..].starts_with(['(', '<']);
+            let start = format!("pub fn {method}");
+            let (at, _) = sources.match_indices(&start).find(is_it).unwrap_or_else(|| panic!("no method {method}"));
+            let (_, docs) = sources[..at].rsplit_once("\n\n").unwrap();
+            assert!(docs.contains(&format!("`{}`", row.variable)), "{method} does not name {}", row.variable);
+        }
+    }
+}
