@@ -21,7 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use emberflow::{Context, ContextBuilder, Event, EventStream, Progress, StageId, StoreId};
+use emberflow::{
+    Context, ContextBuilder, Event, EventStream, ExchangeData, Progress, Rdd, StageId, StoreId, testing::cache_store,
+};
 use tempfile::TempDir;
 
 /// Far beyond what anything here takes: only a hang lasts so long.
@@ -266,6 +268,27 @@ impl Computed {
         taken.sort_unstable();
         taken
     }
+}
+
+/// Rows 0..100 in so many partitions, which write themselves down when they are computed.
+pub(crate) fn watched(ctx: &Context, partitions: usize) -> (Rdd<u64>, Computed) {
+    let computed = Computed::new();
+    let seen = computed.clone();
+    let rows = ctx.range_into(0..100_u64, partitions).map_partitions_with_index(move |at, rows| {
+        seen.add(at);
+        rows
+    });
+    (rows, computed)
+}
+
+/// The store of a cached RDD.
+pub(crate) fn store_of<T: ExchangeData>(rdd: &Rdd<T>) -> StoreId {
+    cache_store(rdd).expect("cached")
+}
+
+/// Asserts that the context works, as it has to after every failure.
+pub(crate) fn assert_works(ctx: &Context) {
+    assert_eq!(ctx.range_into(0..10_u64, 3).count().unwrap(), 10);
 }
 
 /// The events that have come by now. When an action has returned, all the events of its job have.
