@@ -50,14 +50,14 @@ fn each_column_gets_the_narrowest_type_that_holds_all_its_values() {
         ]
     );
     assert_eq!(
-        table.show(5).unwrap(),
+        table.show_string(5).unwrap(),
         shown(&[
-            "+---+------------+-----+------------+---------------------+-------+---+------------+------+",
-            "| i | l          | d   | t          | ts                  | b     | s | mixed      | none |",
-            "+---+------------+-----+------------+---------------------+-------+---+------------+------+",
-            "| 1 | 1          | 1.0 | 2009-12-18 | 2009-12-18T00:00:00 | true  | x | 1          | null |",
-            "| 2 | 3000000000 | 2.5 | 2010-01-01 | 2009-12-18T10:30:00 | false | 7 | 2009-12-18 | null |",
-            "+---+------------+-----+------------+---------------------+-------+---+------------+------+",
+            "+---+----------+---+----------+-------------------+-----+---+----------+----+",
+            "|  i|         l|  d|         t|                 ts|    b|  s|     mixed|none|",
+            "+---+----------+---+----------+-------------------+-----+---+----------+----+",
+            "|  1|         1|1.0|2009-12-18|2009-12-18 00:00:00| true|  x|         1|NULL|",
+            "|  2|3000000000|2.5|2010-01-01|2009-12-18 10:30:00|false|  7|2009-12-18|NULL|",
+            "+---+----------+---+----------+-------------------+-----+---+----------+----+",
         ])
     );
 }
@@ -75,11 +75,11 @@ fn described(table: &emberflow::table::Table) -> String {
     let types = table.schema().to_string();
     let types: Vec<&str> =
         types.lines().filter_map(|line| Some(line.strip_prefix(" |-- ")?.split(" (").next().unwrap())).collect();
-    let rows = match table.show(usize::MAX) {
+    let rows = match table.show_full_string(usize::MAX) {
         Ok(rows) => rows,
         Err(error) => return error.to_string(),
     };
-    let cells = |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join("|");
+    let cells = |line: &str| line[1..line.len() - 1].split('|').map(str::trim).collect::<Vec<_>>().join("|");
     let rows: Vec<String> = rows.lines().filter(|line| line.starts_with('|')).skip(1).map(cells).collect();
     format!("[{}] {}", types.join(", ").replace(": ", ":"), rows.join(";"))
 }
@@ -100,10 +100,10 @@ fn columns_whose_digits_a_number_would_lose_are_strings() {
         ("id\n18446744073709551615\n-1\n", "[id:string] 18446744073709551615;-1"),
         ("id\n18446744073709551616\n1\n", "[id:string] 18446744073709551616;1"),
         ("id\n9007199254740993\n0.5\n", "[id:string] 9007199254740993;0.5"),
-        ("id\n9007199254740992\n0.5\n", "[id:double] 9007199254740992.0;0.5"),
+        ("id\n9007199254740992\n0.5\n", "[id:double] 9.007199254740992E15;0.5"),
         ("v\n9223372036854775807\n-9223372036854775808\n", "[v:long] 9223372036854775807;-9223372036854775808"),
         ("sha\n12345e67\n99999e12\n", "[sha:string] 12345e67;99999e12"),
-        ("x\n12345e67\n1.5\n", "[x:double] 1.2345e71;1.5"),
+        ("x\n12345e67\n1.5\n", "[x:double] 1.2345E71;1.5"),
         ("x\n1e5\n-2.5E-3\n", "[x:double] 100000.0;-0.0025"),
         ("x\n1.0e400\n1.5\n", "[x:string] 1.0e400;1.5"),
     ];
@@ -119,9 +119,9 @@ fn a_schema_that_is_given_makes_numbers_of_whatever_is_one() {
     assert_eq!(read(of(DataType::Int32), "n\n00501\n+7\n"), "[n:integer] 501;7");
     assert_eq!(
         read(of(DataType::UInt64), "n\n18446744073709551615\n-1\n"),
-        "[n:unsigned long] 18446744073709551615;null"
+        "[n:unsigned long] 18446744073709551615;NULL"
     );
-    assert_eq!(read(of(DataType::Float64), "n\n12345e67\n007.5\n"), "[n:double] 1.2345e71;7.5");
+    assert_eq!(read(of(DataType::Float64), "n\n12345e67\n007.5\n"), "[n:double] 1.2345E71;7.5");
     assert_eq!(read(of(DataType::Utf8), "n\n1.10\n"), "[n:string] 1.10");
 }
 
@@ -129,8 +129,8 @@ fn a_schema_that_is_given_makes_numbers_of_whatever_is_one() {
 fn timestamps_of_the_years_1_to_9999_are_timestamps_with_a_schema_and_without() {
     let ctx = Context::local(2).unwrap();
     let text = "t\n0001-01-01 00:00:00\n1582-10-10 12:00:00.000001\n2018-10-01 00:00:00\n9999-12-31 23:59:59.999999\n";
-    let rows = "[t:timestamp_ntz] 0001-01-01T00:00:00;1582-10-10T12:00:00.000001;2018-10-01T00:00:00;\
-                9999-12-31T23:59:59.999999";
+    let rows = "[t:timestamp_ntz] 0001-01-01 00:00:00;1582-10-10 12:00:00.000001;2018-10-01 00:00:00;\
+                9999-12-31 23:59:59.999999";
     let schema = Schema::new([("t", DataType::Timestamp(TimeUnit::Microsecond, None))]);
     for reader in [ctx.read(), ctx.read().schema(schema.clone()), ctx.read().schema(schema).mode(Mode::FailFast)] {
         assert_eq!(read(reader, text), rows);
@@ -142,7 +142,7 @@ fn timestamps_of_the_years_1_to_9999_are_timestamps_with_a_schema_and_without() 
 #[test]
 fn dates_beside_timestamps_are_their_midnights_however_dates_are_written() {
     let ctx = Context::local(2).unwrap();
-    let rows = "[t:timestamp_ntz] 2009-01-08T00:00:00;2009-12-18T10:00:00";
+    let rows = "[t:timestamp_ntz] 2009-01-08 00:00:00;2009-12-18 10:00:00";
     assert_eq!(read(ctx.read(), "t\n2009-1-8\n2009-12-18 10:00:00\n"), rows);
     let reader = ctx.read().date_format("%d.%m.%Y");
     assert_eq!(read(reader, "t\n08.01.2009\n2009-12-18 10:00:00\n"), rows);
@@ -153,20 +153,20 @@ fn an_empty_field_is_null_and_one_within_quotes_is_an_empty_string_unless_told_o
     let ctx = Context::local(2).unwrap();
     let text = "k,v,n\nx,\"\",\"\"\ny,,7\n\"\",\"NA\",\nz,\"a,\"\"b\",8\n";
     let types = "[k:string, v:string, n:integer]";
-    assert_eq!(read(ctx.read(), text), format!("{types} x||null;y|null|7;|NA|null;z|a,\"b|8"));
-    assert_eq!(read(ctx.read().null_value("NA"), text), format!("{types} x||null;y|null|7;|null|null;z|a,\"b|8"));
-    assert_eq!(read(ctx.read().null_value(""), text), format!("{types} x|null|null;y|null|7;null|NA|null;z|a,\"b|8"));
+    assert_eq!(read(ctx.read(), text), format!("{types} x||NULL;y|NULL|7;|NA|NULL;z|a,\"b|8"));
+    assert_eq!(read(ctx.read().null_value("NA"), text), format!("{types} x||NULL;y|NULL|7;|NULL|NULL;z|a,\"b|8"));
+    assert_eq!(read(ctx.read().null_value(""), text), format!("{types} x|NULL|NULL;y|NULL|7;NULL|NA|NULL;z|a,\"b|8"));
     let zero = ctx.read().empty_value("0");
-    assert_eq!(read(zero, text), format!("{types} x|0|0;y|null|7;0|NA|null;z|a,\"b|8"));
+    assert_eq!(read(zero, text), format!("{types} x|0|0;y|NULL|7;0|NA|NULL;z|a,\"b|8"));
     let both = ctx.read().empty_value("NA").null_value("NA");
-    assert_eq!(read(both, text), format!("{types} x|null|null;y|null|7;null|null|null;z|a,\"b|8"));
+    assert_eq!(read(both, text), format!("{types} x|NULL|NULL;y|NULL|7;NULL|NULL|NULL;z|a,\"b|8"));
     // Nothing but empty strings, and nothing but nulls.
-    assert_eq!(read(ctx.read(), "a,b\n\"\",\n\"\",\n"), "[a:string, b:string] |null;|null");
+    assert_eq!(read(ctx.read(), "a,b\n\"\",\n\"\",\n"), "[a:string, b:string] |NULL;|NULL");
     assert_eq!(read(ctx.read(), "a\nx\n\"\"\n"), "[a:string] x;");
     // Other quotes and escapes, and no quotes at all.
     let other = ctx.read().quote(b'\'').escape(b'\\').delimiter(b';');
-    assert_eq!(read(other, "a;b;c\n'';;'\\';'\n;'';x\n"), "[a:string, b:string, c:string] |null|';;null||x");
-    assert_eq!(read(ctx.read().quote(None), "a,b\n\"\",\n"), "[a:string, b:string] \"\"|null");
+    assert_eq!(read(other, "a;b;c\n'';;'\\';'\n;'';x\n"), "[a:string, b:string, c:string] |NULL|';;NULL||x");
+    assert_eq!(read(ctx.read().quote(None), "a,b\n\"\",\n"), "[a:string, b:string] \"\"|NULL");
     // A quote that is open still, and fields of more lines.
     let lines = ctx.read().multi_line(true);
     assert_eq!(
@@ -183,18 +183,18 @@ fn records_of_tabs_or_blanks_only_are_records_in_all_modes() {
     for mode in [Mode::Permissive, Mode::DropMalformed, Mode::FailFast] {
         let reader = || ctx.read().mode(mode);
         let tabs = read(reader().delimiter(b'\t'), "a\tb\nx\ty\n\t\n\nz\tw\n");
-        assert_eq!(tabs, "[a:string, b:string] x|y;null|null;z|w", "{mode:?}");
+        assert_eq!(tabs, "[a:string, b:string] x|y;NULL|NULL;z|w", "{mode:?}");
         let blanks = read(reader().delimiter(b' '), "a b c\nx y z\n  \nu v w\n");
-        assert_eq!(blanks, "[a:string, b:string, c:string] x|y|z;null|null|null;u|v|w", "{mode:?}");
+        assert_eq!(blanks, "[a:string, b:string, c:string] x|y|z;NULL|NULL|NULL;u|v|w", "{mode:?}");
         let commas = read(reader(), "a,b\n1,2\n,\n \t, \n");
-        assert_eq!(commas, "[a:string, b:string] 1|2;null|null;|", "{mode:?}");
+        assert_eq!(commas, "[a:string, b:string] 1|2;NULL|NULL;\\t|", "{mode:?}");
         let one = read(reader(), " \n\nname\nann\n  \n\nbob\n");
         assert_eq!(one, "[name:string] ann;;bob", "{mode:?}");
     }
     // Blanks where several fields are wanted do not fit.
     let text = "a,b\n1,2\n  \n\n3,4\n";
     let schema = || Schema::new([("a", DataType::Utf8), ("b", DataType::Int32)]);
-    assert_eq!(read(ctx.read().schema(schema()), text), "[a:string, b:integer] 1|2;|null;3|4");
+    assert_eq!(read(ctx.read().schema(schema()), text), "[a:string, b:integer] 1|2;|NULL;3|4");
     assert_eq!(read(ctx.read().schema(schema()).mode(Mode::DropMalformed), text), "[a:string, b:integer] 1|2;3|4");
     let told = read(ctx.read().schema(schema()).mode(Mode::FailFast), text);
     assert!(told.contains("line 3: 1 fields instead of 2"), "{told}");
@@ -228,10 +228,10 @@ fn what_dos_puts_behind_the_end_of_a_file_is_no_row() {
 fn a_value_that_the_sample_missed_is_malformed_where_a_digit_would_be_lost() {
     let ctx = Context::local(2).unwrap();
     let sampled = || ctx.read().sampling_ratio(0.01).corrupt_record("bad");
-    assert_eq!(read(sampled(), "n\n1\n007\n2\n"), "[n:integer, bad:string] 1|null;null|007;2|null");
+    assert_eq!(read(sampled(), "n\n1\n007\n2\n"), "[n:integer, bad:string] 1|NULL;NULL|007;2|NULL");
     assert_eq!(
         read(sampled(), "n\n1.5\n9007199254740993\n2\n"),
-        "[n:double, bad:string] 1.5|null;null|9007199254740993;2.0|null"
+        "[n:double, bad:string] 1.5|NULL;NULL|9007199254740993;2.0|NULL"
     );
 }
 
@@ -247,18 +247,18 @@ fn permissive_reads_what_fits_and_keeps_the_record_that_did_not() {
     let ctx = Context::local(2).unwrap();
     let table = ctx.read().schema(messy_schema()).corrupt_record("bad").csv(path).unwrap();
     assert_eq!(
-        table.show(20).unwrap(),
+        table.show_string(20).unwrap(),
         shown(&[
-            "+--------+------+-------------+",
-            "| name   | year | bad         |",
-            "+--------+------+-------------+",
-            "| Alien  | 1979 | null        |",
-            "| Brazil | null | Brazil      |",
-            "| Cube   | null | Cube,x      |",
-            "| Dune   | 1984 | Dune,1984,3 |",
-            "| Eden,1 | null | \"Eden,1     |",
-            "| Fargo  | 1996 | null        |",
-            "+--------+------+-------------+",
+            "+------+----+-----------+",
+            "|  name|year|        bad|",
+            "+------+----+-----------+",
+            "| Alien|1979|       NULL|",
+            "|Brazil|NULL|     Brazil|",
+            "|  Cube|NULL|     Cube,x|",
+            "|  Dune|1984|Dune,1984,3|",
+            "|Eden,1|NULL|    \"Eden,1|",
+            "| Fargo|1996|       NULL|",
+            "+------+----+-----------+",
         ])
     );
 }
@@ -375,14 +375,14 @@ fn other_delimiters_quotes_escapes_and_date_formats_are_read() {
     let reader = ctx.read().delimiter(b'|').quote(b'\'').escape(b'\\').date_format("%d.%m.%Y").null_value("-");
     let table = reader.csv(path).unwrap();
     assert_eq!(
-        table.show(9).unwrap(),
+        table.show_string(9).unwrap(),
         shown(&[
-            "+------------+-------+",
-            "| day        | text  |",
-            "+------------+-------+",
-            "| 2009-12-18 | a|b'c |",
-            "| null       | d     |",
-            "+------------+-------+",
+            "+----------+-----+",
+            "|       day| text|",
+            "+----------+-----+",
+            "|2009-12-18|a|b'c|",
+            "|      NULL|    d|",
+            "+----------+-----+",
         ])
     );
 }
@@ -396,7 +396,7 @@ fn a_header_that_names_fewer_columns_than_all_records_have_is_an_error() {
     // Delimiters behind the last field are none, and some records that are too long are malformed.
     assert_eq!(read(ctx.read(), "a,b\n1,2,\n3,4,\n"), "[a:integer, b:integer] 1|2;3|4");
     let mixed = read(ctx.read().corrupt_record("bad"), "a,b\n1,2,3\n4,5\n");
-    assert_eq!(mixed, "[a:integer, b:integer, bad:string] 1|2|1,2,3;4|5|null");
+    assert_eq!(mixed, "[a:integer, b:integer, bad:string] 1|2|1,2,3;4|5|NULL");
     let schema = Schema::new(["r", "a", "b"].map(|name| (name, DataType::Int32)));
     assert_eq!(read(ctx.read().schema(schema), "a,b\n1,10,20\n"), "[r:integer, a:integer, b:integer] 1|10|20");
 }
@@ -598,7 +598,7 @@ fn a_row_that_does_not_fit_says_first_what_is_wrong_and_what_to_do() {
     told::<Strict>("name,year\n,1979\n", &["column \"name\" holds a null", "Option<String>"]);
     told::<Strict>(
         "name,year\nAlien,3000000000\n",
-        &["column \"year\" holds 3000000000, which does not fit i32; make its field an i64"],
+        &["column \"year\" holds 3000000000, which does not fit i32; read it as an i64"],
     );
     told::<Strict>("name,year\nAlien,1979.5\n", &["column \"year\" holds 1979.5, which does not fit i32", "an f64"]);
     told::<Strict>(
@@ -610,7 +610,7 @@ fn a_row_that_does_not_fit_says_first_what_is_wrong_and_what_to_do() {
     told::<Strict>("name,year\nTrue,1979\n", &["column \"name\" is boolean", "Reader::schema"]);
     told::<Strict>("name,yaer\nAlien,1979\n", &["no column for the field \"year\"", "there are name, yaer"]);
     told::<(f64,)>("n\n9007199254740993\n", &["column \"n\" holds 9007199254740993, which does not fit f64"]);
-    told::<(f32,)>("n\n16777217\n", &["which does not fit f32; make its field an f64"]);
+    told::<(f32,)>("n\n16777217\n", &["which does not fit f32; read it as an f64"]);
     told::<(u32,)>("n\n-1\n", &["holds -1, which does not fit u32"]);
     told::<(bool,)>("n\n1\n", &["column \"n\" is integer and holds 1, which is no bool"]);
     told::<(i32, i32)>("n\n1\n", &["wants 2 columns, and there are 1", "Table::select"]);
@@ -767,8 +767,197 @@ fn actions_of_a_table_can_be_awaited_and_give_what_their_blocking_forms_give() {
         assert_eq!(films.collect_async().await.unwrap(), films.collect().unwrap());
         let head = films.head_async(2).await.unwrap();
         assert_eq!((head.num_rows(), head), (2, films.head(2).unwrap()));
-        assert_eq!(films.show_async(2).await.unwrap(), films.show(2).unwrap());
+        assert_eq!(films.take_async(2).await.unwrap(), films.take(2).unwrap());
+        assert_eq!(films.first_async().await.unwrap(), films.first().unwrap());
+        assert_eq!(films.show_string_async(2).await.unwrap(), films.show_string(2).unwrap());
+        assert_eq!(films.show_full_string_async(2).await.unwrap(), films.show_full_string(2).unwrap());
     });
     ctx.stop();
     assert!(matches!(films.show_async(1).wait(), Err(Error::ContextClosed)));
+    assert!(matches!(films.take(1), Err(Error::ContextClosed)));
+}
+
+const FILMS: &str = "title,genre,revenue,seen,at,score,note,ok\n\
+                     Avatar,Action,2787965087,2009-12-18,2009-12-18 10:30:00,7.2,,true\n\
+                     World's End,\"a \"\"b\"\"\",-1,0001-01-01,2010-01-01 00:00:07.5,1e16,,false\n\
+                     ,,,,,,,\n\
+                     Amélie 東京,\"it's \"\"x\"\"\\\",0,9999-12-31,1969-12-31 23:59:59.000001,NaN,,\n";
+
+#[test]
+fn rows_print_as_pyspark_prints_them() {
+    let (_dir, path) = files(&[("films.csv", FILMS)]);
+    let ctx = Context::local(2).unwrap();
+    let films = ctx.read().csv(path).unwrap();
+    let avatar = "Row(title='Avatar', genre='Action', revenue=2787965087, seen=datetime.date(2009, 12, 18), \
+                  at=datetime.datetime(2009, 12, 18, 10, 30), score=7.2, note=None, ok=True)";
+    assert_eq!(format!("{:?}", films.take(1).unwrap()), format!("[{avatar}]"));
+    assert_eq!(format!("{:?} {0}", films.first().unwrap().unwrap()), format!("{avatar} {avatar}"));
+    let rows: Vec<String> = films.take(9).unwrap().iter().skip(1).map(ToString::to_string).collect();
+    assert_eq!(
+        rows,
+        [
+            "Row(title=\"World's End\", genre='a \"b\"', revenue=-1, seen=datetime.date(1, 1, 1), \
+             at=datetime.datetime(2010, 1, 1, 0, 0, 7, 500000), score=1e+16, note=None, ok=False)",
+            "Row(title=None, genre=None, revenue=None, seen=None, at=None, score=None, note=None, ok=None)",
+            "Row(title='Amélie 東京', genre='it\\'s \"x\"\\\\', revenue=0, seen=datetime.date(9999, 12, 31), \
+             at=datetime.datetime(1969, 12, 31, 23, 59, 59, 1), score=nan, note=None, ok=None)",
+        ]
+    );
+}
+
+#[test]
+fn as_many_rows_are_taken_as_there_are_from_however_many_partitions() {
+    let texts: Vec<String> = (0..7).map(|file| format!("n,text\n{},a\n{},b\n", file * 2, file * 2 + 1)).collect();
+    let named: Vec<(String, &str)> = texts.iter().enumerate().map(|(n, text)| (format!("{n}.csv"), &**text)).collect();
+    let named: Vec<(&str, &str)> = named.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+    let (_dir, path) = files(&named);
+    let ctx = Context::local(3).unwrap();
+    let table = ctx.read().csv(path).unwrap();
+    for n in [0, 1, 2, 3, 13, 14, 15, usize::MAX] {
+        let numbers: Vec<usize> = table.take(n).unwrap().iter().map(|row| row.get("n").unwrap()).collect();
+        assert_eq!(numbers, (0..n.min(14)).collect::<Vec<_>>());
+        let shown = table.show_string(n).unwrap();
+        assert_eq!(shown.lines().filter(|line| line.starts_with('|')).count(), 1 + n.min(14));
+        let last = shown.lines().last().unwrap();
+        match n {
+            1 => assert_eq!(last, "only showing top 1 row"),
+            0..14 => assert_eq!(last, format!("only showing top {n} rows")),
+            _ => assert_eq!(last, "+---+----+"),
+        }
+    }
+}
+
+#[test]
+fn values_of_a_row_are_read_by_name_and_errors_name_the_columns() {
+    let (_dir, path) = files(&[("films.csv", FILMS)]);
+    let ctx = Context::local(2).unwrap();
+    let films = ctx.read().csv(path).unwrap();
+    let rows = films.take(9).unwrap();
+    let row = &rows[0];
+    assert_eq!(row.names().collect::<Vec<_>>(), films.schema().names().collect::<Vec<_>>());
+    assert_eq!(row.get::<String>("title").unwrap(), "Avatar");
+    assert_eq!(row.get::<u64>("revenue").unwrap(), 2_787_965_087);
+    assert_eq!(row.get::<f64>("revenue").unwrap(), 2_787_965_087.0);
+    assert_eq!(
+        row.get::<(f64, bool)>("score").unwrap_err().to_string(),
+        "column \"score\" is a single value, not a tuple"
+    );
+    assert_eq!(row.get::<Option<bool>>("note").unwrap(), None);
+    assert_eq!(rows[2].get::<Option<i32>>("revenue").unwrap(), None);
+    let told = |column: &str| row.get::<i32>(column).unwrap_err().to_string();
+    assert_eq!(
+        told("budget"),
+        "there is no column \"budget\"; there are title, genre, revenue, seen, at, score, note, ok"
+    );
+    assert_eq!(told("note"), "column \"note\" holds a null, for which i32 has no place; read it as an Option<i32>");
+    assert_eq!(
+        told("revenue"),
+        "column \"revenue\" holds 2787965087, which does not fit i32; read it as an i64, u64 or String"
+    );
+    assert!(told("title").starts_with("column \"title\" is string and holds \"Avatar\", which is no i32"));
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Film {
+        title: String,
+        seen: String,
+    }
+    assert_eq!(row.to::<Film>().unwrap(), Film { title: "Avatar".to_owned(), seen: "2009-12-18".to_owned() });
+    let error = rows[2].to::<Film>().unwrap_err().to_string();
+    assert_eq!(error, "column \"title\" holds a null, for which String has no place; read it as an Option<String>");
+    // Rows are equal by what they hold, wherever it lies.
+    assert_eq!(films.take(9).unwrap(), rows);
+    assert_eq!(films.first().unwrap().as_ref(), Some(row));
+    assert_ne!(rows[0], rows[1]);
+    assert_ne!(films.select(&["title"]).unwrap().first().unwrap().unwrap(), rows[0]);
+}
+
+#[test]
+fn a_table_without_rows_gives_none_and_shows_its_header() {
+    let (_dir, path) = files(&[("films.csv", "title,n\n")]);
+    let ctx = Context::local(2).unwrap();
+    let films = ctx.read().csv(path).unwrap();
+    assert_eq!((films.take(3).unwrap(), films.first().unwrap()), (vec![], None));
+    let empty = shown(&["+-----+---+", "|title|  n|", "+-----+---+", "+-----+---+"]);
+    for n in [0, 5, usize::MAX] {
+        assert_eq!(films.show_string(n).unwrap(), empty);
+    }
+}
+
+#[test]
+fn long_values_are_cut_and_wide_ones_take_the_places_that_they_need() {
+    let (_dir, path) = files(&[(
+        "wide.csv",
+        "a column with a name of its own,x\n12345678901234567890 ,1\n123456789012345678901,22\n\
+         東京東京東京東京東京東京東京東京東京東京東,\n東京,\ne\u{301}\u{1f3ac},4444\n\"tab\there\u{7}\",5\n",
+    )]);
+    let ctx = Context::local(2).unwrap();
+    let table = ctx.read().schema(Schema::new([("text", DataType::Utf8), ("x", DataType::Int32)])).csv(path).unwrap();
+    assert_eq!(
+        table.show_string(9).unwrap(),
+        shown(&[
+            "+-------------------------------------+----+",
+            "|                                 text|   x|",
+            "+-------------------------------------+----+",
+            "|                 12345678901234567...|   1|",
+            "|                 12345678901234567...|  22|",
+            "|東京東京東京東京東京東京東京東京東...|NULL|",
+            "|                                 東京|NULL|",
+            "|                                  e\u{301}\u{1f3ac}|4444|",
+            "|                          tab\\there\\a|   5|",
+            "+-------------------------------------+----+",
+        ])
+    );
+    assert_eq!(
+        table.show_full_string(2).unwrap(),
+        shown(&[
+            "+---------------------+---+",
+            "|text                 |x  |",
+            "+---------------------+---+",
+            "|12345678901234567890 |1  |",
+            "|123456789012345678901|22 |",
+            "+---------------------+---+",
+            "only showing top 2 rows",
+        ])
+    );
+}
+
+/// Set where this program runs itself, to see what it prints.
+const PRINTS: &str = "EMBERFLOW_TEST_PRINTS";
+
+#[test]
+fn show_and_print_schema_print_to_standard_output() {
+    if std::env::var_os(PRINTS).is_some() {
+        let (_dir, path) = files(&[("films.csv", "title,year\nAlien,1979\nBrazil,1985\n")]);
+        let ctx = Context::local(2).unwrap();
+        let films = ctx.read().csv(path).unwrap();
+        films.print_schema();
+        films.show(1).unwrap();
+        films.show_full_async(2).wait().unwrap();
+        return;
+    }
+    let test = "show_and_print_schema_print_to_standard_output";
+    let program = std::env::current_exe().unwrap();
+    let run = std::process::Command::new(program).args(["--exact", test, "--nocapture"]).env(PRINTS, "1").output();
+    let printed = String::from_utf8(run.unwrap().stdout).unwrap();
+    let expected = shown(&[
+        "root",
+        " |-- title: string (nullable = true)",
+        " |-- year: integer (nullable = true)",
+        "",
+        "+-----+----+",
+        "|title|year|",
+        "+-----+----+",
+        "|Alien|1979|",
+        "+-----+----+",
+        "only showing top 1 row",
+        "",
+        "+------+----+",
+        "|title |year|",
+        "+------+----+",
+        "|Alien |1979|",
+        "|Brazil|1985|",
+        "+------+----+",
+        "",
+    ]);
+    assert!(printed.contains(&expected), "{printed}");
 }

@@ -23,21 +23,21 @@ use super::{
 /// Why no row was made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CellError {
-    #[error("column {column:?} holds a null, for which its field has no place; make it an Option<{wanted}>")]
+    #[error("column {column:?} holds a null, for which {wanted} has no place; read it as an Option<{wanted}>")]
     Null { column: String, wanted: &'static str },
-    #[error("column {column:?} holds {value}, which does not fit {wanted}; make its field {advice}")]
+    #[error("column {column:?} holds {value}, which does not fit {wanted}; read it as {advice}")]
     DoesNotFit { column: String, value: String, wanted: &'static str, advice: &'static str },
     #[error(
-        "column {column:?} is {of} and holds {value}, which is no {wanted}; give its field another type or, if it stands \
+        "column {column:?} is {of} and holds {value}, which is no {wanted}; read it as another type or, if it stands \
          for null, name it by Reader::null_value"
     )]
     OtherType { column: String, of: String, value: String, wanted: &'static str },
     #[error(
         "column {column:?} is {of} and holds {value}, which may have stood otherwise in its file (a double forgets the \
-         zeros at its end); give its field that type, or make the column a string by Reader::schema"
+         zeros at its end); read it as that type, or make the column a string by Reader::schema"
     )]
     NoText { column: String, of: String, value: String },
-    #[error("column {column:?} is a single value, and its field wants {wanted}")]
+    #[error("column {column:?} is a single value, not {wanted}")]
     Single { column: String, wanted: &'static str },
     #[error(
         "there is no column for the field {field:?}; there are {there}. If it may be missing, give it #[serde(default)]"
@@ -91,9 +91,9 @@ enum Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn of(array: &'a ArrayRef) -> Option<Self> {
+    fn of(array: &'a ArrayRef) -> Self {
         let any = array.as_any();
-        match array.data_type() {
+        let column = match array.data_type() {
             DataType::Boolean => any.downcast_ref().map(Self::Boolean),
             DataType::Int32 => any.downcast_ref().map(Self::Integer),
             DataType::Int64 => any.downcast_ref().map(Self::Long),
@@ -102,7 +102,8 @@ impl<'a> Column<'a> {
             DataType::Date32 => any.downcast_ref().map(Self::Date),
             DataType::Timestamp(..) => any.downcast_ref().map(Self::Timestamp),
             _ => any.downcast_ref().map(Self::String),
-        }
+        };
+        column.expect("tables have columns of the types that files are read as")
     }
 
     fn array(&self) -> &'a dyn Array {
@@ -121,24 +122,25 @@ impl<'a> Column<'a> {
 
 impl<'a> Rows<'a> {
     pub(crate) fn of(batch: &'a RecordBatch) -> Self {
-        let column = |(field, array): (&'a arrow_schema::FieldRef, &'a ArrayRef)| {
-            let column = Column::of(array).expect("tables have columns of the types that files are read as");
-            (field.name().as_str(), column)
-        };
+        let column =
+            |(field, array): (&'a arrow_schema::FieldRef, &'a ArrayRef)| (field.name().as_str(), Column::of(array));
         let columns = batch.schema_ref().fields().iter().zip(batch.columns()).map(column).collect();
         Self { columns, rows: batch.num_rows() }
     }
 
     /// The rows in their order, until one is none of `T`'s.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> impl Iterator<Item = Result<T, CellError>> {
-        (0..self.rows).map(|at| {
-            T::deserialize(Row { columns: &self.columns, at }).map_err(|error| match error {
-                CellError::NoColumn { field, .. } => {
-                    let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-                    CellError::NoColumn { field, there: names.join(", ") }
-                }
-                other => other,
-            })
+        (0..self.rows).map(|at| self.read_one(at))
+    }
+
+    /// One of the rows.
+    pub(crate) fn read_one<T: DeserializeOwned>(&self, at: usize) -> Result<T, CellError> {
+        T::deserialize(Row { columns: &self.columns, at }).map_err(|error| match error {
+            CellError::NoColumn { field, .. } => {
+                let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+                CellError::NoColumn { field, there: names.join(", ") }
+            }
+            other => other,
         })
     }
 
@@ -156,6 +158,11 @@ impl<'a> Rows<'a> {
         }
         text
     }
+}
+
+/// One cell of a column.
+pub(crate) fn read_cell<T: DeserializeOwned>(name: &str, array: &ArrayRef, at: usize) -> Result<T, CellError> {
+    T::deserialize(Cell { name, column: &Column::of(array), at }).map_err(|error| error.of(name))
 }
 
 #[derive(Clone, Copy)]

@@ -30,6 +30,10 @@ pub(crate) enum TableError {
     TwoUses { name: &'static str, mark: char },
     #[error("Reader::sampling_ratio({0}): it is the share of rows to look at, above 0 and up to 1")]
     SamplingRatio(f64),
+    #[error("cannot print to standard output: {0}")]
+    Print(std::io::Error),
+    #[error(transparent)]
+    Cell(#[from] CellError),
     #[error(transparent)]
     Arrow(#[from] arrow_schema::ArrowError),
 }

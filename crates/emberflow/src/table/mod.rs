@@ -32,6 +32,7 @@ mod chunk;
 mod csv;
 mod error;
 mod reader;
+mod row;
 mod rows;
 mod schema;
 mod show;
@@ -48,6 +49,7 @@ use self::error::TableError;
 pub use self::{
     chunk::Chunk,
     reader::{Mode, Reader},
+    row::Row,
     schema::Schema,
 };
 use crate::{action::Action, rdd::Rdd};

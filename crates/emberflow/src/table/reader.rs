@@ -35,13 +35,13 @@ pub enum Mode {
 /// # let path = dir.path().join("films.csv");
 /// # std::fs::write(&path, "title;year\nAlien;1979\nBrazil;NA\n").unwrap();
 /// let films = ctx.read().delimiter(b';').null_value("NA").csv(&path)?;
-/// assert_eq!(films.show(20)?, "\
-/// +--------+------+
-/// | title  | year |
-/// +--------+------+
-/// | Alien  | 1979 |
-/// | Brazil | null |
-/// +--------+------+
+/// assert_eq!(films.show_string(20)?, "\
+/// +------+----+
+/// | title|year|
+/// +------+----+
+/// | Alien|1979|
+/// |Brazil|NULL|
+/// +------+----+
 /// ");
 /// # Ok::<(), Error>(())
 /// ```
@@ -131,13 +131,13 @@ impl Reader {
     /// # let path = dir.path().join("films.csv");
     /// std::fs::write(&path, "title,note\nAlien,\nBrazil,\"\"\n").unwrap();
     /// let films = ctx.read().empty_value("none").csv(&path)?;
-    /// assert_eq!(films.show(20)?, "\
-    /// +--------+------+
-    /// | title  | note |
-    /// +--------+------+
-    /// | Alien  | null |
-    /// | Brazil | none |
-    /// +--------+------+
+    /// assert_eq!(films.show_string(20)?, "\
+    /// +------+----+
+    /// | title|note|
+    /// +------+----+
+    /// | Alien|NULL|
+    /// |Brazil|none|
+    /// +------+----+
     /// ");
     /// # Ok::<(), Error>(())
     /// ```
