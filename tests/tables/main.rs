@@ -10,6 +10,8 @@ use emberflow::{
 };
 use serde::{Deserialize, Serialize};
 
+mod json;
+
 /// A directory with files, as texts.
 fn files(texts: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray, StructArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow_schema::DataType;
 use serde::de::{
@@ -16,7 +16,8 @@ use serde::de::{
 };
 
 use super::{
-    csv::{plain_double, plain_integer},
+    kind::{plain_double, plain_integer},
+    row::write_plainly,
     schema::type_name,
 };
 
@@ -45,6 +46,8 @@ pub(crate) enum CellError {
     NoColumn { field: &'static str, there: String },
     #[error("{wanted} wants {fields} columns, and there are {columns}; choose them by Table::select")]
     Columns { wanted: &'static str, fields: usize, columns: usize },
+    #[error("column {column:?} holds a list of {there}, and {wanted} are wanted; read it as a Vec")]
+    Elements { column: String, wanted: usize, there: usize },
     #[error("a row is a struct with a field for each column, a tuple or a map, not {0}")]
     NoRow(&'static str),
     #[error("column {column:?}: {message}")]
@@ -58,6 +61,17 @@ impl CellError {
     fn of(self, column: &str) -> Self {
         match self {
             Self::Other(message) => Self::Field { column: column.to_owned(), message },
+            known => known,
+        }
+    }
+
+    /// With the columns that there are, if it is that one is missing.
+    fn among(self, columns: &[(&str, Column<'_>)]) -> Self {
+        match self {
+            Self::NoColumn { field, there } if there.is_empty() => {
+                let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+                Self::NoColumn { field, there: names.join(", ") }
+            }
             known => known,
         }
     }
@@ -88,6 +102,9 @@ enum Column<'a> {
     Date(&'a Date32Array),
     Timestamp(&'a TimestampMicrosecondArray),
     String(&'a StringArray),
+    /// With the elements of all its lists.
+    List(&'a ListArray, Box<Column<'a>>),
+    Struct(&'a StructArray, Vec<(&'a str, Column<'a>)>),
 }
 
 impl<'a> Column<'a> {
@@ -101,6 +118,14 @@ impl<'a> Column<'a> {
             DataType::Float64 => any.downcast_ref().map(Self::Double),
             DataType::Date32 => any.downcast_ref().map(Self::Date),
             DataType::Timestamp(..) => any.downcast_ref().map(Self::Timestamp),
+            DataType::List(_) => any.downcast_ref().map(|lists: &ListArray| {
+                let elements = Box::new(Self::of(lists.values()));
+                Self::List(lists, elements)
+            }),
+            DataType::Struct(fields) => any.downcast_ref().map(|structs: &StructArray| {
+                let names = fields.iter().map(|field| field.name().as_str());
+                Self::Struct(structs, names.zip(structs.columns().iter().map(Self::of)).collect())
+            }),
             _ => any.downcast_ref().map(Self::String),
         };
         column.expect("tables have columns of the types that files are read as")
@@ -116,6 +141,8 @@ impl<'a> Column<'a> {
             Self::Date(array) => *array,
             Self::Timestamp(array) => *array,
             Self::String(array) => *array,
+            Self::List(array, _) => *array,
+            Self::Struct(array, _) => *array,
         }
     }
 }
@@ -135,13 +162,7 @@ impl<'a> Rows<'a> {
 
     /// One of the rows.
     pub(crate) fn read_one<T: DeserializeOwned>(&self, at: usize) -> Result<T, CellError> {
-        T::deserialize(Row { columns: &self.columns, at }).map_err(|error| match error {
-            CellError::NoColumn { field, .. } => {
-                let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-                CellError::NoColumn { field, there: names.join(", ") }
-            }
-            other => other,
-        })
+        T::deserialize(Row { columns: &self.columns, at }).map_err(|error| error.among(&self.columns))
     }
 
     /// A row as text, to find it by.
@@ -317,7 +338,7 @@ struct Cell<'r, 'a> {
     at: usize,
 }
 
-impl<'a> Cell<'_, 'a> {
+impl<'r, 'a> Cell<'r, 'a> {
     fn is_null(&self) -> bool {
         self.column.array().is_null(self.at)
     }
@@ -340,6 +361,11 @@ impl<'a> Cell<'_, 'a> {
                 array.value_as_datetime(at).map_or_else(String::new, |time| format!("{time:?}")).into()
             }
             Column::String(array) => array.value(at).into(),
+            Column::List(..) | Column::Struct(..) => {
+                let mut text = String::new();
+                write_plainly(&mut text, self.column.array(), at).expect("a string takes whatever is written to it");
+                text.into()
+            }
         }
     }
 
@@ -381,7 +407,7 @@ impl<'a> Cell<'_, 'a> {
                 let text = array.value(at);
                 plain_integer(text).or_else(|| whole(plain_double(text)?))
             }
-            Column::Boolean(_) | Column::Date(_) | Column::Timestamp(_) => None,
+            Column::Boolean(_) | Column::Date(_) | Column::Timestamp(_) | Column::List(..) | Column::Struct(..) => None,
         };
         value.ok_or_else(|| self.other_type(wanted))
     }
@@ -395,7 +421,9 @@ impl<'a> Cell<'_, 'a> {
             Column::Unsigned(array) => array.value(at).into(),
             Column::Double(array) => return Ok(array.value(at)),
             Column::String(array) => return plain_double(array.value(at)).ok_or_else(|| self.other_type(wanted)),
-            Column::Boolean(_) | Column::Date(_) | Column::Timestamp(_) => return Err(self.other_type(wanted)),
+            Column::Boolean(_) | Column::Date(_) | Column::Timestamp(_) | Column::List(..) | Column::Struct(..) => {
+                return Err(self.other_type(wanted));
+            }
         };
         let double = whole as f64;
         if double as i128 == whole { Ok(double) } else { Err(self.does_not_fit(wanted, "an i64, u64 or String")) }
@@ -408,8 +436,57 @@ impl<'a> Cell<'_, 'a> {
             Column::Double(_) | Column::Boolean(_) => {
                 Err(CellError::NoText { column: self.name.to_owned(), of: self.of(), value: self.shown() })
             }
+            Column::List(..) | Column::Struct(..) => Err(self.other_type(wanted)),
             _ => Ok(self.text()),
         }
+    }
+
+    /// The elements of a list.
+    fn elements(&self, wanted: &'static str) -> Result<Elements<'r, 'a>, CellError> {
+        self.some(wanted)?;
+        match self.column {
+            Column::List(lists, elements) => {
+                let bounds = [lists.value_offsets()[self.at], lists.value_offsets()[self.at + 1]];
+                let [next, end] = bounds.map(|at| usize::try_from(at).expect("offsets are not negative"));
+                Ok(Elements { name: self.name, column: elements, next, end })
+            }
+            _ => Err(CellError::Single { column: self.name.to_owned(), wanted }),
+        }
+    }
+
+    /// The fields of a struct.
+    fn parts(&self, wanted: &'static str) -> Result<Row<'r, 'a>, CellError> {
+        self.some(wanted)?;
+        match self.column {
+            Column::Struct(_, columns) => Ok(Row { columns, at: self.at }),
+            Column::List(..) => Err(self.other_type(wanted)),
+            _ => Err(CellError::Single { column: self.name.to_owned(), wanted }),
+        }
+    }
+}
+
+/// The elements of a list, one after the other.
+struct Elements<'r, 'a> {
+    name: &'r str,
+    column: &'r Column<'a>,
+    next: usize,
+    end: usize,
+}
+
+impl<'de> SeqAccess<'de> for Elements<'_, '_> {
+    type Error = CellError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, CellError> {
+        if self.next == self.end {
+            return Ok(None);
+        }
+        let cell = Cell { name: self.name, column: self.column, at: self.next };
+        self.next += 1;
+        seed.deserialize(cell).map(Some).map_err(|error| error.of(self.name))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.end - self.next)
     }
 }
 
@@ -454,6 +531,8 @@ impl<'de> Deserializer<'de> for Cell<'_, '_> {
             Column::Double(array) => visitor.visit_f64(array.value(self.at)),
             Column::String(array) => visitor.visit_str(array.value(self.at)),
             Column::Date(_) | Column::Timestamp(_) => visitor.visit_string(self.text().into_owned()),
+            Column::List(..) => visitor.visit_seq(self.elements("a sequence")?),
+            Column::Struct(_, columns) => visitor.visit_map(Fields { row: Row { columns, at: self.at }, next: 0 }),
         }
     }
 
@@ -540,33 +619,41 @@ impl<'de> Deserializer<'de> for Cell<'_, '_> {
         visitor.visit_enum(StringDeserializer::new(self.exact_text(name)?.into_owned()))
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, _: V) -> Result<V::Value, CellError> {
-        Err(CellError::Single { column: self.name.to_owned(), wanted: "a sequence" })
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CellError> {
+        visitor.visit_seq(self.elements("a sequence")?)
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, CellError> {
-        Err(CellError::Single { column: self.name.to_owned(), wanted: "a tuple" })
+    fn deserialize_tuple<V: Visitor<'de>>(self, fields: usize, visitor: V) -> Result<V::Value, CellError> {
+        if let Column::Struct(..) = self.column {
+            return self.parts("a tuple")?.fields("the tuple", fields, visitor);
+        }
+        let elements = self.elements("a tuple")?;
+        match elements.end - elements.next {
+            there if there == fields => visitor.visit_seq(elements),
+            there => Err(CellError::Elements { column: self.name.to_owned(), wanted: fields, there }),
+        }
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
-        wanted: &'static str,
-        _: usize,
-        _: V,
+        _: &'static str,
+        fields: usize,
+        visitor: V,
     ) -> Result<V::Value, CellError> {
-        Err(CellError::Single { column: self.name.to_owned(), wanted })
+        self.deserialize_tuple(fields, visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, _: V) -> Result<V::Value, CellError> {
-        Err(CellError::Single { column: self.name.to_owned(), wanted: "a map" })
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CellError> {
+        visitor.visit_map(Fields { row: self.parts("a map")?, next: 0 })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         wanted: &'static str,
         _: &'static [&'static str],
-        _: V,
+        visitor: V,
     ) -> Result<V::Value, CellError> {
-        Err(CellError::Single { column: self.name.to_owned(), wanted })
+        let row = self.parts(wanted)?;
+        visitor.visit_map(Fields { row, next: 0 }).map_err(|error| error.among(row.columns))
     }
 }

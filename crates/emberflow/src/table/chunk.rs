@@ -12,6 +12,9 @@ use serde::{
     ser,
 };
 
+/// Rows of a chunk, unless they are the last ones.
+pub(crate) const CHUNK_ROWS: usize = 8192;
+
 /// Some rows of a table, by columns: at least one. A row of the RDD that a [`Table`](super::Table) stands on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk(pub(crate) RecordBatch);

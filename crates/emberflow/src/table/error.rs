@@ -7,6 +7,9 @@ use emberflow_core::{error::Error, ids::PartitionIndex};
 
 use super::cells::CellError;
 
+/// Said of tables when they would have to leave the process.
+pub(super) const ONLY_HERE: &str = "a table is read by this process only";
+
 /// What is wrong with the use of a table, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TableError {
@@ -16,6 +19,14 @@ pub(crate) enum TableError {
     TwoColumns { name: String },
     #[error("column {name:?}: CSV cannot be read as {}; give it as string to Reader::schema, and convert it", super::schema::type_name(.data_type))]
     NotForCsv { name: String, data_type: DataType },
+    #[error("column {name:?}: JSON cannot be read as {}; give it as string to Reader::schema, and convert it", super::schema::type_name(.data_type))]
+    NotForJson { name: String, data_type: DataType },
+    #[error(
+        "no line is an object of JSON with a name in it, so that there is nothing to discover a schema from: {first}. Each line has to be an object by itself; or give a schema by Reader::schema"
+    )]
+    NoObject { first: String },
+    #[error("Reader::multi_line is for CSV: each line of JSON Lines is an object by itself")]
+    MultiLineJson,
     #[error("{} has another header than {}: {:?}, not {:?}; read them apart, or give the schema by Reader::schema", .other.display(), .first.display(), .other_names, .first_names)]
     OtherHeader { first: PathBuf, first_names: Vec<String>, other: PathBuf, other_names: Vec<String> },
     #[error("{}: the header names {names} columns, and all records have {fields} fields or more, as if the first field had no name (R writes row names so); name all fields in the file, or give the schema by Reader::schema", .path.display())]
@@ -88,6 +99,10 @@ pub(crate) enum RecordFault {
     Field { column: String, text: String, wanted: String },
     #[error("{found} fields instead of {wanted}")]
     Fields { found: usize, wanted: usize },
+    #[error("it is no JSON: {why} at byte {byte} of the line")]
+    NoJson { why: String, byte: usize },
+    #[error("it is no object of JSON, {{…}}")]
+    NoObject,
     #[error("a quote is not closed; does a field hold a line break? see Reader::multi_line")]
     OpenQuote,
 }

@@ -31,6 +31,9 @@ mod cells;
 mod chunk;
 mod csv;
 mod error;
+mod json;
+mod kind;
+mod lines;
 mod reader;
 mod row;
 mod rows;
@@ -54,7 +57,7 @@ pub use self::{
 };
 use crate::{action::Action, rdd::Rdd};
 
-pub use arrow_schema::{DataType, TimeUnit};
+pub use arrow_schema::{DataType, Field, TimeUnit};
 
 /// Rows by columns, with a schema: an RDD of Arrow's batches. See the [module](self).
 #[derive(Clone)]

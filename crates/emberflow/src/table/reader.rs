@@ -5,16 +5,19 @@ use std::{io, path::Path, sync::Arc};
 use emberflow_core::{
     error::{Error, Result},
     place::{OpInfo, Place},
+    storage::InputFile,
 };
 
 use super::{
     Schema, Table,
     csv::{self, CsvOptions},
+    json,
 };
 use crate::{Context, storage::look_up};
 
 /// What becomes of a record that does not fit the schema: one with too few or too many fields, with a field that is not
-/// of its column's type, or with a quote that is not closed. After Spark's `mode`.
+/// of its column's type, or with a quote that is not closed; of JSON Lines, a line that is no object, or a value of another
+/// type than its column's. After Spark's `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Mode {
     /// What does not fit is null; [`Reader::corrupt_record`] keeps the whole record.
@@ -204,7 +207,8 @@ impl Reader {
         self
     }
 
-    /// The schema, in place of one that is discovered: columns in the order of the files' fields. Headers are skipped.
+    /// The schema, in place of one that is discovered. Of CSV, it has columns in the order of the files' fields, and headers
+    /// are skipped; of JSON Lines, the columns that are wanted, by their names.
     pub fn schema(mut self, schema: Schema) -> Self {
         self.csv.schema = Some(schema);
         self
@@ -222,14 +226,68 @@ impl Reader {
     /// from; if there is no schema, and a file is a pipe, which can be read only once.
     #[track_caller]
     pub fn csv(self, path: impl AsRef<Path>) -> Result<Table> {
-        let shared = self.ctx.shared();
-        let files = look_up(shared, path.as_ref())?;
+        let files = self.look_up(path.as_ref())?;
+        csv::table(self.ctx.shared(), &OpInfo::new("csv", Place::caller()), files, self.csv)
+    }
+
+    /// The table of a file of JSON Lines, an object a line; of all files below a directory, or of all that a glob matches;
+    /// locally or on S3.
+    ///
+    /// Unless a [`schema`](Self::schema) is given, this runs a job that reads the files and finds a column for each name,
+    /// in the order in which names are first seen: numbers become integer, long, unsigned long or double, whichever is the
+    /// narrowest that loses nothing of them; `true` and `false` boolean, texts string, lists arrays, and objects structs.
+    /// Values of several sorts under one name become strings, as they stand in the file; so does what is nested deeper
+    /// than 20 levels. A name that a record does not have is null there. Dates and timestamps are texts in JSON: they are
+    /// read as what they are if a schema says so.
+    ///
+    /// Large files are cut into partitions at line ends; `*.gz` files are decompressed. A lost partition reads its part of
+    /// the files again. Of the reader's options, those about text within a line ([`header`](Self::header),
+    /// [`delimiter`](Self::delimiter), [`quote`](Self::quote), [`escape`](Self::escape), [`null_value`](Self::null_value),
+    /// [`empty_value`](Self::empty_value)) are CSV's and do nothing here.
+    ///
+    /// # Errors
+    /// As [`text_file`](Context::text_file); if no line is an object to discover a schema from; if there is no schema, and
+    /// a file is a pipe, which can be read only once; if [`multi_line`](Self::multi_line) is set.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("films.jsonl");
+    /// std::fs::write(&path, r#"
+    /// {"title": "Alien", "year": 1979, "crew": {"director": "Scott"}}
+    /// {"title": "Brazil", "genres": ["Drama", "Satire"]}
+    /// "#).unwrap();
+    /// let films = ctx.read().json_lines(&path)?;
+    /// assert_eq!(films.schema().to_string(), "\
+    /// root
+    ///  |-- title: string (nullable = true)
+    ///  |-- year: integer (nullable = true)
+    ///  |-- crew: struct (nullable = true)
+    ///  |    |-- director: string (nullable = true)
+    ///  |-- genres: array (nullable = true)
+    ///  |    |-- element: string (containsNull = true)
+    /// ");
+    /// assert_eq!(
+    ///     films.first()?.unwrap().to_string(),
+    ///     "Row(title='Alien', year=1979, crew=Row(director='Scott'), genres=None)"
+    /// );
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn json_lines(self, path: impl AsRef<Path>) -> Result<Table> {
+        let files = self.look_up(path.as_ref())?;
+        json::table(self.ctx.shared(), &OpInfo::new("json_lines", Place::caller()), files, self.csv)
+    }
+
+    fn look_up(&self, path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
+        let files = look_up(self.ctx.shared(), path)?;
         if let (None, Some(pipe)) = (&self.csv.schema, files.iter().find(|file| file.is_read_once())) {
             let reason = "it is a pipe, and what is read to discover a schema cannot be read again; give a schema by \
                           Reader::schema, or copy what comes out of the pipe into a file";
             let source = Arc::new(io::Error::new(io::ErrorKind::Unsupported, reason));
             return Err(Error::File { what: "cannot read", path: pipe.path().to_owned(), source });
         }
-        csv::table(shared, &OpInfo::new("csv", Place::caller()), files, self.csv)
+        Ok(files)
     }
 }

@@ -73,8 +73,8 @@ impl Row {
         self.batch.schema_ref().fields().iter().map(|field| field.name().as_str())
     }
 
-    /// The value in a column, as a type of yours: a number, a `bool`, a `String`, an enum, or an `Option` where there may
-    /// be nulls. What fits which type is as with [`Table::rows`].
+    /// The value in a column, as a type of yours: a number, a `bool`, a `String`, an enum, a `Vec` of an array, a struct of
+    /// a struct, or an `Option` where there may be nulls. What fits which type is as with [`Table::rows`].
     ///
     /// # Errors
     /// If there is no such column, with the names of those that there are; if its value is none of the type.
@@ -258,7 +258,7 @@ fn write_list(f: &mut fmt::Formatter<'_>, values: &ArrayRef) -> fmt::Result {
 }
 
 /// A value as Arrow shows it: integers, and what Python has no form for.
-pub(super) fn write_plainly(to: &mut impl Write, array: &ArrayRef, at: usize) -> fmt::Result {
+pub(super) fn write_plainly(to: &mut impl Write, array: &dyn Array, at: usize) -> fmt::Result {
     match ArrayFormatter::try_new(array, &FormatOptions::default()) {
         Ok(values) => write!(to, "{}", values.value(at)),
         Err(_) => write!(to, "<{}>", array.data_type()),

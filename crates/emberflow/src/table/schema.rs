@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow_schema::{DataType, Field, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
 
 use super::error::TableError;
 
@@ -90,11 +90,24 @@ impl Schema {
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "root")?;
-        for field in self.0.fields() {
-            let (name, of) = (field.name(), type_name(field.data_type()));
-            writeln!(f, " |-- {name}: {of} (nullable = {})", field.is_nullable())?;
+        self.0.fields().iter().try_for_each(|field| write_branch(f, 0, field.name(), field, "nullable"))
+    }
+}
+
+/// A column and what it is made of, as branches of a tree.
+fn write_branch(f: &mut fmt::Formatter<'_>, depth: usize, name: &str, field: &Field, null: &str) -> fmt::Result {
+    let of = match field.data_type() {
+        DataType::List(_) => "array".to_owned(),
+        DataType::Struct(_) => "struct".to_owned(),
+        other => type_name(other),
+    };
+    writeln!(f, "{} |-- {name}: {of} ({null} = {})", " |   ".repeat(depth), field.is_nullable())?;
+    match field.data_type() {
+        DataType::List(element) => write_branch(f, depth + 1, "element", element, "containsNull"),
+        DataType::Struct(fields) => {
+            fields.iter().try_for_each(|field| write_branch(f, depth + 1, field.name(), field, "nullable"))
         }
-        Ok(())
+        _ => Ok(()),
     }
 }
 
@@ -112,6 +125,11 @@ pub(crate) fn type_name(of: &DataType) -> String {
         DataType::Utf8 | DataType::LargeUtf8 => "string".to_owned(),
         DataType::Date32 => "date".to_owned(),
         DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_ntz".to_owned(),
+        DataType::List(element) => format!("array<{}>", type_name(element.data_type())),
+        DataType::Struct(fields) => {
+            let field = |field: &FieldRef| format!("{}:{}", field.name(), type_name(field.data_type()));
+            format!("struct<{}>", fields.iter().map(field).collect::<Vec<_>>().join(","))
+        }
         other => other.to_string(),
     }
 }

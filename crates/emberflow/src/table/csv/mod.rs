@@ -1,6 +1,5 @@
 //! Tables from CSV files: their schema is discovered by a job over all partitions, and their rows are read by a source.
 
-mod kind;
 mod records;
 
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
@@ -19,15 +18,12 @@ use emberflow_core::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::kind::{plain_double, plain_integer};
-use self::{
-    kind::{Column, Forms, Kind, Value},
-    records::{Record, Records},
-};
+use self::records::{Record, Records};
 use super::{
     Mode, Schema, Table,
-    chunk::Chunk,
-    error::{RecordFault, TableError},
+    chunk::{CHUNK_ROWS, Chunk},
+    error::{ONLY_HERE, RecordFault, TableError},
+    kind::{Column, Forms, Kind, Value},
 };
 use crate::{
     rdd::Rdd,
@@ -38,9 +34,6 @@ use crate::{
     },
     storage::is_gzip,
 };
-
-/// Rows of a chunk.
-const CHUNK_ROWS: usize = 8192;
 
 /// See the methods of [`Reader`](super::Reader).
 #[derive(Clone, Debug)]
@@ -294,9 +287,6 @@ impl Stream<Found> for ScanStream {
         Ok(Some(Batch::Owned(vec![found])))
     }
 }
-
-/// Said of tables when they would have to leave the process.
-const ONLY_HERE: &str = "a table is read by this process only";
 
 /// The rows, as chunks.
 #[derive(Serialize, Deserialize)]

@@ -12,13 +12,13 @@ use super::CsvOptions;
 use crate::{
     source::{
         TextOptions,
-        text::{Lines, OptionNames, Piece},
+        text::{OptionNames, Piece},
     },
-    table::error::{MalformedRecord, RecordFault, RecordPlace, RecordTooLong},
+    table::{
+        error::{MalformedRecord, RecordFault, RecordPlace, RecordTooLong},
+        lines::PieceLines,
+    },
 };
-
-/// What DOS and CP/M put behind the end of a text, once or more often.
-const END_OF_FILE: char = '\u{1a}';
 
 pub(super) struct Records {
     pieces: std::vec::IntoIter<Piece>,
@@ -32,22 +32,11 @@ pub(super) struct Records {
     quote: Option<u8>,
     parser: csv_core::Reader,
     record: Record,
-    line: Vec<String>,
 }
 
 struct Open {
     file: Arc<dyn InputFile>,
-    lines: Lines,
-    /// A line that was read to see whether there is one, and where it begins.
-    ahead: Option<(String, u64)>,
-    /// Whether the file ends where the lines do.
-    to_end: bool,
-    /// Where the last line begins.
-    begin: u64,
-    /// Whether there may be more lines.
-    more: bool,
-    /// How many lines were read, if the piece begins with its file's first.
-    number: Option<u64>,
+    lines: PieceLines,
     /// Whether the next record is the file's header.
     header: bool,
 }
@@ -159,7 +148,6 @@ impl Records {
                 quoted: Vec::new(),
                 scratch: Vec::new(),
             },
-            line: Vec::new(),
         })
     }
 
@@ -172,32 +160,21 @@ impl Records {
                 None => {
                     let Some(piece) = self.pieces.next() else { return Ok(None) };
                     let (file, from_start) = (Arc::clone(&piece.file.0), piece.start == 0);
-                    let to_end = piece.end >= file.bytes();
-                    let lines = Lines::open(piece, &self.task)?;
-                    self.open.insert(Open {
-                        file,
-                        lines,
-                        ahead: None,
-                        to_end,
-                        begin: 0,
-                        more: true,
-                        number: from_start.then_some(0),
-                        header: from_start && self.header,
-                    })
+                    let lines = PieceLines::open(piece, &self.task)?;
+                    self.open.insert(Open { file, lines, header: from_start && self.header })
                 }
             };
-            let Some(line) = open.next_line(&mut self.line, &self.text)? else {
+            let Some(line) = open.lines.next(&self.text)? else {
                 self.open = None;
                 continue;
             };
-            let begin = open.begin;
             let blank = |line: &str| line.trim().is_empty() && !line.as_bytes().contains(&self.delimiter);
             if line.is_empty() || (open.header && blank(&line)) {
                 continue;
             }
             let record = &mut self.record;
             record.file = Arc::clone(&open.file);
-            record.place = RecordPlace { line: open.number, byte: begin };
+            record.place = open.lines.place();
             record.is_header = std::mem::take(&mut open.header);
             record.raw = line;
             let mut cut = Cut { parser: &mut self.parser, record, text: 0 };
@@ -205,7 +182,7 @@ impl Records {
             cut.record.fields = 0;
             let mut ended = cut.feed_raw(0);
             while !ended && self.multi_line {
-                let Some(line) = open.next_line(&mut self.line, &self.text)? else { break };
+                let Some(line) = open.lines.next(&self.text)? else { break };
                 let fed = cut.record.raw.len() + 1;
                 cut.record.raw.push('\n');
                 cut.record.raw.push_str(&line);
@@ -229,35 +206,6 @@ impl Records {
             self.record.find_quoted(&mut self.parser, self.quote);
             return Ok(Some(&self.record));
         }
-    }
-}
-
-impl Open {
-    fn next_line(&mut self, line: &mut Vec<String>, options: &TextOptions) -> Result<Option<String>, TaskError> {
-        let Some((mut text, begin)) = self.read_line(line, options)? else { return Ok(None) };
-        self.begin = begin;
-        if let Some(number) = &mut self.number {
-            *number += 1;
-        }
-        // Behind what is cut here, another piece goes on, unless the line is the file's last.
-        let ends_file = |open: &Self| open.to_end || begin + text.len() as u64 >= open.file.bytes();
-        if text.ends_with(END_OF_FILE) && ends_file(self) {
-            self.ahead = self.read_line(line, options)?;
-            if self.ahead.is_none() {
-                text.truncate(text.trim_end_matches(END_OF_FILE).len());
-            }
-        }
-        Ok(Some(text))
-    }
-
-    fn read_line(&mut self, line: &mut Vec<String>, options: &TextOptions) -> Result<Option<(String, u64)>, TaskError> {
-        if let Some(ahead) = self.ahead.take() {
-            return Ok(Some(ahead));
-        }
-        line.clear();
-        // Lines that have ended must not be asked again.
-        self.more = self.more && self.lines.read(line, 1, options)?;
-        Ok(line.pop().map(|text| (text, self.lines.begin())))
     }
 }
 

@@ -96,8 +96,8 @@ impl Forms {
     const HASH: Self = Self(1 << 6);
     const DATE: Self = Self(1 << 7);
     const TIMESTAMP: Self = Self(1 << 8);
-    const BOOLEAN: Self = Self(1 << 9);
-    const STRING: Self = Self(1 << 10);
+    pub(super) const BOOLEAN: Self = Self(1 << 9);
+    pub(super) const STRING: Self = Self(1 << 10);
 
     const NUMBERS: Self = Self((1 << 7) - 1);
     const TIMES: Self = Self::DATE.or(Self::TIMESTAMP);
@@ -140,6 +140,17 @@ impl Forms {
             return Some(double(text).map_or(Self::STRING, |_| Self::HASH));
         }
         double(text).map(|_| Self::DOUBLE)
+    }
+
+    /// What a number of JSON looks like: it is one, unless it would lose something.
+    pub(super) fn of_json_number(text: &str) -> Self {
+        let form = if is_whole(text) { Self::of_integer(text) } else { double(text).map(|_| Self::DOUBLE) };
+        form.unwrap_or(Self::STRING)
+    }
+
+    /// Whether a number that looks so is equal to a double.
+    pub(super) fn is_double(self) -> bool {
+        !self.has(Self::NO_DOUBLE.or(Self::STRING))
     }
 
     fn of_integer(text: &str) -> Option<Self> {
@@ -194,12 +205,12 @@ impl Forms {
 }
 
 /// The integer that a text is and that prints as the text.
-pub(in crate::table) fn plain_integer(text: &str) -> Option<i128> {
+pub(super) fn plain_integer(text: &str) -> Option<i128> {
     if is_padded(text) || !is_whole(text) { None } else { text.parse().ok() }
 }
 
 /// The double that a text is, without loss of a digit of an integer.
-pub(in crate::table) fn plain_double(text: &str) -> Option<f64> {
+pub(super) fn plain_double(text: &str) -> Option<f64> {
     match plain_integer(text) {
         Some(value) => Some(value as f64).filter(|double| *double as i128 == value),
         None if is_padded(text) || is_whole(text) => None,
