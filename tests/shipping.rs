@@ -5,30 +5,36 @@
 mod graph;
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    env,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use emberflow::testing;
+use emberflow::{
+    Context, Progress,
+    testing::{self, SentPlans},
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use self::{graph::graphs, support::World};
 
 /// Why a job of a random graph may stay: values that a closure captures, and rows and keys of this process.
-const REASONS: [&str; 3] = [
+const REASONS: [&str; 4] = [
     "bytes of its surroundings, which cannot be sent to another process; ",
     "the rows of a local checkpoint are in the memory of this process: ",
+    "what run_job returns stays in this process: ",
     "the key of a lookup is compared by this process: ",
 ];
 
-#[test]
-fn any_graph_gives_the_same_bits_if_its_plans_were_written_out_and_read_back() {
-    let (plain, sending) = (World::new(2), World::new(2));
-    let plans = testing::send_plans_as_bytes(&sending);
+/// Compares graphs in a plain context with the same graphs in one whose plans are sent.
+fn compare(graphs_to_run: u32, plain: &World, sending: &World, plans: &SentPlans) {
     let next = AtomicU64::new(0);
     let dir = |world: &World| world.files().join(next.fetch_add(1, Ordering::Relaxed).to_string());
-    let config = ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: graphs_to_run, failure_persistence: None, ..ProptestConfig::default() };
     let outcome = TestRunner::new(config).run(&graphs(10), |graph| {
-        let expected = graph.run(&plain, dir(&plain)).map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let seen = graph.run(&sending, dir(&sending)).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let expected = graph.run(plain, dir(plain)).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let seen = graph.run(sending, dir(sending)).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(&seen, &expected);
         Ok(())
     });
@@ -41,5 +47,26 @@ fn any_graph_gives_the_same_bits_if_its_plans_were_written_out_and_read_back() {
     }
     let (sent, refused) = (plans.sent(), plans.refused().len());
     println!("{sent} jobs were sent, {refused} refused");
-    assert!(sent > 5_000 && sent > 5 * refused, "{sent} jobs were sent, {refused} refused");
+    assert!(sent > 5 * graphs_to_run as usize && sent > 5 * refused, "{sent} jobs were sent, {refused} refused");
+}
+
+#[test]
+fn any_graph_gives_the_same_bits_if_its_plans_were_written_out_and_read_back() {
+    let (plain, sending) = (World::new(2), World::new(2));
+    let plans = testing::send_plans_as_bytes(&sending);
+    compare(1_000, &plain, &sending, &plans);
+}
+
+#[cfg(unix)]
+#[test]
+fn any_graph_gives_the_same_bits_in_a_child_process() {
+    if testing::is_child() {
+        let ctx = Context::builder().workers(2).progress(Progress::Off).build().unwrap();
+        return testing::serve_plans(&ctx).unwrap();
+    }
+    let (plain, sending) = (World::new(2), World::new(2));
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "any_graph_gives_the_same_bits_in_a_child_process"]).stdout(Stdio::null());
+    let plans = testing::send_plans_to_child(&sending, child).unwrap();
+    compare(1_000, &plain, &sending, &plans);
 }

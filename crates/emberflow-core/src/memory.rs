@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::{
     error::{TaskError, over_budget},
     spill::{SpillError, SpillSpace},
@@ -73,7 +75,7 @@ pub trait Workspace: Send + Sync {
 }
 
 /// Where the contents of a partition are to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Keep {
     /// In memory while there is room, else on disk.
     #[default]
@@ -181,14 +183,15 @@ impl Drop for Claim {
 
 /// Room for rows on their way to the caller of an action; given back when it is dropped.
 pub struct ResultClaim {
-    workspace: Arc<dyn Workspace>,
+    /// The account, unless the rows have come from another process.
+    workspace: Option<Arc<dyn Workspace>>,
     bytes: u64,
 }
 
 impl ResultClaim {
     /// No room yet.
     pub fn new(workspace: &Arc<dyn Workspace>) -> Self {
-        Self { workspace: Arc::clone(workspace), bytes: 0 }
+        Self { workspace: Some(Arc::clone(workspace)), bytes: 0 }
     }
 
     /// Takes so many bytes more.
@@ -196,21 +199,41 @@ impl ResultClaim {
     /// # Errors
     /// [`TaskError::OverBudget`] if results would take more than the budget.
     pub fn grow(&mut self, bytes: u64) -> Result<(), TaskError> {
-        self.workspace.reserve_result(bytes)?;
+        if let Some(workspace) = &self.workspace {
+            workspace.reserve_result(bytes)?;
+        }
         self.bytes += bytes;
         Ok(())
     }
 
     /// Takes so many bytes more for rows that are candidates only: most of them will not be in the result.
     pub fn force(&mut self, bytes: u64) {
-        self.workspace.overdraw_result(bytes);
+        if let Some(workspace) = &self.workspace {
+            workspace.overdraw_result(bytes);
+        }
         self.bytes += bytes;
     }
 }
 
 impl Drop for ResultClaim {
     fn drop(&mut self) {
-        self.workspace.release_result(self.bytes);
+        if let Some(workspace) = &self.workspace {
+            workspace.release_result(self.bytes);
+        }
+    }
+}
+
+/// Room is not sent along: an account is that of a process.
+impl Serialize for ResultClaim {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for ResultClaim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer)?;
+        Ok(Self { workspace: None, bytes: 0 })
     }
 }
 

@@ -6,6 +6,7 @@ use std::{any::Any, ops::Range, sync::Arc};
 use crate::{
     batch::{AnyStream, BoxStream},
     chaos::{self, Point},
+    codec::CodecError,
     data::Data,
     error::TaskError,
     ids::{PartitionIndex, RddId, StoreId, TaskId},
@@ -73,6 +74,18 @@ pub trait Action: Send + Sync + 'static {
     /// # Errors
     /// Whatever ends the task.
     fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError>;
+
+    /// A task's value as bytes, for a task that ran in another process than its caller's.
+    ///
+    /// # Errors
+    /// If the value is one that cannot leave its process.
+    fn encode(&self, value: &(dyn Any + Send)) -> Result<Vec<u8>, NotShippable>;
+
+    /// The value that [`encode`](Self::encode) made bytes of.
+    ///
+    /// # Errors
+    /// If the bytes are no such value.
+    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Any + Send>, CodecError>;
 
     /// The action as another process of the same program can make it again: [`ship::action`](crate::ship::action).
     ///

@@ -328,3 +328,21 @@ fn known(text: String) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parcel_of_another_build_or_with_bytes_missing_is_refused() {
+        let parcel = Parcel::pack(&[]).unwrap();
+        assert!(parcel.open().unwrap().is_empty());
+        let mut other = parcel.clone();
+        other.0[0] ^= 1;
+        let refusal = other.open().err().unwrap();
+        assert!(matches!(refusal, ParcelError::OtherBuild { .. }), "{refusal}");
+        assert!(refusal.to_string().ends_with("run the same executable file"), "{refusal}");
+        let short = Parcel(parcel.0[..parcel.0.len() - 1].to_vec());
+        assert!(matches!(short.open(), Err(ParcelError::Bytes(_))));
+    }
+}

@@ -6,14 +6,19 @@
 //! no hindrance: one that captures nothing but functions that capture nothing is of size zero, too. Values that cannot
 //! leave the process say so as [`Local`].
 
-use std::{marker::PhantomData, ops::Deref, sync::Arc};
+use std::{
+    any::{Any, type_name},
+    marker::PhantomData,
+    ops::Deref,
+    sync::Arc,
+};
 
 use emberflow_code::CodeError;
 pub use emberflow_code::{Code, Descriptor, Shipped};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned, ser};
 
 use crate::{
-    codec,
+    codec::{self, CodecError},
     operator::{Action, Operator, StoreWriter},
 };
 
@@ -75,6 +80,23 @@ pub fn of<D: ?Sized + 'static, V: Serialize>(
 /// If the bytes are no such value.
 pub fn read<V: DeserializeOwned>(state: &[u8]) -> Result<Arc<V>, Box<dyn std::error::Error + Send + Sync>> {
     Ok(Arc::new(codec::decode_plan(state)?))
+}
+
+/// Writes the value of a task, for [`Action::encode`].
+///
+/// # Errors
+/// If it is of another type, or cannot leave the process.
+pub fn encode_value<R: Serialize + 'static>(value: &(dyn Any + Send)) -> Result<Vec<u8>, NotShippable> {
+    let value = value.downcast_ref::<R>().ok_or_else(|| NotShippable(format!("no {}", type_name::<R>())))?;
+    codec::encode_plan(value).map_err(|error| NotShippable(error.cause()))
+}
+
+/// Reads the value of a task, for [`Action::decode`].
+///
+/// # Errors
+/// If the bytes are no such value.
+pub fn decode_value<R: DeserializeOwned + Send + 'static>(bytes: &[u8]) -> Result<Box<dyn Any + Send>, CodecError> {
+    Ok(Box::new(codec::decode_plan::<R>(bytes)?))
 }
 
 struct Made<T>(PhantomData<T>);
@@ -224,6 +246,11 @@ impl<T> Local<T> {
     /// Wraps the value. The reason is the rest of a sentence that begins with the operator.
     pub fn new(value: T, reason: &'static str) -> Self {
         Self { value, reason }
+    }
+
+    /// Gives the value back.
+    pub fn into_inner(self) -> T {
+        self.value
     }
 }
 

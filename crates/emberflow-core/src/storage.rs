@@ -6,6 +6,8 @@
 
 use std::{fmt, io, ops::Range, path::Path};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     error::TaskError,
     ids::PartitionIndex,
@@ -67,7 +69,7 @@ pub trait Blocks: Send {
 }
 
 /// Which file of an output: that of a partition, by one attempt at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartId {
     /// The partition.
     pub partition: PartitionIndex,

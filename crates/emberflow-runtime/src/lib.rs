@@ -14,6 +14,8 @@
 #![deny(unsafe_code)]
 
 mod bus;
+#[cfg(unix)]
+mod child;
 mod config;
 mod console;
 mod coordinator;
@@ -42,6 +44,8 @@ mod interleavings;
 pub mod system;
 
 pub use bus::{EventRecord, EventStream};
+#[cfg(unix)]
+pub use child::{ChildProcess, is_child, serve};
 pub use config::{Config, Progress};
 pub use coordinator::{CachedPartition, Speculation, StoreState};
 pub use engine::Engine;

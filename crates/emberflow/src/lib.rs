@@ -32,6 +32,7 @@ mod context;
 mod labels;
 mod rdd;
 mod row_file;
+mod sent_plans;
 mod shared;
 mod sharing;
 mod shuffle;

@@ -5,10 +5,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::SystemTime,
 };
 
@@ -16,12 +13,12 @@ use emberflow_core::{
     ids::RddId,
     lineage::{Dependency, RddNode},
     operator::Operator,
-    parcel::{Parcel, ParcelError},
     partitioner::{KeyHasher, Placement},
     place::OpInfo,
-    plan::StagePlan,
 };
 use emberflow_runtime::Engine;
+
+use crate::sent_plans::SentPlans;
 
 /// What every RDD of a context needs: the engine, and the settings that shape lineage.
 pub(crate) struct Shared {
@@ -39,40 +36,6 @@ pub(crate) struct Shared {
     pub(crate) ui: OnceLock<emberflow_ui::Served>,
     #[cfg(feature = "ui")]
     pub(crate) event_log: OnceLock<PathBuf>,
-}
-
-/// What became of the plans of a context whose plans go by way of bytes; see
-/// [`testing::send_plans_as_bytes`](crate::testing::send_plans_as_bytes).
-#[derive(Debug, Default)]
-pub struct SentPlans {
-    sent: AtomicUsize,
-    refused: Mutex<Vec<String>>,
-}
-
-impl SentPlans {
-    /// How many jobs ran by plans that were read back.
-    pub fn sent(&self) -> usize {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Why the other jobs could not: an error for each, which names an operator and its place.
-    pub fn refused(&self) -> Vec<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Writes stages out as bytes and reads them back; gives the stages as they are if they cannot be sent.
-    pub(crate) fn send(&self, stages: Vec<Arc<StagePlan>>) -> Result<Vec<Arc<StagePlan>>, ParcelError> {
-        match Parcel::pack(&stages) {
-            Ok(parcel) => {
-                self.sent.fetch_add(1, Ordering::Relaxed);
-                parcel.open()
-            }
-            Err(refusal) => {
-                self.refused.lock().unwrap_or_else(PoisonError::into_inner).push(refusal.to_string());
-                Ok(stages)
-            }
-        }
-    }
 }
 
 /// A node to be: everything but its identity.

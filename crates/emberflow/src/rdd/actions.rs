@@ -1,7 +1,10 @@
 //! `collect` and `count`, and what all actions share.
 
+use std::any::Any;
+
 use emberflow_core::{
     batch::{AnyStream, Batch},
+    codec::CodecError,
     data::{Data, ExchangeData},
     error::{Result, TaskError},
     ids::PartitionIndex,
@@ -169,6 +172,14 @@ pub(super) struct Nothing;
 impl operator::Action for Nothing {
     fn run(&self, _: PartitionIndex, _: AnyStream, _: &TaskContext) -> Result<ActionOutput, TaskError> {
         Ok(ActionOutput { value: Box::new(()), rows: 0 })
+    }
+
+    fn encode(&self, value: &(dyn Any + Send)) -> Result<Vec<u8>, NotShippable> {
+        ship::encode_value::<()>(value)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Any + Send>, CodecError> {
+        ship::decode_value::<()>(bytes)
     }
 
     fn ship(&self) -> Result<Shipped<dyn operator::Action>, NotShippable> {

@@ -76,9 +76,10 @@ impl<T: Data + Hash> Rdd<T> {
                     count += batch.len() as u64;
                     batch.as_slice().iter().for_each(|row| sketch.update(row));
                 }
-                Ok((sketch, count))
+                Ok((Sketch(sketch), count))
             });
-            Ok(parts.await?.into_iter().reduce(|a, b| sketches.union(&a, &b)).map_or(0, |all| counted(&all)))
+            let all = parts.await?.into_iter().reduce(|a, b| sketches.merge_sketches(&a, &b));
+            Ok(all.map_or(0, |Sketch(all)| counted(&all)))
         })
     }
 }
@@ -159,11 +160,11 @@ impl Sketches {
         HllSketch::new(self.lg_registers, HllType::Hll8).expect("the number of registers was clamped")
     }
 
-    fn union(self, a: &HllSketch, b: &HllSketch) -> HllSketch {
+    fn merge_sketches(self, a: &Sketch, b: &Sketch) -> Sketch {
         let mut union = HllUnion::new(self.lg_registers).expect("the number of registers was clamped");
-        union.update(a);
-        union.update(b);
-        union.to_sketch(HllType::Hll8)
+        union.update(&a.0);
+        union.update(&b.0);
+        Sketch(union.to_sketch(HllType::Hll8))
     }
 }
 
@@ -178,7 +179,7 @@ impl<V: Hash> Aggregator<V, Sketch> for Sketches {
     }
 
     fn merge(&self, a: Sketch, b: Sketch) -> Sketch {
-        Sketch(self.union(&a.0, &b.0))
+        self.merge_sketches(&a, &b)
     }
 }
 

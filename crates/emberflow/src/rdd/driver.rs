@@ -8,6 +8,7 @@ use std::{
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream},
+    codec::CodecError,
     data::Data,
     error::{Error, Result, TaskError},
     ids::PartitionIndex,
@@ -18,10 +19,13 @@ use emberflow_core::{
     task::{Marker, TaskContext},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Rdd;
-use crate::action::{Canceller, Driver};
+use crate::{
+    action::{Canceller, Driver},
+    sent_plans::Sent,
+};
 
 impl Driver {
     /// Runs one job: `each` on every partition in `wanted`, its results in partition order.
@@ -38,7 +42,7 @@ impl Driver {
     ) -> Result<Vec<R>>
     where
         T: Data,
-        R: Send + 'static,
+        R: Serialize + DeserializeOwned + Send + 'static,
         E: Env,
         F: Fn(&E, PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
     {
@@ -54,8 +58,12 @@ impl Driver {
             };
             let mut stages = plan::compile(rdd.node(), engine.id(), spec)?;
             if let Some(plans) = rdd.shared().sent_plans.get() {
-                let failed = |error| Error::PlanLost { operator: operator.to_string(), cause: Arc::new(error) };
-                stages = plans.send(stages).map_err(failed)?;
+                let sent = plans.send(stages, &wanted);
+                match sent.map_err(|cause| Error::PlanLost { operator: operator.to_string(), cause })? {
+                    Sent::Here(read_back) => stages = read_back,
+                    #[cfg(unix)]
+                    Sent::There(values) => return results(values),
+                }
             }
             // The lock is held while submitting, so that no cancel falls between the question and the job.
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,10 +77,14 @@ impl Driver {
         };
         let outcome = handle.await;
         drop(guards);
-        let values = outcome?.into_values()?;
-        let values = values.into_iter().map(|(_, value)| value.downcast::<R>().map(|value| *value));
-        values.collect::<Result<Vec<R>, _>>().map_err(|_| Error::ContextDead { actor: "coordinator" })
+        results(outcome?.into_values()?.into_iter().map(|(_, value)| value))
     }
+}
+
+/// The values of an action's tasks, as the type that they have.
+fn results<R: 'static>(values: impl IntoIterator<Item = Box<dyn Any + Send>>) -> Result<Vec<R>> {
+    let values = values.into_iter().map(|value| value.downcast::<R>().map(|value| *value));
+    values.collect::<Result<Vec<R>, _>>().map_err(|_| Error::ContextDead { actor: "coordinator" })
 }
 
 /// The sink of a result stage.
@@ -86,7 +98,7 @@ struct EachPartition<T, R, E, F> {
 impl<T, R, E, F> operator::Action for EachPartition<T, R, E, F>
 where
     T: Data,
-    R: Send + 'static,
+    R: Serialize + DeserializeOwned + Send + 'static,
     E: Env,
     F: Fn(&E, PartitionIndex, BoxStream<T>, &TaskContext) -> Result<(R, u64), TaskError> + Send + Sync + 'static,
 {
@@ -96,6 +108,14 @@ where
         let (value, rows) = each(env, partition, rows, cx)?;
         let value: Box<dyn Any + Send> = Box::new(value);
         Ok(ActionOutput { value, rows })
+    }
+
+    fn encode(&self, value: &(dyn Any + Send)) -> Result<Vec<u8>, NotShippable> {
+        ship::encode_value::<R>(value)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Any + Send>, CodecError> {
+        ship::decode_value::<R>(bytes)
     }
 
     fn ship(&self) -> Result<Shipped<dyn operator::Action>, NotShippable> {

@@ -15,7 +15,7 @@ use emberflow_core::{
     task::TaskContext,
     total::Total,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 
 use super::Rdd;
 use crate::action::{Action, Driver};
@@ -813,20 +813,20 @@ impl<T: Data> Rdd<T> {
                 &driver,
                 info,
                 (),
-                |()| new_digest(),
-                |(), digest, row| {
+                |()| Digest(new_digest()),
+                |(), Digest(digest), row| {
                     digest.update(finite(row, "quantiles; filter it out")?);
                     Ok(())
                 },
             );
             let mut all = new_digest();
-            parts.await?.iter().for_each(|part| all.merge(part));
+            parts.await?.iter().for_each(|part| all.merge(&part.settled()));
             Ok(all.quantiles(&ranks).expect("ranks were checked when the action was made"))
         })
     }
 
     /// Folds each partition into a state of its own; the states in partition order.
-    async fn scan<E: Env, S: Send + 'static>(
+    async fn scan<E: Env, S: Serialize + DeserializeOwned + Send + 'static>(
         &self,
         driver: &Driver,
         info: OpInfo,
@@ -860,6 +860,30 @@ struct NotFinite {
 fn finite<T: Number>(row: T, place: &'static str) -> Result<f64, TaskError> {
     let row = row.to_f64();
     if row.is_finite() { Ok(row) } else { Err(TaskError::rejected(NotFinite { row, place })) }
+}
+
+/// A digest that can be sent.
+struct Digest(TDigestMut);
+
+impl Digest {
+    /// The digest as it is when it was sent, so that it makes no difference whether it was.
+    fn settled(&self) -> TDigestMut {
+        let bytes = self.0.clone().serialize();
+        TDigestMut::deserialize(&bytes).expect("a digest reads what a digest has written")
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.clone().serialize().serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let bytes = Vec::<u8>::deserialize(from)?;
+        TDigestMut::deserialize(&bytes).map(Self).map_err(|error| de::Error::custom(error.to_string()))
+    }
 }
 
 fn new_digest() -> TDigestMut {

@@ -521,11 +521,11 @@ impl<T: Data> Rdd<T> {
         F: Fn(&T) -> O + Send + Sync + 'static,
         C: Fn((&O, &T), (&O, &T)) -> Ordering + Send + Sync + 'static,
     {
-        let (rdd, compare) = (self.clone(), With::new((), compare));
+        let (rdd, compare) = (self.clone(), With::new((), (key, compare)));
         Action::start(&self.shared().engine, |driver| async move {
             let env = (n, compare.clone());
-            let parts = driver.run(&rdd, info, rdd.all_partitions(), env, move |(n, order), _, mut rows, cx| {
-                let (n, ((), order)) = (*n, order.parts());
+            let parts = driver.run(&rdd, info, rdd.all_partitions(), env, |(n, order), _, mut rows, cx| {
+                let (n, (key, order)) = (*n, order.parts().1);
                 let (mut best, mut count): (Vec<(O, T)>, u64) = (Vec::new(), 0);
                 // Sorting is rare, since after the first time only rows that beat the worst one come in.
                 let (room, mut worst) = (n.saturating_mul(2).saturating_add(64), false);
@@ -547,10 +547,13 @@ impl<T: Data> Rdd<T> {
                 keep_smallest(&mut best, n, order);
                 let mut room = ResultClaim::new(cx.workspace());
                 room.force(size::estimate_of(&best, |(_, row)| row));
+                let best: Vec<T> = best.into_iter().map(|(_, row)| row).collect();
                 Ok(((best, room), count))
             });
-            let mut best: Vec<(O, T)> = parts.await?.into_iter().flat_map(|(best, _room)| best).collect();
-            keep_smallest(&mut best, n, compare.parts().1);
+            let (key, order) = compare.parts().1;
+            let rows = parts.await?.into_iter().flat_map(|(best, _room)| best);
+            let mut best: Vec<(O, T)> = rows.map(|row| (key(&row), row)).collect();
+            keep_smallest(&mut best, n, order);
             Ok(best.into_iter().map(|(_, row)| row).collect())
         })
     }

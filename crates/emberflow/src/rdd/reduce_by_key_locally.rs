@@ -77,11 +77,11 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
                     batch.for_each(|(key, value)| sums.add(key, value, f.parts().1));
                     room.force((sums.values.len() - before) as u64 * a_row);
                 }
-                Ok(((sums, room), count))
+                Ok(((sums.into_pairs().collect::<Vec<_>>(), room), count))
             });
             let mut all = Sums::default();
             for (part, _room) in parts.await? {
-                part.into_pairs().for_each(|(key, value)| all.add(key, value, f.parts().1));
+                part.into_iter().for_each(|(key, value)| all.add(key, value, f.parts().1));
             }
             Ok(all.into_pairs().collect())
         })

@@ -5,10 +5,14 @@ use emberflow_core::{
     error::{Error, Result},
     ids::PartitionIndex,
     place::{OpInfo, Place},
+    ship::Local,
 };
 
 use super::{PartitionIter, Rdd};
 use crate::action::Action;
+
+/// Why the action is not sent.
+const STAYS: &str = "what run_job returns stays in this process: use map_partitions_with_index, and collect";
 
 impl<T: Data> Rdd<T> {
     /// Calls `f` with each of these partitions and its number, on the worker threads, and gives what it returns, in
@@ -80,13 +84,16 @@ impl<T: Data> Rdd<T> {
                 let operator = rdd.node().info.to_string();
                 return Err(Error::NoSuchPartition { rdd: rdd.id(), operator, partition, partitions });
             }
+            // What it returns need not be a serde type, so the action stays, too.
+            let here = Local::new((), STAYS);
             wanted.sort_unstable();
             wanted.dedup();
-            let parts = driver.run(&rdd, info, wanted, (), move |(), partition, rows, cx| {
+            let parts = driver.run(&rdd, info, wanted, here, move |_, partition, rows, cx| {
                 let result = PartitionIter::run(rows, cx.sink_marker(), |rows| f(partition, rows))?;
-                Ok(((partition, result), 0))
+                Ok(((partition, Local::new(result, STAYS)), 0))
             });
-            parts.await
+            let parts = parts.await?.into_iter();
+            Ok(parts.map(|(partition, result)| (partition, result.into_inner())).collect())
         })
     }
 }

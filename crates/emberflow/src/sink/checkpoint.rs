@@ -14,7 +14,7 @@ use emberflow_core::{
     error::{Error, Result},
     lineage::Checkpoint,
     place::{OpInfo, Place},
-    ship::Sent,
+    ship::{Held, Sent},
     storage::PartId,
 };
 
@@ -160,9 +160,9 @@ impl<T: ExchangeData> Rdd<T> {
                 }
                 all.shrink_to_fit();
                 let rows = all.len() as u64;
-                Ok((Arc::new(all), rows))
+                Ok((Held::new(all), rows))
             });
-            let parts = parts.await?;
+            let parts = parts.await?.into_iter().map(|Held(rows)| rows).collect();
             Ok(source::kept(rdd.shared(), info, parts, rdd.node().placement.clone()))
         })
     }
