@@ -11,22 +11,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    head::Head,
     image::{self, CodeError, Flaw},
     remake,
 };
-
-/// The part of a descriptor that is the same whatever it makes.
-#[repr(C)]
-pub(crate) struct Head {
-    mark: [u64; 2],
-    kind: fn() -> TypeId,
-    name: fn() -> &'static str,
-}
-
-impl Head {
-    /// Two numbers that stand nowhere else in a program, but for a chance of one in 2^128.
-    pub(crate) const MARK: [u64; 2] = [0xd1f0_5ee4_9c62_b7a3, 0x3a8b_04c7_e95d_126f];
-}
 
 /// A function that makes a value behind the trait `D` of its state.
 pub type Make<D> = fn(&[u8]) -> Result<Arc<D>, Box<dyn Error + Send + Sync>>;
@@ -80,7 +68,7 @@ pub struct Descriptor<D: ?Sized + 'static> {
 impl<D: ?Sized + 'static> Descriptor<D> {
     /// The descriptor of the type `T`.
     pub const fn new<T: 'static>(make: Make<D>) -> Self {
-        Self { head: Head { mark: Head::MARK, kind: TypeId::of::<D>, name: type_name::<T> }, make }
+        Self { head: Head::new::<T, D>(), make }
     }
 
     /// The name of the type that it makes.

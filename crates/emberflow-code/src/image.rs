@@ -2,7 +2,7 @@
 
 use std::{io, mem, sync::OnceLock};
 
-use crate::descriptor::Head;
+use crate::head::Head;
 
 /// Why code cannot be sent, or is not believed.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@
 mod build;
 mod closure;
 mod descriptor;
+mod head;
 mod image;
 mod remake;
 

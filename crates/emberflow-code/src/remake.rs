@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, mem, ptr::NonNull};
 
-use crate::descriptor::Head;
+use crate::head::Head;
 
 thread_local! {
     static TRUSTING: Cell<bool> = const { Cell::new(false) };

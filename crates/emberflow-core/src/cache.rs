@@ -19,8 +19,9 @@ use crate::{
     memory::Keep,
     operator::StoreWriter,
     print::Print,
+    remake,
     segments::{self, Footprint, RowBuffer, Segment, SegmentStream},
-    ship::{self, NotShippable, Shipped},
+    ship::{NotShippable, Shipped},
     spill::{SpillError, SpillSpace},
     store::{Stored, StoredData},
     task::TaskContext,
@@ -123,6 +124,6 @@ impl<T: ExchangeData> StoreWriter for CacheWriter<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
-        ship::writer(self)
+        remake::writer(self)
     }
 }

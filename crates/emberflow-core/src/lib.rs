@@ -34,6 +34,7 @@ pub mod picture;
 pub mod place;
 pub mod plan;
 pub mod print;
+pub mod remake;
 pub mod segments;
 pub mod ship;
 pub mod size;

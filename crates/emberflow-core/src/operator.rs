@@ -24,7 +24,7 @@ pub trait Operator: Send + Sync + 'static {
     /// Whatever ends the task.
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError>;
 
-    /// The operator as another process of the same program can make it again: [`ship::operator`](crate::ship::operator).
+    /// The operator as another process of the same program can make it again: [`remake::operator`](crate::remake::operator).
     ///
     /// # Errors
     /// If a part of it cannot be sent.
@@ -52,7 +52,7 @@ pub trait StoreWriter: Send + Sync + 'static {
     /// Whatever ends the task.
     fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError>;
 
-    /// The writer as another process of the same program can make it again: [`ship::writer`](crate::ship::writer).
+    /// The writer as another process of the same program can make it again: [`remake::writer`](crate::remake::writer).
     ///
     /// # Errors
     /// If a part of it cannot be sent.
@@ -87,7 +87,7 @@ pub trait Action: Send + Sync + 'static {
     /// If the bytes are no such value.
     fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Any + Send>, CodecError>;
 
-    /// The action as another process of the same program can make it again: [`ship::action`](crate::ship::action).
+    /// The action as another process of the same program can make it again: [`remake::action`](crate::remake::action).
     ///
     /// # Errors
     /// If a part of it cannot be sent.

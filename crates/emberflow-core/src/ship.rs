@@ -2,13 +2,12 @@
 //!
 //! An operator, a store writer and an action are shipped by serde: their fields are parameters, environments and
 //! functions, and a function ships as [`Code`] does, if it captures nothing. So such a type derives `Serialize` and
-//! `Deserialize`, and its `ship` is one call of [`operator`], [`writer`] or [`action`]. Functions that make functions are
+//! `Deserialize`, and its `ship` is one call in [`remake`](crate::remake). Functions that make functions are
 //! no hindrance: one that captures nothing but functions that capture nothing is of size zero, too. Values that cannot
 //! leave the process say so as [`Local`].
 
 use std::{
     any::{Any, type_name},
-    marker::PhantomData,
     ops::Deref,
     sync::Arc,
 };
@@ -17,10 +16,7 @@ use emberflow_code::CodeError;
 pub use emberflow_code::{Code, Descriptor, Shipped};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned, ser};
 
-use crate::{
-    codec::{self, CodecError},
-    operator::{Action, Operator, StoreWriter},
-};
+use crate::codec::{self, CodecError};
 
 /// Says why something cannot be sent to another process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,34 +34,10 @@ pub trait Env: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<E: Serialize + DeserializeOwned + Send + Sync + 'static> Env for E {}
 
-/// Ships an operator by its serde form.
-///
-/// # Errors
-/// If a part of it cannot be sent.
-pub fn operator<O: Operator + Env>(value: &O) -> Result<Shipped<dyn Operator>, NotShippable> {
-    of(value, Made::<O>::OPERATOR)
-}
-
-/// Ships a store writer by its serde form.
-///
-/// # Errors
-/// As [`operator`].
-pub fn writer<W: StoreWriter + Env>(value: &W) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
-    of(value, Made::<W>::WRITER)
-}
-
-/// Ships an action by its serde form.
-///
-/// # Errors
-/// As [`operator`].
-pub fn action<A: Action + Env>(value: &A) -> Result<Shipped<dyn Action>, NotShippable> {
-    of(value, Made::<A>::ACTION)
-}
-
 /// Ships a value behind a trait by its serde form; `code` is the descriptor of its type.
 ///
 /// # Errors
-/// As [`operator`].
+/// If a part of the value cannot be sent.
 pub fn of<D: ?Sized + 'static, V: Serialize>(
     value: &V,
     code: &'static Descriptor<D>,
@@ -82,7 +54,7 @@ pub fn read<V: DeserializeOwned>(state: &[u8]) -> Result<Arc<V>, Box<dyn std::er
     Ok(Arc::new(codec::decode_plan(state)?))
 }
 
-/// Writes the value of a task, for [`Action::encode`].
+/// Writes the value of a task, for [`Action::encode`](crate::operator::Action::encode).
 ///
 /// # Errors
 /// If it is of another type, or cannot leave the process.
@@ -91,26 +63,12 @@ pub fn encode_value<R: Serialize + 'static>(value: &(dyn Any + Send)) -> Result<
     codec::encode_plan(value).map_err(|error| NotShippable(error.cause()))
 }
 
-/// Reads the value of a task, for [`Action::decode`].
+/// Reads the value of a task, for [`Action::decode`](crate::operator::Action::decode).
 ///
 /// # Errors
 /// If the bytes are no such value.
 pub fn decode_value<R: DeserializeOwned + Send + 'static>(bytes: &[u8]) -> Result<Box<dyn Any + Send>, CodecError> {
     Ok(Box::new(codec::decode_plan::<R>(bytes)?))
-}
-
-struct Made<T>(PhantomData<T>);
-
-impl<O: Operator + DeserializeOwned> Made<O> {
-    const OPERATOR: &'static Descriptor<dyn Operator> = &Descriptor::new::<O>(|state| Ok(read::<O>(state)?));
-}
-
-impl<W: StoreWriter + DeserializeOwned> Made<W> {
-    const WRITER: &'static Descriptor<dyn StoreWriter> = &Descriptor::new::<W>(|state| Ok(read::<W>(state)?));
-}
-
-impl<A: Action + DeserializeOwned> Made<A> {
-    const ACTION: &'static Descriptor<dyn Action> = &Descriptor::new::<A>(|state| Ok(read::<A>(state)?));
 }
 
 /// A trait whose values can be part of what is shipped, as [`Sent`].

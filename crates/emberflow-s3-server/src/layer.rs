@@ -10,10 +10,10 @@ use s3s::{
 };
 use s3s_fs::FileSystem;
 
-use crate::{
-    PUBLIC_BUCKET,
-    faults::{Fault, Op, Orders},
-};
+use crate::faults::{Fault, Op, Orders};
+
+/// The bucket that everybody may read, without a signature.
+pub const PUBLIC_BUCKET: &str = "public";
 
 pub(crate) struct Layer {
     pub(crate) files: FileSystem,

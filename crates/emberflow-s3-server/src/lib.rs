@@ -19,6 +19,7 @@ mod server;
 #[cfg(feature = "server")]
 pub use self::{
     faults::{Fault, Op, Request},
+    layer::PUBLIC_BUCKET,
     proxy::{Break, Proxy},
-    server::{ACCESS_KEY, PUBLIC_BUCKET, SECRET_KEY, Server},
+    server::{ACCESS_KEY, SECRET_KEY, Server},
 };

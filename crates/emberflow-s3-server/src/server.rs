@@ -30,8 +30,6 @@ use crate::{
 pub const ACCESS_KEY: &str = "EMBERFLOWTESTKEY";
 /// and its secret: odd enough to be found wherever it should not be.
 pub const SECRET_KEY: &str = "canary-7f3e-secret-of-the-loopback-server";
-/// The bucket that everybody may read, without a signature.
-pub const PUBLIC_BUCKET: &str = "public";
 
 /// An S3 server, which ends when it is dropped, with everything that was put into it.
 pub struct Server {

@@ -471,3 +471,20 @@ impl ContextBuilder {
         Ok(ctx)
     }
 }
+
+#[cfg(feature = "chaos")]
+impl ContextBuilder {
+    /// Faults on purpose: see [`testing`](crate::testing). `EMBERFLOW_CHAOS`, which is a seed; none by default.
+    /// Only with the feature `chaos`.
+    ///
+    /// ```
+    /// # use emberflow::{prelude::*, testing::Schedule};
+    /// let ctx = Context::builder().chaos(Schedule::seeded(7)).build()?;
+    /// assert_eq!(ctx.range(0..1000_u64).map(|n| n % 7).distinct().count()?, 7);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn chaos(mut self, schedule: emberflow_core::chaos::Schedule) -> Self {
+        self.given.chaos = Some(Some(schedule));
+        self
+    }
+}

@@ -1,4 +1,4 @@
-//! Faults on purpose: the builder's word for them, the environment's, and what has struck. See [`crate::testing`].
+//! Faults on purpose: what they are from the settings, and what has struck. See [`crate::testing`].
 
 use emberflow_core::chaos::Chaos;
 #[cfg(feature = "chaos")]
@@ -11,25 +11,9 @@ use super::settings::invalid;
 mod on {
     use std::collections::BTreeMap;
 
-    use emberflow_core::chaos::{Kind, Point, Schedule};
+    use emberflow_core::chaos::{Kind, Point};
 
-    use crate::{Context, ContextBuilder};
-
-    impl ContextBuilder {
-        /// Faults on purpose: see [`testing`](crate::testing). `EMBERFLOW_CHAOS`, which is a seed; none by default.
-        /// Only with the feature `chaos`.
-        ///
-        /// ```
-        /// # use emberflow::{prelude::*, testing::Schedule};
-        /// let ctx = Context::builder().chaos(Schedule::seeded(7)).build()?;
-        /// assert_eq!(ctx.range(0..1000_u64).map(|n| n % 7).distinct().count()?, 7);
-        /// # Ok::<(), Error>(())
-        /// ```
-        pub fn chaos(mut self, schedule: Schedule) -> Self {
-            self.given.chaos = Some(Some(schedule));
-            self
-        }
-    }
+    use crate::Context;
 
     impl Context {
         /// How many faults on purpose of each kind have struck at each point so far. Only with the feature `chaos`.

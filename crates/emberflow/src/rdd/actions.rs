@@ -11,6 +11,7 @@ use emberflow_core::{
     memory::ResultClaim,
     operator::{self, ActionOutput},
     place::{OpInfo, Place},
+    remake,
     ship::{self, NotShippable, Shipped},
     size,
     task::TaskContext,
@@ -183,6 +184,6 @@ impl operator::Action for Nothing {
     }
 
     fn ship(&self) -> Result<Shipped<dyn operator::Action>, NotShippable> {
-        ship::action(self)
+        remake::action(self)
     }
 }

@@ -10,10 +10,10 @@ use emberflow_core::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Rdd;
+use super::{Rdd, wide};
 use crate::{
     action::Action,
-    shuffle::{self, Aggregator, IntoPartitioning, MapSide},
+    shuffle::{Aggregator, IntoPartitioning, MapSide},
 };
 
 /// The standard error of merged sketches of one register; that of `n` registers is smaller by the root of `n`.
@@ -129,7 +129,7 @@ impl<K: Key, V: ExchangeData + Hash> Rdd<(K, V)> {
     ) -> Rdd<(K, u64)> {
         let info = OpInfo::new("count_approx_distinct_by_key", Place::caller());
         let sketches = Sketches::of_error(relative_error);
-        let combined = shuffle::combine(self, info.clone(), into, MapSide::Combine, sketches);
+        let combined = wide::combine(self, info.clone(), into, MapSide::Combine, sketches);
         combined.map_values_env(info, (), |(), Sketch(sketch)| counted(&sketch))
     }
 }

@@ -10,7 +10,8 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     partitioner::Placement,
     place::OpInfo,
-    ship::{self, Env, NotShippable, Shipped, With},
+    remake,
+    ship::{Env, NotShippable, Shipped, With},
     task::Marker,
 };
 use serde::{Deserialize, Serialize};
@@ -78,7 +79,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

@@ -11,8 +11,9 @@ use emberflow_core::{
     memory::{Claim, Keep},
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
+    remake,
     segments::{RowBuffer, Segment},
-    ship::{self, NotShippable, Shipped},
+    ship::{NotShippable, Shipped},
     task::{Marker, TaskContext},
 };
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,7 @@ impl<T: Data, U: ExchangeData> Operator for Cartesian<T, U> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 
     fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {

@@ -10,11 +10,12 @@ use emberflow_core::{
     lineage::Dependency,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
-    ship::{self, NotShippable, Shipped},
+    remake,
+    ship::{NotShippable, Shipped},
 };
 use serde::{Deserialize, Serialize};
 
-use super::Rdd;
+use super::{Rdd, wide};
 use crate::{
     shared::NodeSpec,
     shuffle::{self, Placer},
@@ -73,7 +74,7 @@ impl<T: ExchangeData> Rdd<T> {
     pub fn repartition(&self, partitions: usize) -> Rdd<T> {
         assert!(partitions > 0, "rows cannot be put into no partitions");
         let info = OpInfo::new("repartition", Place::caller());
-        shuffle::place_rows(
+        wide::place_rows(
             self,
             info,
             partitions,
@@ -108,7 +109,7 @@ impl<T: Data> Operator for Coalesce<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 
     fn narrow_partitions(&self, _: usize, partition: PartitionIndex) -> Range<PartitionIndex> {

@@ -5,8 +5,8 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::Rdd;
-use crate::shuffle::{self, CogroupSide, IntoPartitioning, Partitioning};
+use super::{Rdd, wide};
+use crate::shuffle::{IntoPartitioning, Partitioning};
 
 impl<K: Data, V: Data> Rdd<(K, V)> {
     /// For each key of either RDD, its values in `self` and its values in `other`, each in the order of their RDD.
@@ -68,14 +68,14 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         V: ExchangeData,
     {
         let placements = [self.node().placement.as_ref(), other.node().placement.as_ref()];
-        let into = into.or_else(|| shuffle::meeting(self, &placements));
-        let first = shuffle::placed(self, &info, into.as_ref());
-        let second = shuffle::placed(other, &info, into.as_ref());
+        let into = into.or_else(|| wide::meeting(self, &placements));
+        let first = wide::placed(self, &info, into.as_ref());
+        let second = wide::placed(other, &info, into.as_ref());
         let sides = vec![
-            CogroupSide::new(&first, |(a, _): &mut (Vec<V>, Vec<W>)| a),
-            CogroupSide::new(&second, |(_, b): &mut (Vec<V>, Vec<W>)| b),
+            wide::CogroupSide::new(&first, |(a, _): &mut (Vec<V>, Vec<W>)| a),
+            wide::CogroupSide::new(&second, |(_, b): &mut (Vec<V>, Vec<W>)| b),
         ];
-        shuffle::cogroup(&first, info, sides)
+        wide::cogroup(&first, info, sides)
     }
 
     /// As [`cogroup`](Self::cogroup), of three RDDs.
@@ -145,16 +145,16 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     {
         type Groups<V, W, X> = (Vec<V>, Vec<W>, Vec<X>);
         let placements = [&self.node().placement, &second.node().placement, &third.node().placement];
-        let into = into.or_else(|| shuffle::meeting(self, &placements.map(Option::as_ref)));
-        let first = shuffle::placed(self, &info, into.as_ref());
-        let second = shuffle::placed(second, &info, into.as_ref());
-        let third = shuffle::placed(third, &info, into.as_ref());
+        let into = into.or_else(|| wide::meeting(self, &placements.map(Option::as_ref)));
+        let first = wide::placed(self, &info, into.as_ref());
+        let second = wide::placed(second, &info, into.as_ref());
+        let third = wide::placed(third, &info, into.as_ref());
         let sides = vec![
-            CogroupSide::new(&first, |(a, ..): &mut Groups<V, W, X>| a),
-            CogroupSide::new(&second, |(_, b, _): &mut Groups<V, W, X>| b),
-            CogroupSide::new(&third, |(.., c): &mut Groups<V, W, X>| c),
+            wide::CogroupSide::new(&first, |(a, ..): &mut Groups<V, W, X>| a),
+            wide::CogroupSide::new(&second, |(_, b, _): &mut Groups<V, W, X>| b),
+            wide::CogroupSide::new(&third, |(.., c): &mut Groups<V, W, X>| c),
         ];
-        shuffle::cogroup(&first, info, sides)
+        wide::cogroup(&first, info, sides)
     }
 
     /// As [`cogroup`](Self::cogroup), of four RDDs.
@@ -234,17 +234,17 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         type Groups<V, W, X, Y> = (Vec<V>, Vec<W>, Vec<X>, Vec<Y>);
         let placements =
             [&self.node().placement, &second.node().placement, &third.node().placement, &fourth.node().placement];
-        let into = into.or_else(|| shuffle::meeting(self, &placements.map(Option::as_ref)));
-        let first = shuffle::placed(self, &info, into.as_ref());
-        let second = shuffle::placed(second, &info, into.as_ref());
-        let third = shuffle::placed(third, &info, into.as_ref());
-        let fourth = shuffle::placed(fourth, &info, into.as_ref());
+        let into = into.or_else(|| wide::meeting(self, &placements.map(Option::as_ref)));
+        let first = wide::placed(self, &info, into.as_ref());
+        let second = wide::placed(second, &info, into.as_ref());
+        let third = wide::placed(third, &info, into.as_ref());
+        let fourth = wide::placed(fourth, &info, into.as_ref());
         let sides = vec![
-            CogroupSide::new(&first, |(a, ..): &mut Groups<V, W, X, Y>| a),
-            CogroupSide::new(&second, |(_, b, ..): &mut Groups<V, W, X, Y>| b),
-            CogroupSide::new(&third, |(.., c, _): &mut Groups<V, W, X, Y>| c),
-            CogroupSide::new(&fourth, |(.., d): &mut Groups<V, W, X, Y>| d),
+            wide::CogroupSide::new(&first, |(a, ..): &mut Groups<V, W, X, Y>| a),
+            wide::CogroupSide::new(&second, |(_, b, ..): &mut Groups<V, W, X, Y>| b),
+            wide::CogroupSide::new(&third, |(.., c, _): &mut Groups<V, W, X, Y>| c),
+            wide::CogroupSide::new(&fourth, |(.., d): &mut Groups<V, W, X, Y>| d),
         ];
-        shuffle::cogroup(&first, info, sides)
+        wide::cogroup(&first, info, sides)
     }
 }

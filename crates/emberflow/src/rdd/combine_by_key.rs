@@ -11,10 +11,10 @@ use emberflow_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Rdd;
+use super::{Rdd, wide};
 use crate::{
     action::Action,
-    shuffle::{self, Aggregator, IntoPartitioning, MapSide},
+    shuffle::{Aggregator, IntoPartitioning, MapSide},
 };
 
 impl<K: Data, V: Data> Rdd<(K, V)> {
@@ -65,7 +65,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let info = OpInfo::new("reduce_by_key", Place::caller()).with_code::<F>();
-        shuffle::combine(self, info, into, MapSide::Combine, Reduce(Code::new(f)))
+        wide::combine(self, info, into, MapSide::Combine, Reduce(Code::new(f)))
     }
 
     /// Folds the values of each key into a value that begins as `zero`, by `within` partitions and then by `across`
@@ -122,7 +122,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         let info = OpInfo::new("aggregate_by_key", Place::caller());
         let info = super::map::with_env(info, &zero).with_code::<W>().with_code::<A>();
         let (within, across) = (Code::new(within), Code::new(across));
-        shuffle::combine(self, info, into, MapSide::Combine, Aggregate { zero, within, across })
+        wide::combine(self, info, into, MapSide::Combine, Aggregate { zero, within, across })
     }
 
     /// The general form: `create` makes the first value of a key into a combiner, `merge_value` adds a value to one,
@@ -185,7 +185,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         let info = info.with_code::<F>().with_code::<W>().with_code::<A>();
         let (create, merge_value, merge_combiners) =
             (Code::new(create), Code::new(merge_value), Code::new(merge_combiners));
-        shuffle::combine(self, info, into, MapSide::Combine, Combine { create, merge_value, merge_combiners })
+        wide::combine(self, info, into, MapSide::Combine, Combine { create, merge_value, merge_combiners })
     }
 
     /// All the pairs as a map; of equal keys, the last one stays.
@@ -269,7 +269,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         let info = OpInfo::new("count_by_key", Place::caller());
         let ones = self.map_info(info.clone(), |(key, _)| (key, 1_u64));
         let placed = self.shared().default_partitions;
-        shuffle::combine(&ones, info, placed, MapSide::Combine, Reduce(Code::new(|a, b| a + b))).collect_as_map_async()
+        wide::combine(&ones, info, placed, MapSide::Combine, Reduce(Code::new(|a, b| a + b))).collect_as_map_async()
     }
 }
 

@@ -8,8 +8,8 @@ use emberflow_core::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Rdd;
-use crate::shuffle::{self, Aggregator, MapSide};
+use super::{Rdd, wide};
+use crate::shuffle::{Aggregator, MapSide};
 
 impl<T: Data> Rdd<T> {
     /// One of each of equal rows.
@@ -61,7 +61,7 @@ impl<T: Data> Rdd<T> {
     where
         T: Key,
     {
-        shuffle::combine(&self.as_keys(info), info.clone(), into, MapSide::Combine, First)
+        wide::combine(&self.as_keys(info), info.clone(), into, MapSide::Combine, First)
     }
 }
 

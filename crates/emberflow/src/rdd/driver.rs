@@ -15,6 +15,7 @@ use emberflow_core::{
     operator::{self, ActionOutput},
     place::OpInfo,
     plan::{self, ActionSpec},
+    remake,
     ship::{self, Env, NotShippable, Shipped, With},
     task::{Marker, TaskContext},
 };
@@ -119,7 +120,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn operator::Action>, NotShippable> {
-        ship::action(self)
+        remake::action(self)
     }
 }
 

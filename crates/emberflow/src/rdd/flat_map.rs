@@ -10,7 +10,8 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     pace::Pace,
     place::{OpInfo, Place},
-    ship::{self, Env, NotShippable, Shipped, With},
+    remake,
+    ship::{Env, NotShippable, Shipped, With},
     task::Marker,
 };
 use serde::{Deserialize, Serialize};
@@ -151,7 +152,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 
@@ -235,7 +236,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

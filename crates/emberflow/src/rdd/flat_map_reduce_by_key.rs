@@ -8,8 +8,8 @@ use emberflow_core::{
     ship::Code,
 };
 
-use super::{Rdd, combine_by_key::Reduce};
-use crate::shuffle::{self, BorrowedKey, IntoPartitioning, Pairs};
+use super::{Rdd, combine_by_key::Reduce, wide};
+use crate::shuffle::{BorrowedKey, IntoPartitioning, Pairs};
 
 impl<T: Data> Rdd<T> {
     /// Turns each row into any number of pairs, and merges the values of each key with `reduce`. The keys may be
@@ -74,6 +74,6 @@ impl<T: Data> Rdd<T> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let info = OpInfo::new("flat_map_reduce_by_key", Place::caller()).with_code::<E>().with_code::<F>();
-        shuffle::emit_and_combine(self, info, into, emit, Reduce(Code::new(reduce)))
+        wide::emit_and_combine(self, info, into, emit, Reduce(Code::new(reduce)))
     }
 }

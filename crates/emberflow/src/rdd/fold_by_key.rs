@@ -8,8 +8,8 @@ use emberflow_core::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Rdd, map::with_env};
-use crate::shuffle::{self, Aggregator, IntoPartitioning, MapSide};
+use super::{Rdd, map::with_env, wide};
+use crate::shuffle::{Aggregator, IntoPartitioning, MapSide};
 
 impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Merges the values of each key with `f`, beginning with `zero`, which should change nothing: it comes in once for
@@ -56,7 +56,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let info = with_env(OpInfo::new("fold_by_key", Place::caller()), &zero).with_code::<F>();
-        shuffle::combine(self, info, into, MapSide::Combine, Fold { zero, f: Code::new(f) })
+        wide::combine(self, info, into, MapSide::Combine, Fold { zero, f: Code::new(f) })
     }
 }
 

@@ -10,7 +10,8 @@ use emberflow_core::{
     memory::Claim,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
-    ship::{self, NotShippable, Shipped},
+    remake,
+    ship::{NotShippable, Shipped},
     size,
     task::TaskContext,
 };
@@ -50,7 +51,7 @@ impl<T: ExchangeData> Operator for Glom<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

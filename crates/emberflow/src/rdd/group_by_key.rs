@@ -7,8 +7,8 @@ use emberflow_core::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Rdd, map::with_env};
-use crate::shuffle::{self, Aggregator, IntoPartitioning, MapSide};
+use super::{Rdd, map::with_env, wide};
+use crate::shuffle::{Aggregator, IntoPartitioning, MapSide};
 
 impl<K: Data, V: Data> Rdd<(K, V)> {
     /// All the values of each key, in the order of partitions and within them.
@@ -52,7 +52,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         K: Key,
         V: ExchangeData,
     {
-        shuffle::combine(self, OpInfo::new("group_by_key", Place::caller()), into, MapSide::Pass, Gather)
+        wide::combine(self, OpInfo::new("group_by_key", Place::caller()), into, MapSide::Pass, Gather)
     }
 }
 
@@ -101,7 +101,7 @@ impl<T: Data> Rdd<T> {
         let info = OpInfo::new("group_by", Place::caller());
         let keyed = info.clone().with_form("group_by_with").with_code::<F>();
         let keyed = self.map_info(keyed, move |row| (f(&row), row));
-        shuffle::combine(&keyed, info, into, MapSide::Pass, Gather)
+        wide::combine(&keyed, info, into, MapSide::Pass, Gather)
     }
 
     /// As [`group_by`](Self::group_by), with an environment; see [`map_with`](Self::map_with).
@@ -151,7 +151,7 @@ impl<T: Data> Rdd<T> {
         let info = OpInfo::new("group_by", Place::caller());
         let keyed = with_env(info.clone(), &env).with_code::<F>();
         let keyed = self.map_env(keyed, env, move |env, row| (f(env, &row), row));
-        shuffle::combine(&keyed, info, into, MapSide::Pass, Gather)
+        wide::combine(&keyed, info, into, MapSide::Pass, Gather)
     }
 }
 

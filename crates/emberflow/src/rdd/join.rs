@@ -5,9 +5,9 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::Rdd;
+use super::{Rdd, wide};
 use crate::shuffle::{
-    self, IntoPartitioning, Partitioning, Placer, Right,
+    IntoPartitioning, Partitioning, Placer, Right,
     join::{FullOuter, Inner, Kind, LeftAnti, LeftOuter, LeftSemi, RightOuter},
 };
 
@@ -355,10 +355,10 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         V: ExchangeData,
     {
         let placements = [self.node().placement.as_ref(), other.node().placement.as_ref()];
-        let into = into.or_else(|| shuffle::meeting(self, &placements));
-        let (left, right) = (shuffle::placed(self, &info, into.as_ref()), shuffle::placed(other, &info, into.as_ref()));
+        let into = into.or_else(|| wide::meeting(self, &placements));
+        let (left, right) = (wide::placed(self, &info, into.as_ref()), wide::placed(other, &info, into.as_ref()));
         let placement = left.node().placement.clone();
-        shuffle::join::<K, V, W, J>(&left, &right, Right::SamePartition, info, placement)
+        wide::join::<K, V, W, J>(&left, &right, Right::SamePartition, info, placement)
     }
 
     fn broadcast_join_as<W: ExchangeData, J: Kind<V, W>>(&self, small: &Rdd<(K, W)>, info: OpInfo) -> Rdd<(K, J::Out)>
@@ -372,7 +372,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
             place: |(): &(), (): &mut (), _: &(K, W)| 0,
             check: |_: &(K, W)| Ok(()),
         };
-        let one = shuffle::place_rows(small, info.clone(), 1, None, to_one);
-        shuffle::join::<K, V, W, J>(self, &one, Right::Only, info, self.node().placement.clone())
+        let one = wide::place_rows(small, info.clone(), 1, None, to_one);
+        wide::join::<K, V, W, J>(self, &one, Right::Only, info, self.node().placement.clone())
     }
 }

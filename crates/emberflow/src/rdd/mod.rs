@@ -45,6 +45,7 @@ mod to_local_iter;
 mod tree;
 mod try_map;
 mod union;
+mod wide;
 mod zip;
 mod zip_with_index;
 mod zip_with_unique_id;

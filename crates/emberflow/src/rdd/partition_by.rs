@@ -5,8 +5,8 @@ use emberflow_core::{
     place::{OpInfo, Place},
 };
 
-use super::Rdd;
-use crate::shuffle::{self, IntoPartitioning};
+use super::{Rdd, wide};
+use crate::shuffle::IntoPartitioning;
 
 impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Places the rows by key: over so many partitions by hash, or by a [partitioner](crate::Partitioner) of your own.
@@ -36,6 +36,6 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     {
         let info = OpInfo::new("partition_by", Place::caller());
         let partitioning = into.into_partitioning(&self.shared().hasher);
-        shuffle::placed(self, &info, Some(&partitioning))
+        wide::placed(self, &info, Some(&partitioning))
     }
 }

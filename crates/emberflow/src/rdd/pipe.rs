@@ -34,7 +34,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
-    ship::{self, Held, NotShippable, Shipped},
+    remake,
+    ship::{Held, NotShippable, Shipped},
     task::{Marker, TaskContext},
 };
 
@@ -120,7 +121,7 @@ impl<T: Data + Display> Operator for Pipe<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

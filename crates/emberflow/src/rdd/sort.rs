@@ -11,9 +11,9 @@ use emberflow_core::{
     ship::{Code, Held},
 };
 
-use super::Rdd;
+use super::{Rdd, wide};
 use crate::shuffle::{
-    self, IntoPartitioning,
+    IntoPartitioning,
     sort::{ByComparison, ByFunction, ByPairKey},
 };
 
@@ -68,7 +68,7 @@ impl<T: Data> Rdd<T> {
     {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
         let info = OpInfo::new("sort_by", Place::caller()).with_code::<F>();
-        shuffle::sort::sort(self, info, partitions, ByFunction(Code::new(key), PhantomData))
+        wide::sort(self, info, partitions, ByFunction(Code::new(key), PhantomData))
     }
 
     /// As [`sort_by`](Self::sort_by), the largest first; rows of equal keys still in the order that they had.
@@ -113,7 +113,7 @@ impl<T: Data> Rdd<T> {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
         let info = OpInfo::new("sort_by_desc", Place::caller()).with_code::<F>();
         let down = move |row: &T| Reverse(key(row));
-        shuffle::sort::sort(self, info, partitions, ByFunction(Code::new(down), PhantomData))
+        wide::sort(self, info, partitions, ByFunction(Code::new(down), PhantomData))
     }
 
     /// All rows in the order that `compare` gives, the least first; equal rows in the order that they had.
@@ -161,7 +161,7 @@ impl<T: Data> Rdd<T> {
     {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
         let info = OpInfo::new("sort_by_cmp", Place::caller()).with_code::<F>();
-        shuffle::sort::sort(self, info, partitions, ByComparison(Held::new(Code::new(compare))))
+        wide::sort(self, info, partitions, ByComparison(Held::new(Code::new(compare))))
     }
 }
 
@@ -254,7 +254,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         V: ExchangeData,
     {
         assert!(partitions > 0, "rows cannot be sorted into no partitions");
-        shuffle::sort::sort(self, OpInfo::new(name, Place::caller()), partitions, ByPairKey { descending })
+        wide::sort(self, OpInfo::new(name, Place::caller()), partitions, ByPairKey { descending })
     }
 }
 
@@ -279,7 +279,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         V: ExchangeData,
     {
         let info = OpInfo::new("repartition_and_sort_within_partitions", Place::caller());
-        let placed = shuffle::placed(self, &info, Some(&into.into_partitioning(&self.shared().hasher)));
-        shuffle::sort::sort_within(&placed, info, Held::new(ByPairKey { descending: false }))
+        let placed = wide::placed(self, &info, Some(&into.into_partitioning(&self.shared().hasher)));
+        wide::sort_within(&placed, info, Held::new(ByPairKey { descending: false }))
     }
 }

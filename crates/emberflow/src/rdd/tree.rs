@@ -7,11 +7,8 @@ use emberflow_core::{
     ship::{Env, With},
 };
 
-use super::{PartitionIter, Rdd};
-use crate::{
-    action::Action,
-    shuffle::{self, Placer},
-};
+use super::{PartitionIter, Rdd, wide};
+use crate::{action::Action, shuffle::Placer};
 
 impl<T: ExchangeData> Rdd<T> {
     /// Merges all the rows by `f`, as [`reduce`](Self::reduce), but in a tree of about `depth` levels; `None` if there
@@ -142,7 +139,7 @@ impl<U: ExchangeData> Rdd<U> {
                 place: |_: &(usize, usize), to: &mut usize, _: &U| *to,
                 check: |_: &U| Ok(()),
             };
-            let placed = shuffle::place_rows(&parts, info.clone(), into, None, neighbours);
+            let placed = wide::place_rows(&parts, info.clone(), into, None, neighbours);
             let level = move |env: &E, _, rows: PartitionIter<U>| rows.reduce(|a, b| merge(env, a, b));
             parts = placed.partitions_info(info.clone(), env.clone(), level);
         }

@@ -10,7 +10,8 @@ use emberflow_core::{
     lineage::Dependency,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
-    ship::{self, NotShippable, Shipped},
+    remake,
+    ship::{NotShippable, Shipped},
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +66,7 @@ impl<T: Data> Operator for Union<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 
     fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {

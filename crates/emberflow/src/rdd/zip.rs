@@ -10,7 +10,8 @@ use emberflow_core::{
     lineage::Dependency,
     operator::{Inputs, Operator},
     place::{OpInfo, Place},
-    ship::{self, Env, NotShippable, Shipped, With},
+    remake,
+    ship::{Env, NotShippable, Shipped, With},
 };
 use serde::{Deserialize, Serialize};
 
@@ -176,7 +177,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

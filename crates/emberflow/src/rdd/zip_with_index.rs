@@ -15,14 +15,15 @@ use emberflow_core::{
     operator::{Inputs, Operator, StoreWriter},
     place::{OpInfo, Place},
     print::Print,
-    ship::{self, NotShippable, Shipped},
+    remake,
+    ship::{NotShippable, Shipped},
     store::{Stored, StoredData},
     task::TaskContext,
 };
 use serde::{Deserialize, Serialize};
 
-use super::Rdd;
-use crate::{shared::NodeSpec, shuffle};
+use super::{Rdd, wide};
+use crate::shared::NodeSpec;
 
 impl<T: Data> Rdd<T> {
     /// Pairs every row with its number among all rows, from zero, in their order.
@@ -43,7 +44,7 @@ impl<T: Data> Rdd<T> {
         let info = OpInfo::new("zip_with_index", Place::caller());
         let mut dependencies = vec![Dependency::Narrow(Arc::clone(self.node()))];
         if self.partitions() > 1 {
-            dependencies.push(shuffle::dependency(self, info.clone(), CountRows::<T>(PhantomData)));
+            dependencies.push(wide::dependency(self, info.clone(), CountRows::<T>(PhantomData)));
         }
         self.shared().rdd(NodeSpec {
             info,
@@ -87,7 +88,7 @@ impl<T: Data> StoreWriter for CountRows<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
-        ship::writer(self)
+        remake::writer(self)
     }
 }
 
@@ -107,7 +108,7 @@ impl<T: Data> Operator for ZipWithIndex<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 
     fn reads_shuffle(&self, _: usize, partition: PartitionIndex) -> bool {

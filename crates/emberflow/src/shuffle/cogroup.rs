@@ -10,11 +10,10 @@ use emberflow_core::{
     data::{Data, ExchangeData, Key},
     error::{TaskError, over_budget},
     ids::PartitionIndex,
-    lineage::Dependency,
     memory::Claim,
     operator::{Inputs, Operator},
     partitioner::KeyHasher,
-    place::OpInfo,
+    remake,
     ship::{self, Code, Descriptor, Env, Held, NotShippable, Sent, Ship, Shipped},
     task::{Marker, TaskContext},
 };
@@ -25,13 +24,6 @@ use super::{
     pieces::{self, Chunks, Pieces},
     table::Table,
 };
-use crate::{rdd::Rdd, shared::NodeSpec};
-
-/// One side of a cogroup: an RDD, and which of a key's groups its values go to.
-pub(crate) struct CogroupSide<K, G> {
-    dependency: Dependency,
-    open: Sent<dyn OpenSide<K, G>>,
-}
 
 /// Gives the list of one side in a row of the result.
 pub(crate) trait Group<G, V>: Fn(&mut G) -> &mut Vec<V> + Send + Sync + 'static {}
@@ -88,44 +80,36 @@ impl<K: Key, G: Default + Data, S: OpenSide<K, G> + Env> Made<K, G, S> {
     const CODE: &'static Descriptor<dyn OpenSide<K, G>> = &Descriptor::new::<S>(|state| Ok(ship::read::<S>(state)?));
 }
 
-impl<K: Key, G: Default + Data> CogroupSide<K, G> {
-    pub(crate) fn new<V: ExchangeData>(rdd: &Rdd<(K, V)>, group: impl Group<G, V>) -> Self {
-        let open = SideOf { group: Held::new(Code::new(group)), values: PhantomData };
-        Self { dependency: Dependency::Narrow(Arc::clone(rdd.node())), open: Sent(Arc::new(open)) }
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "K: Key, G: Default + Data")]
+pub(crate) struct Cogroup<K, G> {
+    sides: Vec<Reader<K, G>>,
+    hasher: KeyHasher,
+}
+
+impl<K, G> Cogroup<K, G> {
+    pub(crate) fn new(sides: Vec<Reader<K, G>>, hasher: KeyHasher) -> Self {
+        Self { sides, hasher }
     }
 }
 
-/// Groups the rows of `sides`, which are placed as `first` is.
-#[track_caller]
-pub(crate) fn cogroup<K, V, G>(first: &Rdd<(K, V)>, info: OpInfo, sides: Vec<CogroupSide<K, G>>) -> Rdd<(K, G)>
-where
-    K: Key,
-    V: Data,
-    G: Default + Data,
-{
-    let hasher = first.shared().hasher.clone();
-    let (dependencies, open) = sides.into_iter().map(|side| (side.dependency, side.open)).unzip();
-    first.shared().rdd(NodeSpec {
-        partitions: first.partitions(),
-        op: Arc::new(Cogroup { sides: open, hasher }),
-        dependencies,
-        placement: first.node().placement.clone(),
-        info,
-    })
-}
-
+/// One side, whose values have a type that is forgotten.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "K: Key, G: Default + Data")]
-struct Cogroup<K, G> {
-    sides: Vec<Sent<dyn OpenSide<K, G>>>,
-    hasher: KeyHasher,
+pub(crate) struct Reader<K, G>(Sent<dyn OpenSide<K, G>>);
+
+impl<K: Key, G: Default + Data> Reader<K, G> {
+    /// A side whose values go where `group` says.
+    pub(crate) fn new<V: ExchangeData>(group: impl Group<G, V>) -> Self {
+        Self(Sent(Arc::new(SideOf { group: Held::new(Code::new(group)), values: PhantomData::<fn(V)> })))
+    }
 }
 
 impl<K: Key, G: Default + Data> Operator for Cogroup<K, G> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let mut sides = Vec::with_capacity(self.sides.len());
         for (at, open) in self.sides.iter().enumerate() {
-            sides.push(open.open(inputs, at, partition)?);
+            sides.push(open.0.open(inputs, at, partition)?);
         }
         Ok(AnyStream::new(Groups {
             sides,
@@ -143,7 +127,7 @@ impl<K: Key, G: Default + Data> Operator for Cogroup<K, G> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

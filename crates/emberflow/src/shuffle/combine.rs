@@ -12,12 +12,11 @@ use emberflow_core::{
     data::{Data, ExchangeData, Key},
     error::{TaskError, over_budget},
     ids::PartitionIndex,
-    lineage::Dependency,
     memory::Claim,
     operator::{Inputs, Operator, StoreWriter},
-    partitioner::{KeyHasher, Placement},
-    place::OpInfo,
-    ship::{self, Code, Env, Held, NotShippable, Shipped},
+    partitioner::KeyHasher,
+    remake,
+    ship::{Code, Env, Held, NotShippable, Shipped},
     store::Stored,
     task::{Marker, TaskContext},
 };
@@ -25,106 +24,14 @@ use emberflow_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    IntoPartitioning, Partitioning, comes_back, dependency,
+    Partitioning,
+    aggregator::Aggregator,
+    comes_back,
     map_side::{CombineBlocks, Combining, Emitted, MapSide, Pairs, merge},
     pieces::{self, Chunks, Pieces},
     short::BorrowedKey,
     table::{Cell, Plain, Table, Taken},
 };
-use crate::{rdd::Rdd, shared::NodeSpec};
-
-/// How values become combiners, and combiners one.
-pub(crate) trait Aggregator<V, C>: Env {
-    fn create(&self, value: V) -> C;
-
-    fn merge_value(&self, sum: C, value: V) -> C;
-
-    fn merge(&self, a: C, b: C) -> C;
-}
-
-/// Combines the rows of `parent` by key: through a shuffle, or in place if they are placed so already.
-#[track_caller]
-pub(crate) fn combine<K, V, C, A>(
-    parent: &Rdd<(K, V)>,
-    info: OpInfo,
-    into: impl IntoPartitioning<K>,
-    map_side: MapSide,
-    aggregator: A,
-) -> Rdd<(K, C)>
-where
-    K: Key,
-    V: ExchangeData,
-    C: ExchangeData,
-    A: Aggregator<V, C>,
-{
-    let shared = parent.shared();
-    let partitioning = into.into_partitioning(&shared.hasher);
-    let placement = partitioning.placement().clone();
-    let aggregator = Held::new(aggregator);
-    let hasher = shared.hasher.clone();
-    let in_place = parent.node().placement.as_ref() == Some(&placement);
-    let dependency = if in_place {
-        Dependency::Narrow(Arc::clone(parent.node()))
-    } else {
-        let (aggregator, hasher) = (aggregator.clone(), hasher.clone());
-        let writer = CombineWriter { feed: AsTheyAre, aggregator, hasher, partitioning, map_side, types: PhantomData };
-        dependency(parent, info.clone(), writer)
-    };
-    let reader = CombineReader::<K, V, C, A> { aggregator, hasher, map_side, types: PhantomData };
-    reduced(parent, info, dependency, placement, reader)
-}
-
-/// As [`combine`], of the pairs that `emit` makes of each row of `parent`.
-#[track_caller]
-pub(crate) fn emit_and_combine<T, K, Q, V, A, E>(
-    parent: &Rdd<T>,
-    info: OpInfo,
-    into: impl IntoPartitioning<K>,
-    emit: E,
-    aggregator: A,
-) -> Rdd<(K, V)>
-where
-    T: Data,
-    K: Key + Borrow<Q> + for<'q> From<&'q Q>,
-    Q: BorrowedKey + ?Sized,
-    V: ExchangeData,
-    A: Aggregator<V, V>,
-    E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
-{
-    let hasher = parent.shared().hasher.clone();
-    let partitioning = into.into_partitioning(&hasher);
-    let placement = partitioning.placement().clone();
-    let aggregator = Held::new(aggregator);
-    let (feed, map_side) = (Emit(Code::new(emit), PhantomData), MapSide::Combine);
-    let (sums, keys) = (aggregator.clone(), hasher.clone());
-    let reader = CombineReader { aggregator: sums, hasher: keys, map_side, types: PhantomData };
-    let writer = CombineWriter { feed, aggregator, hasher, partitioning, map_side, types: PhantomData };
-    let dependency = dependency(parent, info.clone(), writer);
-    reduced(parent, info, dependency, placement, reader)
-}
-
-fn reduced<T, K, V, C, A>(
-    parent: &Rdd<T>,
-    info: OpInfo,
-    dependency: Dependency,
-    placement: Placement,
-    reader: CombineReader<K, V, C, A>,
-) -> Rdd<(K, C)>
-where
-    T: Data,
-    K: Key,
-    V: ExchangeData,
-    C: ExchangeData,
-    A: Aggregator<V, C>,
-{
-    parent.shared().rdd(NodeSpec {
-        partitions: placement.partitions(),
-        op: Arc::new(reader),
-        dependencies: vec![dependency],
-        placement: Some(placement),
-        info,
-    })
-}
 
 /// How the rows of a batch are given to the map side's table.
 trait Feed<T, K, V>: Env {
@@ -209,6 +116,36 @@ struct CombineWriter<T, K, V, C, A, F> {
     types: PhantomData<fn(T, V) -> C>,
 }
 
+/// Writes pairs as they are.
+pub(crate) fn write_pairs<K: Key, V: ExchangeData, C: ExchangeData, A: Aggregator<V, C>>(
+    aggregator: Held<A>,
+    hasher: KeyHasher,
+    partitioning: Partitioning<K>,
+    map_side: MapSide,
+) -> impl StoreWriter {
+    let types = PhantomData::<fn((K, V), V) -> C>;
+    CombineWriter { feed: AsTheyAre, aggregator, hasher, partitioning, map_side, types }
+}
+
+/// Writes the pairs that `emit` makes of each row.
+pub(crate) fn write_emitted<T, K, Q, V, A, E>(
+    emit: E,
+    aggregator: Held<A>,
+    hasher: KeyHasher,
+    partitioning: Partitioning<K>,
+) -> impl StoreWriter
+where
+    T: Data,
+    K: Key + Borrow<Q> + for<'q> From<&'q Q>,
+    Q: BorrowedKey + ?Sized,
+    V: ExchangeData,
+    A: Aggregator<V, V>,
+    E: for<'a> Fn(&'a T, &mut Pairs<'a, Q, V>) + Send + Sync + 'static,
+{
+    let (feed, types) = (Emit(Code::new(emit), PhantomData), PhantomData::<fn(T, V) -> V>);
+    CombineWriter { feed, aggregator, hasher, partitioning, map_side: MapSide::Combine, types }
+}
+
 impl<T, K, V, C, A, F> StoreWriter for CombineWriter<T, K, V, C, A, F>
 where
     T: Data,
@@ -224,7 +161,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
-        ship::writer(self)
+        remake::writer(self)
     }
 }
 
@@ -257,11 +194,17 @@ where
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "A: Env")]
-struct CombineReader<K, V, C, A> {
+pub(crate) struct CombineReader<K, V, C, A> {
     aggregator: Held<A>,
     hasher: KeyHasher,
     map_side: MapSide,
     types: PhantomData<fn(K, V) -> C>,
+}
+
+impl<K, V, C, A> CombineReader<K, V, C, A> {
+    pub(crate) fn new(aggregator: Held<A>, hasher: KeyHasher, map_side: MapSide) -> Self {
+        Self { aggregator, hasher, map_side, types: PhantomData }
+    }
 }
 
 impl<K, V, C, A> Operator for CombineReader<K, V, C, A>
@@ -291,7 +234,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

@@ -21,11 +21,10 @@ use emberflow_core::{
     data::{Data, ExchangeData, Key},
     error::{TaskError, over_budget},
     ids::PartitionIndex,
-    lineage::Dependency,
     operator::{Inputs, Operator},
-    partitioner::{KeyHasher, Placement},
-    place::OpInfo,
-    ship::{self, NotShippable, Shipped},
+    partitioner::KeyHasher,
+    remake,
+    ship::{NotShippable, Shipped},
     task::{Marker, TaskContext},
 };
 
@@ -35,7 +34,6 @@ use super::{
     index::Index,
     pieces::{self, Chunks, Piece, Pieces, Run},
 };
-use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// What a join makes of matches, and of rows without one.
 pub(crate) trait Kind<V, W>: Send + Sync + 'static {
@@ -166,40 +164,21 @@ pub(crate) enum Right {
     Only,
 }
 
-/// Joins `left` with `right`, whose rows are where `from` says.
-#[track_caller]
-pub(crate) fn join<K, V, W, J>(
-    left: &Rdd<(K, V)>,
-    right: &Rdd<(K, W)>,
-    from: Right,
-    info: OpInfo,
-    placement: Option<Placement>,
-) -> Rdd<(K, J::Out)>
-where
-    K: Key,
-    V: ExchangeData,
-    W: ExchangeData,
-    J: Kind<V, W>,
-{
-    let hasher = left.shared().hasher.clone();
-    left.shared().rdd(NodeSpec {
-        partitions: left.partitions(),
-        op: Arc::new(Join::<K, V, W, J> { hasher, from, shared: Arc::default(), types: PhantomData }),
-        dependencies: [left.node(), right.node()].map(|node| Dependency::Narrow(Arc::clone(node))).to_vec(),
-        placement,
-        info,
-    })
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-struct Join<K, V, W, J> {
+pub(crate) struct Join<K, V, W, J> {
     hasher: KeyHasher,
     from: Right,
     /// Used if the right side is one partition for all of the left side's.
     #[serde(skip)]
     shared: Arc<SharedIndex<K, W>>,
     types: PhantomData<fn(V) -> J>,
+}
+
+impl<K, V, W, J> Join<K, V, W, J> {
+    pub(crate) fn new(hasher: KeyHasher, from: Right) -> Self {
+        Self { hasher, from, shared: Arc::default(), types: PhantomData }
+    }
 }
 
 impl<K, V, W, J> Operator for Join<K, V, W, J>
@@ -224,7 +203,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 
     fn narrow_partitions(&self, input: usize, partition: PartitionIndex) -> Range<PartitionIndex> {

@@ -1,27 +1,22 @@
 //! Rows placed as they are: a block a reducer, read back in map order.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::marker::PhantomData;
 
 use emberflow_core::{
     batch::{AnyStream, BoxStream},
     blocks::{BlockWriter, Blocks},
-    data::{Data, ExchangeData},
+    data::ExchangeData,
     error::TaskError,
     ids::PartitionIndex,
-    lineage::Dependency,
     operator::{Inputs, Operator, StoreWriter},
-    partitioner::Placement,
-    place::OpInfo,
+    remake,
     segments::SegmentStream,
-    ship::{self, Env, NotShippable, Shipped, With},
+    ship::{Env, NotShippable, Shipped, With},
     store::Stored,
     task::TaskContext,
 };
 
 use serde::{Deserialize, Serialize};
-
-use super::dependency;
-use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// How rows are placed. The functions capture no values: what they need is in `env`.
 pub(crate) struct Placer<E, A, P, C> {
@@ -34,46 +29,6 @@ pub(crate) struct Placer<E, A, P, C> {
     pub(crate) check: C,
 }
 
-/// Shuffles the rows of `parent`.
-pub(crate) fn place_rows<T, E, S, A, P, C>(
-    parent: &Rdd<T>,
-    info: OpInfo,
-    partitions: usize,
-    placement: Option<Placement>,
-    by: Placer<E, A, P, C>,
-) -> Rdd<T>
-where
-    T: ExchangeData,
-    E: Env,
-    S: 'static,
-    A: Fn(&E, PartitionIndex) -> S + Send + Sync + 'static,
-    P: Fn(&E, &mut S, &T) -> usize + Send + Sync + 'static,
-    C: Fn(&T) -> Result<(), TaskError> + Send + Sync + 'static,
-{
-    let Placer { env, start, place, check } = by;
-    let writer = PlaceWriter { with: With::new(env, (start, place, check)), partitions, types: PhantomData };
-    let dependency = dependency(parent, info.clone(), writer);
-    read_placed(dependency, parent, NodeInfo { info, partitions, placement })
-}
-
-/// What an RDD of placed rows is called, and how they are placed.
-pub(super) struct NodeInfo {
-    pub(super) info: OpInfo,
-    pub(super) partitions: usize,
-    pub(super) placement: Option<Placement>,
-}
-
-/// The rows that a writer of [`Blocks`] has placed.
-pub(super) fn read_placed<P: Data, T: ExchangeData>(dependency: Dependency, parent: &Rdd<P>, node: NodeInfo) -> Rdd<T> {
-    parent.shared().rdd(NodeSpec {
-        partitions: node.partitions,
-        op: Arc::new(ReadPlaced::<T>(PhantomData)),
-        dependencies: vec![dependency],
-        placement: node.placement,
-        info: node.info,
-    })
-}
-
 /// A partition for a map task to begin with, so that not all begin with the same one.
 pub(crate) fn spread(map: PartitionIndex, partitions: usize) -> usize {
     ((map as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % partitions
@@ -81,11 +36,24 @@ pub(crate) fn spread(map: PartitionIndex, partitions: usize) -> usize {
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "E: Env")]
-struct PlaceWriter<T, E, S, A, P, C> {
+pub(crate) struct PlaceWriter<T, E, S, A, P, C> {
     with: With<E, (A, P, C)>,
     partitions: usize,
     #[allow(clippy::type_complexity, reason = "only names the types")]
     types: PhantomData<fn(T) -> S>,
+}
+
+impl<T, E, S, A, P, C> PlaceWriter<T, E, S, A, P, C>
+where
+    A: Fn(&E, PartitionIndex) -> S,
+    P: Fn(&E, &mut S, &T) -> usize,
+    C: Fn(&T) -> Result<(), TaskError>,
+{
+    /// Writes for so many reducers.
+    pub(crate) fn new(by: Placer<E, A, P, C>, partitions: usize) -> Self {
+        let Placer { env, start, place, check } = by;
+        Self { with: With::new(env, (start, place, check)), partitions, types: PhantomData }
+    }
 }
 
 impl<T, E, S, A, P, C> StoreWriter for PlaceWriter<T, E, S, A, P, C>
@@ -121,13 +89,19 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
-        ship::writer(self)
+        remake::writer(self)
     }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-struct ReadPlaced<T>(PhantomData<fn() -> T>);
+pub(crate) struct ReadPlaced<T>(PhantomData<fn() -> T>);
+
+impl<T> ReadPlaced<T> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
 
 impl<T: ExchangeData> Operator for ReadPlaced<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
@@ -139,6 +113,6 @@ impl<T: ExchangeData> Operator for ReadPlaced<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }

@@ -25,13 +25,12 @@ use emberflow_core::{
     data::{Data, ExchangeData},
     error::TaskError,
     ids::PartitionIndex,
-    lineage::Dependency,
     memory::{Claim, Keep},
     operator::{Inputs, Operator, StoreWriter},
-    place::OpInfo,
     print::Print,
+    remake,
     segments::{self, RowBuffer, Segment, SegmentStream},
-    ship::{self, Code, Env, Held, NotShippable, Shipped},
+    ship::{Code, Env, Held, NotShippable, Shipped},
     size,
     spill::SpillError,
     store::{Stored, StoredData},
@@ -39,12 +38,6 @@ use emberflow_core::{
 };
 
 use serde::{Deserialize, Serialize};
-
-use super::{
-    dependency,
-    place::{NodeInfo, read_placed},
-};
-use crate::{rdd::Rdd, shared::NodeSpec};
 
 /// Sampled keys for each part that is to be made: enough for parts that differ by a tenth or so.
 const SAMPLES_A_PART: usize = 128;
@@ -220,40 +213,6 @@ impl<K: Ord + ExchangeData, V> SortKey<(K, V)> for ByPairKey {
     }
 }
 
-/// All rows of `parent` in order, in so many parts.
-pub(crate) fn sort<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, parts: usize, by: S) -> Rdd<T> {
-    let by = Held::new(by);
-    let shared = parent.shared();
-    let mut dependencies = vec![Dependency::Narrow(Arc::clone(parent.node()))];
-    if parts > 1 {
-        let most = (SAMPLES_A_PART * parts).div_ceil(parent.partitions().max(1)).max(FEWEST_SAMPLES);
-        let writer = SampleKeys { by: by.clone(), most, rows: PhantomData };
-        dependencies.push(dependency(parent, info.clone(), writer));
-    }
-    let bounds = OnceLock::new();
-    let tagged: Rdd<(u32, T)> = shared.rdd(NodeSpec {
-        partitions: parent.partitions(),
-        op: Arc::new(TagPart { by: by.clone(), parts, bounds, rows: PhantomData }),
-        dependencies,
-        placement: None,
-        info: info.clone(),
-    });
-    let dependency = dependency(&tagged, info.clone(), StripTag::<T> { parts, rows: PhantomData });
-    let placed = read_placed(dependency, &tagged, NodeInfo { info: info.clone(), partitions: parts, placement: None });
-    sort_within(&placed, info, by)
-}
-
-/// The rows of each partition in order; what is placed by key stays so.
-pub(crate) fn sort_within<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo, by: Held<S>) -> Rdd<T> {
-    parent.shared().rdd(NodeSpec {
-        partitions: parent.partitions(),
-        op: Arc::new(SortPartition { by, rows: PhantomData::<fn(T)> }),
-        dependencies: vec![Dependency::Narrow(Arc::clone(parent.node()))],
-        placement: parent.node().placement.clone(),
-        info,
-    })
-}
-
 /// A key with its row's number in its partition.
 pub(crate) type Sample<K> = (K, u64);
 
@@ -279,10 +238,18 @@ impl<K: Send + Sync + 'static> StoredData for Samples<K> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "S: Env")]
-struct SampleKeys<T, S> {
+pub(crate) struct SampleKeys<T, S> {
     by: Held<S>,
     most: usize,
     rows: PhantomData<fn(T)>,
+}
+
+impl<T, S> SampleKeys<T, S> {
+    /// Samples one of so many partitions, of which so many parts are to be made.
+    pub(crate) fn new(by: Held<S>, parts: usize, partitions: usize) -> Self {
+        let most = (SAMPLES_A_PART * parts).div_ceil(partitions.max(1)).max(FEWEST_SAMPLES);
+        Self { by, most, rows: PhantomData }
+    }
 }
 
 impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
@@ -321,7 +288,7 @@ impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
-        ship::writer(self)
+        remake::writer(self)
     }
 }
 
@@ -363,13 +330,19 @@ fn local<K: Clone>(bounds: &[Bound<K>], partition: PartitionIndex) -> Vec<LocalB
 /// Passes rows with the number of the part that they belong to.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "S: SortKey<T>")]
-struct TagPart<T, S: SortKey<T>> {
+pub(crate) struct TagPart<T, S: SortKey<T>> {
     by: Held<S>,
     parts: usize,
     /// Chosen once, so that all partitions are cut alike.
     #[serde(skip)]
     bounds: OnceLock<Arc<[Bound<S::Key>]>>,
     rows: PhantomData<fn(T)>,
+}
+
+impl<T, S: SortKey<T>> TagPart<T, S> {
+    pub(crate) fn new(by: Held<S>, parts: usize) -> Self {
+        Self { by, parts, bounds: OnceLock::new(), rows: PhantomData }
+    }
 }
 
 impl<T: ExchangeData, S: SortKey<T>> TagPart<T, S> {
@@ -412,7 +385,7 @@ impl<T: ExchangeData, S: SortKey<T>> Operator for TagPart<T, S> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 
@@ -443,9 +416,15 @@ impl<T: ExchangeData, S: SortKey<T>> Stream<(u32, T)> for Tagging<T, S> {
 /// Writes tagged rows into their parts.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-struct StripTag<T> {
+pub(crate) struct StripTag<T> {
     parts: usize,
     rows: PhantomData<fn(T)>,
+}
+
+impl<T> StripTag<T> {
+    pub(crate) fn new(parts: usize) -> Self {
+        Self { parts, rows: PhantomData }
+    }
 }
 
 impl<T: ExchangeData> StoreWriter for StripTag<T> {
@@ -462,15 +441,21 @@ impl<T: ExchangeData> StoreWriter for StripTag<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
-        ship::writer(self)
+        remake::writer(self)
     }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "S: Env")]
-struct SortPartition<T, S> {
+pub(crate) struct SortPartition<T, S> {
     by: Held<S>,
     rows: PhantomData<fn(T)>,
+}
+
+impl<T, S> SortPartition<T, S> {
+    pub(crate) fn new(by: Held<S>) -> Self {
+        Self { by, rows: PhantomData }
+    }
 }
 
 impl<T: ExchangeData, S: SortKey<T>> Operator for SortPartition<T, S> {
@@ -485,7 +470,7 @@ impl<T: ExchangeData, S: SortKey<T>> Operator for SortPartition<T, S> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

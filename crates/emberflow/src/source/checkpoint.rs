@@ -16,7 +16,8 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     partitioner::Placement,
     place::OpInfo,
-    ship::{self, Local, NotShippable, Shipped},
+    remake,
+    ship::{Local, NotShippable, Shipped},
     storage::part_name,
 };
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,7 @@ impl<T: ExchangeData> Operator for Files<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 
@@ -128,6 +129,6 @@ impl<T: Data> Operator for Kept<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }

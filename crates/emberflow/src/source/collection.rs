@@ -9,7 +9,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, Env, Held, Local, NotShippable, Shipped},
+    remake,
+    ship::{Env, Held, Local, NotShippable, Shipped},
 };
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,6 @@ impl<T: Data, R: AsRef<Arc<Vec<T>>> + Env> Operator for Collection<T, R> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }

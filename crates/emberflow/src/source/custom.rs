@@ -10,7 +10,8 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     pace::Pace,
     place::OpInfo,
-    ship::{self, Code, NotShippable, Shipped},
+    remake,
+    ship::{Code, NotShippable, Shipped},
     task::{Marker, TaskContext},
 };
 
@@ -92,7 +93,7 @@ impl<S: Source> Operator for Custom<S> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

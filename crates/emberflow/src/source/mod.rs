@@ -22,7 +22,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, Env, NotShippable, Shipped},
+    remake,
+    ship::{Env, NotShippable, Shipped},
     task::TaskContext,
 };
 
@@ -70,7 +71,7 @@ impl<T: Data, O: Operator + Env> Operator for Counted<T, O> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

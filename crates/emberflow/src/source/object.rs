@@ -9,7 +9,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, NotShippable, Sent, Shipped},
+    remake,
+    ship::{NotShippable, Sent, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
@@ -52,7 +53,7 @@ impl<T: ExchangeData> Operator for ObjectFiles<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

@@ -8,7 +8,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, NotShippable, Shipped},
+    remake,
+    ship::{NotShippable, Shipped},
 };
 use rand::RngExt;
 use rand_distr::{Distribution, Exp, LogNormal, Normal, Poisson};
@@ -182,7 +183,7 @@ impl Operator for Drawing {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

@@ -12,7 +12,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, NotShippable, Shipped},
+    remake,
+    ship::{NotShippable, Shipped},
 };
 
 use serde::{Deserialize, Serialize};
@@ -139,7 +140,7 @@ impl<T: RangeRow> Operator for Counting<T> {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

@@ -18,7 +18,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, NotShippable, Sent, Shipped},
+    remake,
+    ship::{NotShippable, Sent, Shipped},
     storage::{Blocks, InputFile},
     task::{Marker, TaskContext},
 };
@@ -275,7 +276,7 @@ impl Operator for TextFiles {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

@@ -13,7 +13,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, Code, Held, NotShippable, Shipped},
+    remake,
+    ship::{Code, Held, NotShippable, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
@@ -107,7 +108,7 @@ where
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

@@ -6,6 +6,7 @@
 //! for all of them.
 
 mod blocks;
+mod fault;
 mod local;
 mod output;
 mod pipe;

@@ -18,7 +18,7 @@ use emberflow_core::{
     task::TaskContext,
 };
 
-use super::local::FileFault;
+use super::fault::FileFault;
 
 /// What is read at once, as much as pipes hold.
 const READ_BYTES: usize = 64 << 10;

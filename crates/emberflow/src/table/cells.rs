@@ -17,8 +17,7 @@ use serde::de::{
 
 use super::{
     kind::{plain_double, plain_integer},
-    row::write_plainly,
-    schema::type_name,
+    plain::{type_name, write_plainly},
 };
 
 /// Why no row was made.

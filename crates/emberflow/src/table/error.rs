@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use arrow_schema::DataType;
 use emberflow_core::{error::Error, ids::PartitionIndex};
 
-use super::cells::CellError;
+use super::{cells::CellError, plain::type_name};
 
 /// Said of tables when they would have to leave the process.
 pub(super) const ONLY_HERE: &str = "a table is read by this process only";
@@ -17,9 +17,9 @@ pub(crate) enum TableError {
     NoSuchColumn { name: String, there: Vec<String> },
     #[error("two columns are called {name:?}; rename one of them")]
     TwoColumns { name: String },
-    #[error("column {name:?}: CSV cannot be read as {}; give it as string to Reader::schema, and convert it", super::schema::type_name(.data_type))]
+    #[error("column {name:?}: CSV cannot be read as {}; give it as string to Reader::schema, and convert it", type_name(.data_type))]
     NotForCsv { name: String, data_type: DataType },
-    #[error("column {name:?}: JSON cannot be read as {}; give it as string to Reader::schema, and convert it", super::schema::type_name(.data_type))]
+    #[error("column {name:?}: JSON cannot be read as {}; give it as string to Reader::schema, and convert it", type_name(.data_type))]
     NotForJson { name: String, data_type: DataType },
     #[error(
         "no line is an object of JSON with a name in it, so that there is nothing to discover a schema from: {first}. Each line has to be an object by itself; or give a schema by Reader::schema"

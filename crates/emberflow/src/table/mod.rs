@@ -34,6 +34,8 @@ mod error;
 mod json;
 mod kind;
 mod lines;
+mod mode;
+mod plain;
 mod reader;
 mod row;
 mod rows;
@@ -49,12 +51,7 @@ use emberflow_core::{
 };
 
 use self::error::TableError;
-pub use self::{
-    chunk::Chunk,
-    reader::{Mode, Reader},
-    row::Row,
-    schema::Schema,
-};
+pub use self::{chunk::Chunk, mode::Mode, reader::Reader, row::Row, schema::Schema};
 use crate::{action::Action, rdd::Rdd};
 
 pub use arrow_schema::{DataType, Field, TimeUnit};

@@ -12,7 +12,6 @@ use arrow_array::{
     cast::AsArray,
     types::{Date32Type, Float32Type, Float64Type, TimestampMicrosecondType},
 };
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, FieldRef, TimeUnit};
 use emberflow_core::error::Result;
 use serde::de::DeserializeOwned;
@@ -21,6 +20,7 @@ use super::{
     Schema, Table,
     cells::{Rows, read_cell},
     error::TableError,
+    plain::write_plainly,
 };
 use crate::action::Action;
 
@@ -255,14 +255,6 @@ fn write_list(f: &mut fmt::Formatter<'_>, values: &ArrayRef) -> fmt::Result {
         write_value(f, values, at)?;
     }
     f.write_char(']')
-}
-
-/// A value as Arrow shows it: integers, and what Python has no form for.
-pub(super) fn write_plainly(to: &mut impl Write, array: &dyn Array, at: usize) -> fmt::Result {
-    match ArrayFormatter::try_new(array, &FormatOptions::default()) {
-        Ok(values) => write!(to, "{}", values.value(at)),
-        Err(_) => write!(to, "<{}>", array.data_type()),
-    }
 }
 
 /// Rust's debug form has Python's digits and switches to an exponent at the same sizes; only the exponent is written

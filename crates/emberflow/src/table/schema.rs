@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow_schema::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, SchemaRef};
 
-use super::error::TableError;
+use super::{error::TableError, plain::type_name};
 
 /// The names and types of a table's columns, in their order.
 ///
@@ -108,28 +108,5 @@ fn write_branch(f: &mut fmt::Formatter<'_>, depth: usize, name: &str, field: &Fi
             fields.iter().try_for_each(|field| write_branch(f, depth + 1, field.name(), field, "nullable"))
         }
         _ => Ok(()),
-    }
-}
-
-/// Spark's name of a type, where it has one.
-pub(crate) fn type_name(of: &DataType) -> String {
-    match of {
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int8 => "byte".to_owned(),
-        DataType::Int16 => "short".to_owned(),
-        DataType::Int32 => "integer".to_owned(),
-        DataType::Int64 => "long".to_owned(),
-        DataType::UInt64 => "unsigned long".to_owned(),
-        DataType::Float32 => "float".to_owned(),
-        DataType::Float64 => "double".to_owned(),
-        DataType::Utf8 | DataType::LargeUtf8 => "string".to_owned(),
-        DataType::Date32 => "date".to_owned(),
-        DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_ntz".to_owned(),
-        DataType::List(element) => format!("array<{}>", type_name(element.data_type())),
-        DataType::Struct(fields) => {
-            let field = |field: &FieldRef| format!("{}:{}", field.name(), type_name(field.data_type()));
-            format!("struct<{}>", fields.iter().map(field).collect::<Vec<_>>().join(","))
-        }
-        other => other.to_string(),
     }
 }

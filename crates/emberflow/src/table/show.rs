@@ -16,7 +16,7 @@ use arrow_schema::{DataType, TimeUnit};
 use emberflow_core::error::Result;
 use unicode_width::UnicodeWidthStr;
 
-use super::{Table, error::TableError, row::write_plainly, together};
+use super::{Table, error::TableError, plain::write_plainly, together};
 use crate::action::Action;
 
 /// Characters of a cell, unless all are wanted.

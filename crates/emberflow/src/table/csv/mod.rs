@@ -12,7 +12,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, Local, NotShippable, Shipped},
+    remake,
+    ship::{Local, NotShippable, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
@@ -252,7 +253,7 @@ impl Operator for Scan {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 
@@ -314,7 +315,7 @@ impl Operator for Read {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 
@@ -396,7 +397,7 @@ fn values_of<'a>(
             fault = Some(RecordFault::Field {
                 column: field.name().clone(),
                 text: text.to_owned(),
-                wanted: super::schema::type_name(field.data_type()),
+                wanted: super::plain::type_name(field.data_type()),
             });
         }
     }

@@ -15,7 +15,8 @@ use emberflow_core::{
     ids::PartitionIndex,
     operator::{Inputs, Operator},
     place::OpInfo,
-    ship::{self, Local, NotShippable, Shipped},
+    remake,
+    ship::{Local, NotShippable, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
@@ -194,7 +195,7 @@ impl Operator for Scan {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 
@@ -250,7 +251,7 @@ impl Operator for Read {
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
-        ship::operator(self)
+        remake::operator(self)
     }
 }
 

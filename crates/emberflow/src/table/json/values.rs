@@ -10,7 +10,7 @@ use super::text::{Json, RawValue};
 use crate::table::{
     error::RecordFault,
     kind::{Column, Forms, Kind, Value},
-    schema::type_name,
+    plain::type_name,
 };
 
 /// What a column is read as.
