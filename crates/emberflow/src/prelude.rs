@@ -1,4 +1,4 @@
-//! What most programs need: `use emberflow::prelude::*;`.
+//! The names that most programs need: `use emberflow::prelude::*;`.
 //!
 //! Its `Result` has a default for the error only, so that a program's own errors still have theirs:
 //!

@@ -1,6 +1,6 @@
-//! What every RDD of a context needs: the engine, and the settings that shape lineage.
+//! The parts that every RDD of a context needs: the engine, and the settings that shape lineage.
 //!
-//! Owned by all handles together: contexts, RDDs and actions. Never: submits a job itself.
+//! They are owned by all handles together (contexts, RDDs and actions), and never submit a job.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! What a context can say of itself and of the library.
+//! Questions about a context and the library: name, id, version, settings.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

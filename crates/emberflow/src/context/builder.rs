@@ -62,16 +62,16 @@ impl ContextBuilder {
     /// container or the machine has.
     ///
     /// Counted in [`Context::memory`] are persisted partitions and map outputs, what tasks work on (hash tables, sort
-    /// buffers, rows that they gather), and the results of [`collect`](crate::Rdd::collect). What finds no room goes to
-    /// the [`spill_dir`](Self::spill_dir), and comes back as serde gives it (see
-    /// [`ExchangeData`](crate::ExchangeData)). What is kept may take three quarters, and what a task works on an equal
-    /// share of the rest of the budget. Not counted are the batches that move through a task (64 KiB for each of its
-    /// operators, and what their rows own) and 1 MiB a worker for what is being written; the least that makes sense is
-    /// some MiB.
+    /// buffers, rows that they gather), and the results of [`collect`](crate::Rdd::collect). Rows that find no room go
+    /// to the [`spill_dir`](Self::spill_dir), and come back as serde gives them (see
+    /// [`ExchangeData`](crate::ExchangeData)). Kept rows may take three quarters of the budget, and the rows that a
+    /// task works on an equal share of the rest. Not counted are the batches that move through a task (64 KiB for each
+    /// of its operators, and what their rows own) and 1 MiB a worker for what is being written; the least that makes
+    /// sense is some MiB.
     ///
-    /// Results do not depend on it. What has to be in memory as a whole and does not fit, a result or the values of one
-    /// key that are to be grouped, is an error; 16 MiB are always allowed. With `u64::MAX`, nothing is counted but what
-    /// is kept.
+    /// Results do not depend on it. Rows that have to be in memory as a whole and do not fit, a result or the values of
+    /// one key that are to be grouped, are an error; 16 MiB are always allowed. With `u64::MAX`, nothing is counted but
+    /// what is kept.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -115,7 +115,7 @@ impl ContextBuilder {
     }
 
     /// Bytes that the files of spilled partitions may have. `EMBERFLOW_SPILL_LIMIT`, such as `100GiB`; by default there is no limit
-    /// but the disk. What would go beyond it is an error of the job, and the context goes on.
+    /// but the disk. A job that would go beyond it fails, and the context goes on.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -130,7 +130,7 @@ impl ContextBuilder {
         self
     }
 
-    /// Whether what is spilled is compressed with LZ4: for slow disks, and rows that repeat themselves.
+    /// Sets whether spilled rows are compressed with LZ4: for slow disks, and rows that repeat themselves.
     /// `EMBERFLOW_SPILL_COMPRESSION`, which is `on` or `off`; off by default, since compressing takes longer than
     /// writing to a fast disk.
     ///
@@ -146,8 +146,9 @@ impl ContextBuilder {
         self
     }
 
-    /// Whether nothing finds room in memory, whatever the budget: every operator goes to disk. For tests of that, and of
-    /// rows that must come back from there. `EMBERFLOW_FORCE_SPILL`, which is `on` or `off`; off by default.
+    /// Sets whether nothing finds room in memory, whatever the budget: every operator goes to disk. This is for tests
+    /// of that, and of rows that must come back from there. `EMBERFLOW_FORCE_SPILL`, which is `on` or `off`; off by
+    /// default.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -234,9 +235,9 @@ impl ContextBuilder {
         self
     }
 
-    /// Whether a task that is much slower than the others of its stage is computed a second time while workers are idle:
-    /// the first to be done ends the other. `EMBERFLOW_SPECULATION`, which is `on` or `off`; off by default. Results do
-    /// not depend on it; what a closure does to the outside may be done twice.
+    /// Sets whether a task that is much slower than the others of its stage is computed a second time while workers are
+    /// idle: the first to be done ends the other. `EMBERFLOW_SPECULATION`, which is `on` or `off`; off by default.
+    /// Results do not depend on it; what a closure does to the outside may be done twice.
     ///
     /// As in Spark, a task is slow that has run for [1.5](Self::speculation_multiplier) times the median of its stage,
     /// and for 100 ms, once [three quarters](Self::speculation_quantile) of the stage are done.
@@ -280,13 +281,13 @@ impl ContextBuilder {
         self
     }
 
-    /// Whether a job fails with [`Error::NotDeterministic`](crate::Error::NotDeterministic) when a partition that was
-    /// lost is made again and is not what it was, while others have been made of what it was: its result would mix both.
-    /// `EMBERFLOW_CHECK_DETERMINISM`, which is `on` or `off`; on by default. If off, the log and an
+    /// Sets whether a job fails with [`Error::NotDeterministic`](crate::Error::NotDeterministic) when a partition that
+    /// was lost is made again and is not what it was, while others have been made of what it was: its result would mix
+    /// both. `EMBERFLOW_CHECK_DETERMINISM`, which is `on` or `off`; on by default. If off, the log and an
     /// [event](crate::Event::PartitionDiffers) tell of it, and the job goes on.
     ///
     /// The numbers of rows are compared, for each reducer by itself, and their checksums where rows were serialised both
-    /// times, on disk as a rule. What differs otherwise is not seen. Rows that serde writes in another way each time, such
+    /// times, on disk as a rule. Other differences are not seen. Rows that serde writes in another way each time, such
     /// as those that own a `HashMap`, differ for this check though they are equal: use a `BTreeMap` there.
     ///
     /// ```
@@ -299,7 +300,7 @@ impl ContextBuilder {
         self
     }
 
-    /// Whether SIGINT (Ctrl-C) and SIGTERM end the jobs of this context: those that run as
+    /// Sets whether SIGINT (Ctrl-C) and SIGTERM end the jobs of this context: those that run as
     /// [`Error::Cancelled`](crate::Error::Cancelled), those that come later as
     /// [`Error::Interrupted`](crate::Error::Interrupted). `EMBERFLOW_CANCEL_ON_SIGNAL`, which is `on` or `off`; off by
     /// default, when signals are none of the library's business.
@@ -387,9 +388,9 @@ impl ContextBuilder {
         self
     }
 
-    /// Whether a table on standard error tells of each job when it has ended: its stages with their tasks, rows, bytes,
-    /// what they spilled, and times. `EMBERFLOW_JOB_SUMMARY`, which is `on` or `off`; off by default. It is written
-    /// before the action returns.
+    /// Sets whether a table on standard error tells of each job when it has ended: its stages with their tasks, rows,
+    /// bytes, what they spilled, and times. `EMBERFLOW_JOB_SUMMARY`, which is `on` or `off`; off by default. It is
+    /// written before the action returns.
     ///
     /// ```
     /// # use emberflow::prelude::*;

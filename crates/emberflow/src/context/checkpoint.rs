@@ -49,8 +49,8 @@ impl Context {
 
     /// The rows of a checkpoint, as [`Rdd::checkpoint`] wrote them: in this process or another one.
     ///
-    /// As many partitions as the RDD had. What it holds is checked now as far as its manifest tells; each file is read,
-    /// and its checksums checked, when its rows are needed.
+    /// It has as many partitions as the RDD had. The checkpoint is checked now as far as its manifest tells; each file
+    /// is read, and its checksums checked, when its rows are needed.
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File) if there is no checkpoint, or one of other rows: the type must have the name

@@ -32,7 +32,7 @@ pub struct CachedRdd {
     pub spilled_bytes: u64,
     /// How often a partition was computed since the RDD was persisted.
     pub computed: u64,
-    /// What that took, the times of all tasks together.
+    /// The time that computing the partitions took, added up over all tasks.
     pub compute_time: Duration,
     /// How often a partition was dropped since there was no room for it, by [`StorageLevel::Auto`](crate::StorageLevel).
     pub dropped: u64,
@@ -124,8 +124,8 @@ impl Context {
         self.shared().engine.cancel_tag(tag)
     }
 
-    /// What is cached, by id: the RDDs that are marked by [`cache`](crate::Rdd::cache) and still reachable, with what
-    /// is there of each. After Spark's `getPersistentRDDs` and `getRDDStorageInfo`.
+    /// The cached RDDs, by id: those that are marked by [`cache`](crate::Rdd::cache) and still reachable, with what is
+    /// there of each. After Spark's `getPersistentRDDs` and `getRDDStorageInfo`.
     ///
     /// # Errors
     /// [`Error::ContextClosed`](crate::Error::ContextClosed) after [`stop`](Self::stop).

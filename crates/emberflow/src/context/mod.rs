@@ -43,8 +43,9 @@ const EVENT_CAPACITY: usize = 1 << 16;
 ///
 /// Cheap to clone. An RDD, an action or a broadcast value keeps the engine of its context alive, so that an RDD can be
 /// returned from the function that made its context; see [`Rdd::context`]. When the last of these handles is dropped, no
-/// thread, actor or file is left. [`stop`](Self::stop) ends the engine at once, whoever else holds it: running jobs end
-/// with [`Error::ContextClosed`](crate::Error::ContextClosed). Several contexts can live in one process.
+/// thread, actor or file is left. [`stop`](Self::stop) ends the engine at once, though other handles may be left:
+/// running jobs end with [`Error::ContextClosed`](crate::Error::ContextClosed). Several contexts can live in one
+/// process.
 ///
 /// ```
 /// use emberflow::prelude::*;
@@ -138,7 +139,7 @@ impl Context {
     /// The rows of a collection, a range, a map, or any other iterator. They are gathered now, shared by all partitions,
     /// and cloned only by operators that keep rows; a `Vec` is moved in as it is.
     ///
-    /// As many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at least one.
+    /// It has [`default_partitions`](Self::default_partitions) partitions, but no more than rows, and at least one.
     ///
     /// Rows of `&str` can be mapped and counted, but not collected, shuffled or cached: the compiler then says
     /// "implementation of `Deserialize` is not general enough". Make them `String`s, as below.
@@ -194,7 +195,7 @@ impl Context {
 
     /// The integers of a range, made when they are needed. The range is `a..b` or `a..=b`.
     ///
-    /// As many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at least one.
+    /// It has [`default_partitions`](Self::default_partitions) partitions, but no more than rows, and at least one.
     /// See [`range_step`](Self::range_step) for every third one, or for counting down.
     ///
     /// # Panics
@@ -411,7 +412,7 @@ impl Context {
         &self.shared().engine.config().app_name
     }
 
-    /// What persisted rows and map outputs take in memory, by estimate.
+    /// The memory that persisted rows and map outputs take, by estimate.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -515,7 +516,7 @@ impl Context {
         self.shared.engine.interrupted()
     }
 
-    /// Ends the context now, whoever else holds it: jobs end with
+    /// Ends the context now, though other handles may be left: jobs end with
     /// [`Error::ContextClosed`](crate::Error::ContextClosed), threads are joined. A task ends at its next batch; code
     /// of yours that never returns is waited for.
     ///
@@ -531,7 +532,7 @@ impl Context {
         self.shared().engine.stop();
     }
 
-    /// Whether the context was stopped.
+    /// Returns whether the context was stopped.
     ///
     /// ```
     /// # use emberflow::prelude::*;

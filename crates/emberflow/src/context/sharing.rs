@@ -11,7 +11,7 @@ use crate::sharing::{
 impl Context {
     /// A sum of whole numbers that tasks add to. The name stands in errors.
     ///
-    /// What counts, and when, is said at [`Accumulator`].
+    /// [`Accumulator`] says what counts, and when.
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -123,9 +123,9 @@ impl Context {
 
     /// So many random numbers, decided by `seed` and the number of partitions alone.
     ///
-    /// As many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at least one.
-    /// Numbers are made when they are needed, the same ones every time; for functions such as the logarithm, their last
-    /// bits are those of the platform's mathematics. After MLlib's `RandomRDDs`.
+    /// There are as many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at
+    /// least one. Numbers are made when they are needed, the same ones every time; for functions such as the logarithm,
+    /// their last bits are those of the platform's mathematics. After MLlib's `RandomRDDs`.
     ///
     /// ```
     /// # use emberflow::{Random, prelude::*};

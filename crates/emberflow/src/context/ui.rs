@@ -30,8 +30,8 @@ impl ContextBuilder {
     }
 
     /// The interface that the [page](Self::ui) listens on, for those who are to come from other machines.
-    /// `EMBERFLOW_UI_ADDRESS`; the loopback interface by default. Elsewhere, whoever wants to see anything needs the
-    /// token; it is sent as it is, so put a proxy that speaks TLS in between, or use a tunnel instead. Only with the
+    /// `EMBERFLOW_UI_ADDRESS`; the loopback interface by default. On any other, a visitor needs the token to see
+    /// anything; it is sent as it is, so put a proxy that speaks TLS in between, or use a tunnel instead. Only with the
     /// feature `ui`. [More](https://github.com/emberflow-rs/emberflow/blob/main/docs/ui.md#whom-it-answers).
     ///
     /// ```
@@ -47,7 +47,7 @@ impl ContextBuilder {
 
     /// One more name under which the [page](Self::ui) is known, such as that of a proxy: requests for other names than
     /// its own address are refused. With its port, as browsers say it, or without, for any. `EMBERFLOW_UI_HOSTS`, with
-    /// commas between them. With any such name, whoever wants to see anything needs the token. Only with the feature
+    /// commas between them. With any name set, a visitor needs the token to see anything. Only with the feature
     /// `ui`.
     ///
     /// ```

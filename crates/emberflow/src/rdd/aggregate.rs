@@ -105,8 +105,8 @@ impl<T: Data> Rdd<T> {
     /// Folds the rows of each partition into a value that begins as `zero`, by `within`, and then these values, in
     /// partition order and again from `zero`, by `across`.
     ///
-    /// Action. Unlike [`fold`](Self::fold), the value may be of another type than the rows. Of rows that are cached and own
-    /// memory, [`aggregate_ref`](Self::aggregate_ref) clones none and is several times as fast.
+    /// Action. Unlike [`fold`](Self::fold), the value may be of another type than the rows. If rows are cached and own
+    /// memory, [`aggregate_ref`](Self::aggregate_ref) clones none of them and is several times as fast.
     ///
     /// # Errors
     /// Those of all [actions](Rdd#actions).

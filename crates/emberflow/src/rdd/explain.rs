@@ -29,8 +29,8 @@ pub enum Explain {
 }
 
 impl<T: Data> Rdd<T> {
-    /// What a job over this RDD would do: its stages with their operators, what each reads, what is cached and how much
-    /// of that is there. Computes nothing.
+    /// Describes what a job over this RDD would do: its stages with their operators, what each reads, what is cached
+    /// and how much of that is there. It computes nothing.
     ///
     /// Text shows every RDD; the other forms show stages, and of a very long one the operators nearest to its end. A
     /// picture shows the last 150 stages. A stage has the same number in all of them, and on the page of a job.

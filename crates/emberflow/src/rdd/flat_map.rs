@@ -22,8 +22,8 @@ impl<T: Data> Rdd<T> {
     /// Applies `f` to every row and strings the results together.
     ///
     /// Narrow. The order is that of the rows and, within each, of the iterator, which may be long: it is consumed as
-    /// batches are filled. Of rows that are cached and own memory, [`flat_map_ref`](Self::flat_map_ref) clones none and is
-    /// several times as fast.
+    /// batches are filled. If rows are cached and own memory, [`flat_map_ref`](Self::flat_map_ref) clones none of them
+    /// and is several times as fast.
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -65,8 +65,8 @@ impl<T: Data> Rdd<T> {
 
     /// Calls `f` with every partition as an iterator, on the worker threads: for a connection or a file a partition.
     ///
-    /// Action. As [`for_each`](Self::for_each); `f` is called for empty partitions too. What stands behind the loop over
-    /// the rows is only reached if they were read to their end; see [`PartitionIter`].
+    /// Action. As [`for_each`](Self::for_each); `f` is called for empty partitions too. Code behind the loop over the
+    /// rows is only reached if they were read to their end; see [`PartitionIter`].
     ///
     /// # Errors
     /// Those of all [actions](Rdd#actions).

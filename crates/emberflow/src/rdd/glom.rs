@@ -22,9 +22,9 @@ use super::Rdd;
 impl<T: ExchangeData> Rdd<T> {
     /// Each partition as one row: the `Vec` of its rows.
     ///
-    /// Narrow. As many rows out as partitions. A task holds a whole partition in memory, within the budget: if it finds no
-    /// room, the job fails with [`TaskError::OverBudget`](crate::TaskError::OverBudget). Use more partitions, or
-    /// [`map_partitions`](Self::map_partitions), which reads the rows one by one. After Spark's `glom`.
+    /// Narrow. It gives one row for each partition. A task holds a whole partition in memory, within the budget: if it
+    /// finds no room, the job fails with [`TaskError::OverBudget`](crate::TaskError::OverBudget). Use more partitions,
+    /// or [`map_partitions`](Self::map_partitions), which reads the rows one by one. After Spark's `glom`.
     ///
     /// ```
     /// # use emberflow::prelude::*;

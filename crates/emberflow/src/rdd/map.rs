@@ -12,7 +12,7 @@ use super::{Rdd, batches::map_batch};
 impl<T: Data> Rdd<T> {
     /// Applies `f` to every row.
     ///
-    /// Narrow. As many rows out as in, in their order. How rows are placed by key is forgotten; see
+    /// Narrow. It gives one row for each row, in their order. How rows are placed by key is forgotten; see
     /// [`map_values`](Rdd::map_values). Costs one call a row, in a loop over a batch.
     ///
     /// ```

@@ -29,7 +29,7 @@ const DIGEST_CENTROIDS: u16 = 200;
     note = "make them numbers first, as in `.map(|row| row.price)`, or `.values()` of pairs; `reduce` adds up other types"
 )]
 pub trait Number: ExchangeData + Copy + sealed::Sealed {
-    /// What they sum up to: `i128` or `u128` for integers, so that no sum overflows, and `f64` for the others.
+    /// The type of their sum: `i128` or `u128` for integers, so that no sum overflows, and `f64` for the others.
     type Sum: ExchangeData + Copy;
 
     /// The sum of no rows.
@@ -323,7 +323,7 @@ macro_rules! sums_of_literals {
                 Sums::sum(self)
             }
 
-            /// As `sum`, without waiting.
+            /// As [`sum`](Self::sum), without waiting.
             #[track_caller]
             pub fn sum_async(&self) -> Action<$sum> {
                 Sums::sum_async(self)

@@ -220,7 +220,8 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
 }
 
 impl<K: Key, V: Data> Rdd<(K, V)> {
-    /// Whether the rows are placed by key, so that the next operation by key over as many partitions moves none.
+    /// Returns whether the rows are placed by key, so that the next operation by key over as many partitions moves
+    /// none.
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -28,7 +28,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum StorageLevel {
-    /// In memory as live rows while the budget has room, and on disk what comes then. What [`Rdd::cache`] does.
+    /// Rows stay in memory as live rows while the budget has room; those that come then go to disk. [`Rdd::cache`]
+    /// chooses this level.
     #[default]
     MemoryAndDisk,
     /// As [`MemoryAndDisk`](Self::MemoryAndDisk), but a partition that finds no room is not written if it was computed
@@ -96,7 +97,7 @@ impl<T: ExchangeData> Rdd<T> {
     /// As [`cache`](Self::cache), where `level` says.
     ///
     /// # Panics
-    /// If the RDD is persisted already at another level: [`unpersist`](Self::unpersist) it first. As Spark, which throws.
+    /// If the RDD is persisted already at another level: [`unpersist`](Self::unpersist) it first. Spark throws, too.
     ///
     /// ```
     /// # use emberflow::{prelude::*, StorageLevel};
@@ -178,7 +179,7 @@ impl<T: Data> Rdd<T> {
         Ok(())
     }
 
-    /// Whether the rows are kept once they are computed.
+    /// Returns whether the rows are kept once they are computed.
     ///
     /// ```
     /// # use emberflow::prelude::*;

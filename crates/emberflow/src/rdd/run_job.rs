@@ -19,8 +19,8 @@ impl<T: Data> Rdd<T> {
     /// partition order. A partition that is named twice is computed once.
     ///
     /// Action. The one that all others could be written with; computes no other partition, and of the chosen ones only
-    /// the rows that `f` asks for. What `f` returns need not be a serde type: it stays in this process. If the rows
-    /// cannot be read to their end, `f` is unwound and the task fails; see [`PartitionIter`].
+    /// the rows that `f` asks for. The value that `f` returns need not be a serde type: it stays in this process. If
+    /// the rows cannot be read to their end, `f` is unwound and the task fails; see [`PartitionIter`].
     ///
     /// # Errors
     /// [`Error::NoSuchPartition`]; those of all [actions](Rdd#actions).

@@ -126,7 +126,7 @@ impl<T: ExchangeData> Rdd<T> {
 }
 
 impl<T: Data> Rdd<T> {
-    /// Whether there is no row.
+    /// Returns whether there is no row.
     ///
     /// Action. Looks at the first partition, then at more and more as long as they are empty; within a partition it
     /// stops at the first row.

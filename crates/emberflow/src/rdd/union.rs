@@ -21,7 +21,8 @@ use crate::shared::{NodeSpec, Shared};
 impl<T: Data> Rdd<T> {
     /// The rows of both, those of `self` first; duplicates are kept.
     ///
-    /// Narrow. As many partitions as both together. Many at once: [`Context::union`](crate::Context::union).
+    /// Narrow. The union has as many partitions as both together. [`Context::union`](crate::Context::union) unites many
+    /// at once.
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -22,7 +22,7 @@ use emberflow_core::{
     update::{Update, UpdateFailed},
 };
 
-/// What an [`Accumulator`] of your own does: a commutative monoid, and how an input is added to it.
+/// The behaviour of an [`Accumulator`] of your own: a commutative monoid, and how an input is added to it.
 ///
 /// `merge` must be associative, and `zero` must change nothing. It is best commutative, too: values meet in a fixed
 /// order within a job, but jobs that run at the same time end in any order.
@@ -59,9 +59,9 @@ use emberflow_core::{
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Accumulate: Send + Sync + 'static {
-    /// What is added.
+    /// The type of the values that are added.
     type Input;
-    /// What has been added so far.
+    /// The type of the total.
     type Value: Clone + Send + 'static;
 
     /// Nothing yet.
@@ -89,8 +89,8 @@ pub trait Accumulate: Send + Sync + 'static {
 /// - a job that **fails or is cancelled** adds nothing, now or later, but for the partitions that it stored: they count
 ///   when a later job reads them and succeeds.
 ///
-/// What is neither cached nor shuffled is computed again by every job, and counts again: add in an action such as
-/// [`for_each`](crate::Rdd::for_each) where that matters. Actions such as [`take`](crate::Rdd::take) stop at the row
+/// An RDD that is neither cached nor shuffled is computed again by every job, and counts again: add in an action such
+/// as [`for_each`](crate::Rdd::for_each) where that matters. Actions such as [`take`](crate::Rdd::take) stop at the row
 /// that they need, so how many rows they let through is up to them.
 ///
 /// Only the thread that runs a task is in it: a thread that your closure starts adds at once, and each time.

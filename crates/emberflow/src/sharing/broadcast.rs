@@ -98,7 +98,7 @@ impl<T> Broadcast<T> {
         let _ = self.shared.destroyed_at.set(Place::caller());
     }
 
-    /// Whether it was destroyed.
+    /// Returns whether the broadcast was destroyed.
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -1,5 +1,5 @@
-//! What tasks and the driver share besides rows: [`Accumulator`](accumulator::Accumulator)s that tasks only add to,
-//! [`Broadcast`](broadcast::Broadcast)s that they only read, and what a task may know of itself.
+//! Values that tasks and the driver share besides rows: [`Accumulator`](accumulator::Accumulator)s that tasks only add
+//! to, [`Broadcast`](broadcast::Broadcast)s that they only read, and facts about a task that it may ask for.
 
 pub(crate) mod accumulator;
 pub(crate) mod broadcast;

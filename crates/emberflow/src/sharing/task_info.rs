@@ -1,4 +1,4 @@
-//! What a closure may know of the task that runs it.
+//! Facts that a closure may ask for about the task that runs it.
 
 use emberflow_core::{
     error::TaskError,
@@ -118,8 +118,8 @@ impl TaskInfo {
         self.task.attempt()
     }
 
-    /// Whether nobody wants the task's result any more. A task ends by itself at its next batch; a closure that runs for
-    /// long may ask.
+    /// Returns whether nobody wants the task's result any more. A task ends by itself at its next batch; a closure that
+    /// runs for long may ask.
     ///
     /// ```
     /// # use emberflow::{TaskInfo, prelude::*};
@@ -134,10 +134,10 @@ impl TaskInfo {
         self.task.is_cancelled()
     }
 
-    /// Runs `f` when this attempt ends, on its thread, with the error if it ends with one. What was registered last runs
-    /// first.
+    /// Runs `f` when this attempt ends, on its thread, with the error if it ends with one.
+    /// The closure that was registered last runs first.
     ///
-    /// For giving back what the attempt has borrowed. An attempt that ends well may yet not count, if its job was
+    /// Use it to give back what the attempt has borrowed. An attempt that ends well may yet not count, if its job was
     /// cancelled meanwhile. If `f` panics, the attempt has failed.
     ///
     /// ```

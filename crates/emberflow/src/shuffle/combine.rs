@@ -2,8 +2,9 @@
 //!
 //! **Map side.** Rows are [combined](super::map_side) while that pays. Their keys may be borrowed from longer rows.
 //!
-//! **Reduce side.** What a reducer gets is split into [pieces](super::pieces) whose tables fit the cache, and the pieces
-//! are worked through one after the other, each in map order: first all that was combined, then all that was passed.
+//! **Reduce side.** The rows that a reducer gets are split into [pieces](super::pieces) whose tables fit the cache, and
+//! the pieces are worked through one after the other, each in map order: first all that was combined, then all that was
+//! passed.
 
 use std::{borrow::Borrow, marker::PhantomData, mem, sync::Arc};
 

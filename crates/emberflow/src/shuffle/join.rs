@@ -7,7 +7,7 @@
 //! to be held.
 //!
 //! Output follows the left side's rows, piece by piece; the matches of a row come in the right side's order, and right
-//! rows without a match come last. Whether there are pieces depends on the right side's rows alone.
+//! rows without a match come last. It depends on the right side's rows alone whether there are pieces.
 
 use std::{
     marker::PhantomData,

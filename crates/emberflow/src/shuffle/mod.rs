@@ -1,4 +1,4 @@
-//! What wide operators are made of: rows placed in blocks by reducer, combined or joined by key, or sorted.
+//! The kernels that wide operators are made of: rows placed in blocks by reducer, combined or joined by key, or sorted.
 //!
 //! - `partitioning`: which reducer a key belongs to.
 //! - `place`: rows as they are, block by block (`partition_by`, `repartition`).

@@ -42,8 +42,8 @@ impl HashPartitioner {
     }
 }
 
-/// What says how keys are placed: a number of partitions, a [`HashPartitioner`], or a [`Partitioning`] made from a
-/// [`Partitioner`] of your own.
+/// A value that says how keys are placed: a number of partitions, a [`HashPartitioner`], or a [`Partitioning`] made
+/// from a [`Partitioner`] of your own.
 pub trait IntoPartitioning<K> {
     /// The placing. Hashes are those of the context.
     #[track_caller]

@@ -1,12 +1,12 @@
-//! What a reducer gets, split by other bits of the hash into pieces whose tables fit the cache.
+//! A reducer's rows, split by other bits of the hash into pieces whose tables fit the cache.
 //!
 //! At high cardinality nearly every row of one large table costs a cache miss; this costs one more pass instead (radix
 //! partitioning, after Manegold, Boncz and Kersten 2002). Rows keep their order within a piece.
 //!
-//! Into how many pieces rows are split is decided by the rows alone. What the budget decides is where they are
-//! meanwhile: if there is no room to split all of them in memory, they are first scattered to disk by the highest of
-//! those bits, and one part after the other is split (the Grace hash join's way, after Kitsuregawa, Tanaka and Moto-Oka
-//! 1983). The pieces, and the order of their rows, are the same.
+//! The number of pieces is decided by the rows alone. The budget decides only where they are meanwhile: if there is no
+//! room to split all of them in memory, they are first scattered to disk by the highest of those bits, and one part
+//! after the other is split (the Grace hash join's way, after Kitsuregawa, Tanaka and Moto-Oka 1983). The pieces, and
+//! the order of their rows, are the same.
 
 use std::{mem, sync::Arc, vec};
 

@@ -169,7 +169,7 @@ impl<T: ExchangeData> Rdd<T> {
 }
 
 impl<T: Data> Rdd<T> {
-    /// Whether this RDD reads a checkpoint: one in files, or a local one.
+    /// Returns whether this RDD reads a checkpoint: one in files, or a local one.
     ///
     /// ```
     /// # use emberflow::prelude::*;

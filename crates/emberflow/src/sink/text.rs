@@ -30,8 +30,8 @@ impl<T: Data + Display> Rdd<T> {
     /// Writes the rows as text: a directory at `path`, with one file `part-00000`, … a partition, a line a row, and an
     /// empty file `_SUCCESS`.
     ///
-    /// Action. Of more than 100,000 partitions the names have more digits, so that they have the partitions' order. The
-    /// directory appears when everything is written, or not at all; nothing is overwritten. A path such as
+    /// Action. If there are more than 100,000 partitions, the names have more digits, so that they have the partitions'
+    /// order. The directory appears when everything is written, or not at all; nothing is overwritten. A path such as
     /// `s3://bucket/directory` (with the feature `s3`) is written by multipart uploads, which become objects when all of
     /// them are complete, `_SUCCESS` last; after a failure they are aborted.
     ///

@@ -52,9 +52,9 @@ use crate::{rdd::Rdd, shared::Shared};
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Source: Send + Sync + 'static {
-    /// What it gives.
+    /// The type of the rows that the source gives.
     type Row: Data;
-    /// What may go wrong. The task is tried again, since many such errors pass.
+    /// The type of the source's errors. The task is tried again, since many errors of reading pass.
     type Error: Into<Box<dyn std::error::Error + Send + Sync>>;
     /// The rows of a partition.
     type Rows: Iterator<Item = Result<Self::Row, Self::Error>> + 'static;
@@ -65,7 +65,7 @@ pub trait Source: Send + Sync + 'static {
     /// Opens a partition.
     ///
     /// # Errors
-    /// Whatever keeps it from being read.
+    /// The error that kept the partition from being read.
     fn read(&self, partition: PartitionIndex) -> Result<Self::Rows, Self::Error>;
 }
 

@@ -1,6 +1,6 @@
 //! Where rows come from: collections, ranges, random numbers, files, and sources of the user's own.
 //!
-//! A source is an operator without inputs. What it splits into is decided when the RDD is made, by the data alone.
+//! A source is an operator without inputs. Its partitions are decided when the RDD is made, by the data alone.
 
 mod checkpoint;
 mod collection;

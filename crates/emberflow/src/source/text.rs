@@ -107,7 +107,7 @@ impl TextOptions {
         Self::default()
     }
 
-    /// Whether bytes that are not UTF-8 are replaced by U+FFFD. By default they are an error.
+    /// Sets whether bytes that are not UTF-8 are replaced by U+FFFD. By default they are an error.
     ///
     /// ```
     /// # use emberflow::prelude::*;

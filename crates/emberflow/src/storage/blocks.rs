@@ -1,4 +1,4 @@
-//! What can be done with the blocks of any file: reading them ahead, decompressing them, reading them as one.
+//! Readers over the blocks of any file: reading them ahead, decompressing them, reading them as one.
 
 use std::{
     io::{self, BufRead, Read},

@@ -2,8 +2,8 @@
 //! of what is to be there.
 //!
 //! A file that is read is an [`InputFile`], and one that is written a [`PartFile`] of an [`Output`]: local ones are here,
-//! those of S3 in a crate of their own. What sources and sinks do with the bytes (lines, blocks, rows, gzip) is the same
-//! for all of them.
+//! those of S3 in a crate of their own. Sources and sinks treat the bytes of all of them alike (lines, blocks, rows,
+//! gzip).
 
 mod blocks;
 mod fault;

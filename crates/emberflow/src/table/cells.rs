@@ -1,6 +1,6 @@
 //! The rows of a batch, as serde's deserializers: what a field of a row type may be made of.
 //!
-//! Whether a value fits a field depends on the value, not on the others in its column: a column of integers is read into
+//! It depends on the value whether it fits a field, not on the others in its column: a column of integers is read into
 //! `f64`, and one of doubles into `i32` if it holds whole numbers only. Nothing is made of a value that would lose a part.
 
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-//! What can be wrong with a table, before its rows are computed and in them.
+//! The errors of tables, before their rows are computed and in them.
 
 use std::{path::PathBuf, sync::Arc};
 

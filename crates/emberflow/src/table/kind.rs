@@ -1,4 +1,4 @@
-//! What a field's text says: which type it fits, and its value as that type.
+//! The meaning of a field's text: the type that it fits, and its value as that type.
 
 use std::sync::{Arc, LazyLock};
 

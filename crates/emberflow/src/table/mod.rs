@@ -153,7 +153,7 @@ impl Table {
     /// How many rows there are.
     ///
     /// # Errors
-    /// As those of all [actions](Rdd#actions).
+    /// Those of all [actions](Rdd#actions).
     #[track_caller]
     pub fn count(&self) -> Result<u64> {
         self.count_async().wait()
@@ -168,7 +168,7 @@ impl Table {
     /// All rows, as one of Arrow's batches.
     ///
     /// # Errors
-    /// As those of all [actions](Rdd#actions).
+    /// Those of all [actions](Rdd#actions).
     #[track_caller]
     pub fn collect(&self) -> Result<RecordBatch> {
         self.collect_async().wait()

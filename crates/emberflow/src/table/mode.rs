@@ -1,11 +1,11 @@
-//! `Mode`: what becomes of records that do not fit.
+//! `Mode`: the treatment of records that do not fit.
 
-/// What becomes of a record that does not fit the schema: one with too few or too many fields, with a field that is not
-/// of its column's type, or with a quote that is not closed; of JSON Lines, a line that is no object, or a value of another
-/// type than its column's. After Spark's `mode`.
+/// The treatment of a record that does not fit the schema: one with too few or too many fields, with a field that is
+/// not of its column's type, or with a quote that is not closed; in JSON Lines, a line that is no object, or a value of
+/// another type than its column's. After Spark's `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// What does not fit is null; [`Reader::corrupt_record`](super::Reader::corrupt_record) keeps the whole record.
+    /// A value that does not fit is null; [`Reader::corrupt_record`](super::Reader::corrupt_record) keeps the whole record.
     #[default]
     Permissive,
     /// The record is left out.

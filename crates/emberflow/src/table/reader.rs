@@ -60,28 +60,28 @@ impl Context {
 }
 
 impl Reader {
-    /// Whether the first record of each file names the columns; it does by default. Without names they are called
+    /// Sets whether the first record of each file names the columns; it does by default. Without names they are called
     /// `_c0`, `_c1`, …
     pub fn header(mut self, header: bool) -> Self {
         self.csv.header = header;
         self
     }
 
-    /// What stands between fields, an ASCII character; a comma by default.
+    /// Sets the delimiter between fields, an ASCII character; it is a comma by default.
     pub fn delimiter(mut self, delimiter: u8) -> Self {
         self.csv.delimiter = delimiter;
         self
     }
 
-    /// What stands around fields that hold a delimiter, an ASCII character; `"` by default. Within quotes it is written
-    /// twice. `None` if quotes are characters like others.
+    /// Sets the quote around fields that hold a delimiter, an ASCII character; it is `"` by default. Within quotes it
+    /// is written twice. With `None`, quotes are characters like others.
     pub fn quote(mut self, quote: impl Into<Option<u8>>) -> Self {
         self.csv.quote = quote.into();
         self
     }
 
-    /// What makes a quote within quotes a character like others, besides a second quote: none by default. (Spark's
-    /// default is a backslash.)
+    /// Sets the character that makes a quote within quotes a character like others, besides a second quote; there is
+    /// none by default. (Spark's default is a backslash.)
     pub fn escape(mut self, escape: impl Into<Option<u8>>) -> Self {
         self.csv.escape = escape.into();
         self
@@ -111,8 +111,8 @@ impl Reader {
         self
     }
 
-    /// What an empty field within quotes, `""`, is read as: the empty string by default, which is null in columns of other
-    /// types than string. After Spark's `emptyValue`.
+    /// Sets the value that an empty field within quotes, `""`, is read as: the empty string by default, which is null
+    /// in columns of other types than string. After Spark's `emptyValue`.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -144,14 +144,15 @@ impl Reader {
         self
     }
 
-    /// Whether bytes that are not UTF-8 are replaced by U+FFFD. By default they are an error that names file and byte.
+    /// Sets whether bytes that are not UTF-8 are replaced by U+FFFD. By default they are an error that names file and
+    /// byte.
     pub fn lossy(mut self, lossy: bool) -> Self {
         self.csv.lossy = lossy;
         self
     }
 
-    /// Whether a field within quotes may hold line breaks, which are read as `\n`. Then files are not cut into parts,
-    /// since only who reads from the beginning knows what is quoted.
+    /// Sets whether a field within quotes may hold line breaks, which are read as `\n`. Then files are not cut into
+    /// parts, since only a reader that starts at the beginning knows what is quoted.
     pub fn multi_line(mut self, multi_line: bool) -> Self {
         self.csv.multi_line = multi_line;
         self
@@ -175,7 +176,7 @@ impl Reader {
         self
     }
 
-    /// What becomes of records that do not fit the schema.
+    /// Sets the treatment of records that do not fit the schema.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.csv.mode = mode;
         self
@@ -194,8 +195,8 @@ impl Reader {
         self
     }
 
-    /// The schema, in place of one that is discovered. Of CSV, it has columns in the order of the files' fields, and headers
-    /// are skipped; of JSON Lines, the columns that are wanted, by their names.
+    /// Sets the schema, in place of one that is discovered. For CSV, it has columns in the order of the files' fields,
+    /// and headers are skipped; for JSON Lines, it has the columns that are wanted, by their names.
     pub fn schema(mut self, schema: Schema) -> Self {
         self.csv.schema = Some(schema);
         self
@@ -228,9 +229,9 @@ impl Reader {
     /// read as what they are if a schema says so.
     ///
     /// Large files are cut into partitions at line ends; `*.gz` files are decompressed. A lost partition reads its part of
-    /// the files again. Of the reader's options, those about text within a line ([`header`](Self::header),
-    /// [`delimiter`](Self::delimiter), [`quote`](Self::quote), [`escape`](Self::escape), [`null_value`](Self::null_value),
-    /// [`empty_value`](Self::empty_value)) are CSV's and do nothing here.
+    /// the files again. The reader's options about text within a line ([`header`](Self::header),
+    /// [`delimiter`](Self::delimiter), [`quote`](Self::quote), [`escape`](Self::escape),
+    /// [`null_value`](Self::null_value), [`empty_value`](Self::empty_value)) are CSV's and do nothing here.
     ///
     /// # Errors
     /// As [`text_file`](Context::text_file); if no line is an object to discover a schema from; if there is no schema, and

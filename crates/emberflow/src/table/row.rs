@@ -74,7 +74,7 @@ impl Row {
     }
 
     /// The value in a column, as a type of yours: a number, a `bool`, a `String`, an enum, a `Vec` of an array, a struct of
-    /// a struct, or an `Option` where there may be nulls. What fits which type is as with [`Table::rows`].
+    /// a struct, or an `Option` where there may be nulls. [`Table::rows`] says which value fits which type.
     ///
     /// # Errors
     /// If there is no such column, with the names of those that there are; if its value is none of the type.
@@ -145,7 +145,7 @@ impl Table {
     /// as an RDD of values of a type of yours.
     ///
     /// # Errors
-    /// As those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](crate::Rdd#actions).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -173,7 +173,7 @@ impl Table {
     /// Action. As [`take`](Self::take) of one.
     ///
     /// # Errors
-    /// As those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](crate::Rdd#actions).
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -21,13 +21,14 @@ impl Table {
     /// The rows as values of a type of yours, whose fields are called as the columns are, or as tuples of all columns.
     /// Columns that it has no fields for are left out. A column that holds nulls needs an `Option`.
     ///
-    /// Narrow. Whether a value fits its field does not depend on the type that was discovered for its column: integers are
+    /// Narrow. A value may fit its field whatever type was discovered for its column: integers are
     /// read into `f64` and into wider or narrower integers, whole doubles into integers, and integers, dates and timestamps
     /// into `String`, if that loses nothing. So a column of prices may hold integers only today. Dates are also read into
     /// `i32` (days since 1970), timestamps into `i64` (microseconds), and names into enums. A double or a boolean is no
     /// `String`, since it may have stood otherwise in its file: give the type by [`Reader::schema`](super::Reader::schema).
     ///
-    /// What does not fit fails the task that meets it, with an error that names the column, its value and what to do.
+    /// A value that does not fit fails the task that meets it, with an error that names the column, the value and what
+    /// to do.
     ///
     /// ```
     /// # use emberflow::prelude::*;

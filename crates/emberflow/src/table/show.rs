@@ -29,7 +29,7 @@ impl Table {
     /// The first `n` rows, as one of Arrow's batches. Computes no more partitions than it takes.
     ///
     /// # Errors
-    /// As those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](crate::Rdd#actions).
     #[track_caller]
     pub fn head(&self, n: usize) -> Result<RecordBatch> {
         self.head_async(n).wait()
@@ -53,7 +53,7 @@ impl Table {
     /// text, and [`show_full`](Self::show_full) cuts nothing.
     ///
     /// # Errors
-    /// As those of all [actions](crate::Rdd#actions); if standard output cannot be written to.
+    /// Those of all [actions](crate::Rdd#actions), and one if standard output cannot be written to.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -87,7 +87,7 @@ impl Table {
     /// Action.
     ///
     /// # Errors
-    /// As those of [`show`](Self::show).
+    /// Those of [`show`](Self::show).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -119,7 +119,7 @@ impl Table {
     /// Action.
     ///
     /// # Errors
-    /// As those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](crate::Rdd#actions).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -153,7 +153,7 @@ impl Table {
     /// Action.
     ///
     /// # Errors
-    /// As those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](crate::Rdd#actions).
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -1,4 +1,4 @@
-//! What the values of a column look like, and the type that holds all of them.
+//! The shape of the values of a column, and the type that holds all of them.
 
 use std::collections::HashMap;
 
