@@ -1,6 +1,6 @@
 //! Batches of rows, owned or shared, and the streams they come in.
 //!
-//! Owned batches are passed on and reused by whoever holds them; shared ones are a window into rows that somebody else
+//! Owned batches are passed on and reused by their holder; shared ones are a window into rows that somebody else
 //! keeps (a cached partition, a map output, a parallelised collection), and are only looked at or cloned from.
 
 use std::{any::Any, mem, ops::Range, sync::Arc};
@@ -62,7 +62,7 @@ impl<T> Batch<T> {
         self.as_slice().len()
     }
 
-    /// Whether there is no row.
+    /// Returns whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -135,7 +135,7 @@ pub trait Stream<T> {
     /// The next batch, or `None` at the end.
     ///
     /// # Errors
-    /// Whatever ends the task; the stream is not asked again.
+    /// The error that ends the task; the stream is not asked again.
     fn next(&mut self) -> Result<Option<Batch<T>>, TaskError>;
 }
 

@@ -37,17 +37,17 @@ impl<R: ExchangeData> Blocks<R> {
         Self { blocks, damaged: AtomicBool::new(false) }
     }
 
-    /// What they take, and where.
+    /// The memory and the disk that the blocks take.
     pub fn footprint(&self) -> Footprint {
         self.blocks.iter().flat_map(|(_, segments)| segments).map(Segment::footprint).sum()
     }
 
-    /// What the rows for `reducer` take, and where.
+    /// The memory and the disk that the rows for `reducer` take.
     pub fn footprint_of(&self, reducer: usize) -> Footprint {
         self.of(reducer).iter().map(Segment::footprint).sum()
     }
 
-    /// By what they are known when they are made again.
+    /// The print by which the blocks are known when they are made again.
     pub fn print(&self) -> Print {
         Print::of(self.blocks.iter().map(|(reducer, segments)| (*reducer, &**segments)))
     }
@@ -86,12 +86,12 @@ impl<R> Blocks<R> {
         lists
     }
 
-    /// Whether there is a block for `reducer`.
+    /// Returns whether there is a block for `reducer`.
     pub fn has(&self, reducer: usize) -> bool {
         self.find(reducer).is_ok()
     }
 
-    /// Whether some of them were found damaged on disk.
+    /// Returns whether some of them were found damaged on disk.
     pub fn are_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
     }

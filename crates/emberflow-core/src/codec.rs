@@ -21,7 +21,7 @@ pub enum CodecError {
     Encode {
         /// The value's type.
         type_name: &'static str,
-        /// What bincode said.
+        /// The error of bincode.
         source: bincode::error::EncodeError,
     },
     /// The bytes are not such a value.
@@ -29,7 +29,7 @@ pub enum CodecError {
     Decode {
         /// The type that was asked for.
         type_name: &'static str,
-        /// What bincode said.
+        /// The error of bincode.
         source: bincode::error::DecodeError,
     },
     /// The value ended before the bytes did.

@@ -1,4 +1,4 @@
-//! What can go wrong: [`TaskError`] within one attempt of one task, [`Error`] for the caller of an action.
+//! Errors: [`TaskError`] within one attempt of one task, [`Error`] for the caller of an action.
 //!
 //! A task's error stays typed until the coordinator has judged it: a loss is repaired, a panic is tried again, a
 //! failure that would only repeat itself ends the job at once.
@@ -27,7 +27,7 @@ pub enum TaskError {
     /// The user's code panicked.
     #[error("panicked: {message}")]
     Panicked {
-        /// What the panic said, cut at 4 KiB.
+        /// The message of the panic, cut at 4 KiB.
         message: String,
     },
     /// The user's code returned an error. Not tried again: the same rows would give the same error.
@@ -39,7 +39,7 @@ pub enum TaskError {
     /// Rows could not be read or written. Tried again unless `permanent`.
     #[error("{cause}")]
     Io {
-        /// What the source or sink said.
+        /// The error of the source or sink.
         cause: Cause,
         /// Whether trying again is known to be useless.
         permanent: bool,
@@ -57,7 +57,7 @@ pub enum TaskError {
     /// Spilled rows that the task reads cannot be read back. Repaired from lineage, not charged to the task.
     #[error("{cause}")]
     SpillUnreadable {
-        /// What is wrong with them.
+        /// The reason why they cannot be read.
         cause: Cause,
     },
     /// Rows that have to be in memory together take more than the budget. Not tried again.
@@ -66,9 +66,9 @@ pub enum TaskError {
         way_out(what)
     )]
     OverBudget {
-        /// What they are.
+        /// A name for the rows, one of [`over_budget`]'s.
         what: &'static str,
-        /// What they would take, by estimate.
+        /// The bytes that the rows would take, by estimate.
         bytes: u64,
         /// The budget.
         budget: u64,
@@ -142,7 +142,7 @@ impl TaskError {
         Self::Panicked { message }
     }
 
-    /// Whether another attempt may succeed.
+    /// Returns whether another attempt may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Panicked { .. }
@@ -161,7 +161,7 @@ impl TaskError {
 pub mod over_budget {
     /// The rows that an action gives to its caller.
     pub const RESULT: &str = "the result";
-    /// What is grouped under the keys that a task groups together.
+    /// The values under the keys that a task groups together.
     pub const GROUP: &str = "the values of one group of keys";
     /// The rows of a join's right side that a task joins together.
     pub const JOIN: &str = "the rows of one group of keys on the right side of a join";
@@ -195,7 +195,7 @@ fn way_out(what: &str) -> &'static str {
     }
 }
 
-/// What the user's code is unwound with when the rows that it asks for cannot be read: so that a closure over an
+/// The payload that unwinds the user's code when the rows that it asks for cannot be read, so that a closure over an
 /// iterator does not take their failure for their end. The runtime catches it, and goes on with the error.
 #[derive(Debug)]
 pub struct Unwound(pub TaskError);
@@ -207,12 +207,12 @@ pub struct FailedAttempt {
     pub attempt: u32,
     /// The RDD whose operator was running.
     pub rdd: RddId,
-    /// That operator and where it was written, such as `map at src/main.rs:7:10`.
+    /// The RDD's operator and where it was written, such as `map at src/main.rs:7:10`.
     pub operator: String,
     /// Which of the rows that the operator was given it was at, if it works on rows: counted from zero in the order of
     /// its partition. The last attempt after panics takes rows one by one, so as to name it.
     pub rows: Option<RowSpan>,
-    /// What happened.
+    /// The error of the task.
     pub error: TaskError,
 }
 
@@ -241,7 +241,7 @@ pub enum Error {
     TaskFailed {
         /// The RDD whose operator failed first.
         rdd: RddId,
-        /// That operator and where it was written.
+        /// The RDD's operator and where it was written.
         operator: String,
         /// The stage that was running.
         stage: StageId,
@@ -284,9 +284,9 @@ pub enum Error {
         operator: String,
         /// Which partition.
         partition: PartitionIndex,
-        /// What it was.
+        /// The print of the partition's earlier rows.
         before: Print,
-        /// What it is now.
+        /// The print of its present rows.
         after: Print,
     },
     /// Nothing happened any more: no task ended, and none that ran went on.
@@ -296,7 +296,7 @@ pub enum Error {
         job: JobId,
         /// For how long.
         limit: Duration,
-        /// What it still needed, what that waited for, and what the workers were at; a line each.
+        /// A list of what the job still needed, what that waited for, and what the workers were at; a line each.
         waits_for: String,
     },
     /// The job was cancelled: by its handle, by dropping its future, or through the context.
@@ -334,7 +334,7 @@ pub enum Error {
          move its result into the closure, or join the two RDDs"
     )]
     NestedAction {
-        /// What was called.
+        /// The method that was called.
         what: &'static str,
     },
     /// More operators follow each other in one stage than a task can go through.
@@ -345,7 +345,7 @@ pub enum Error {
     LineageTooDeep {
         /// The first RDD that is too deep.
         rdd: RddId,
-        /// What makes it, and where it was called.
+        /// The RDD's operator, and where it was called.
         operator: String,
         /// How many operators there may be.
         limit: usize,
@@ -365,29 +365,29 @@ pub enum Error {
         setting: &'static str,
         /// The value that was given.
         value: String,
-        /// What is wrong with it, and what would be right.
+        /// The reason why the value is wrong, and what would be right.
         reason: String,
     },
     /// A file or directory could not be used.
     #[error("{what} {}: {source}", path.display())]
     File {
-        /// What was tried, such as "cannot read".
+        /// The action that failed, such as "cannot read".
         what: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: Arc<io::Error>,
     },
     /// A store of files, such as S3, could not be used.
     #[error("{source}")]
     Storage {
-        /// What is wrong, and with which file.
+        /// The error, which names the file.
         source: Cause,
     },
     /// A table cannot be read or used so.
     #[error("{source}")]
     Table {
-        /// What is wrong, and what to do.
+        /// The error, which says what to do.
         source: Cause,
     },
     /// A path or glob names nothing.
@@ -396,15 +396,15 @@ pub enum Error {
         several_paths(pattern)
     )]
     NoSuchInput {
-        /// What was given.
+        /// The path or glob that was given.
         pattern: String,
     },
     /// A glob could not be understood.
     #[error("{pattern:?} is not a glob: {reason}")]
     BadGlob {
-        /// What was given.
+        /// The glob that was given.
         pattern: String,
-        /// What is wrong with it.
+        /// The reason why it is wrong.
         reason: String,
     },
     /// A sink's path is taken, and nothing is overwritten unasked.
@@ -418,7 +418,7 @@ pub enum Error {
     Codec {
         /// The operator whose value it was.
         operator: String,
-        /// What the codec said.
+        /// The error of the codec.
         source: Arc<CodecError>,
     },
     /// An accumulator's merge panicked when a job had succeeded; the other accumulators were merged.
@@ -426,7 +426,7 @@ pub enum Error {
     AccumulatorPanicked {
         /// The accumulator's name.
         accumulator: String,
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
     /// A partition was asked for that the RDD does not have.
@@ -436,7 +436,7 @@ pub enum Error {
         rdd: RddId,
         /// Its operator and where it was written.
         operator: String,
-        /// What was asked for.
+        /// The partition that was asked for.
         partition: PartitionIndex,
         /// How many there are.
         partitions: usize,
@@ -454,7 +454,7 @@ pub enum Error {
     NotShippable {
         /// The operator and where it was written.
         operator: String,
-        /// What cannot be sent, and what to do instead.
+        /// The part that cannot be sent, and what to do instead.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What happens, in the order in which the coordinator saw it: one stream for progress bars, tests, logs and pages.
+//! Events, in the order in which the coordinator saw them: one stream for progress bars, tests, logs and pages.
 
 use std::{
     collections::BTreeSet,
@@ -16,26 +16,26 @@ use crate::{
     task::Reads,
 };
 
-/// By what people find a job, besides its id.
+/// Labels by which a job can be found, besides its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobLabels {
     /// The group that it can be cancelled with.
     pub group: Option<String>,
-    /// What it is for.
+    /// A description of the job's purpose.
     pub description: Option<String>,
     /// Further names that it can be cancelled by.
     pub tags: BTreeSet<String>,
 }
 
 impl JobLabels {
-    /// Whether there are none.
+    /// Returns whether there are no labels.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What a worker has to say of an attempt that has ended on it.
+/// A worker's account of an attempt that has ended on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Ran {
@@ -45,7 +45,7 @@ pub struct Ran {
     pub began: SystemTime,
     /// How long it ran there.
     pub duration: Duration,
-    /// What it read.
+    /// The rows and bytes that the attempt has read.
     pub reads: Reads,
 }
 
@@ -112,7 +112,7 @@ pub enum Event {
         /// Partitions of the result that are wanted.
         partitions: usize,
     },
-    /// What the job that has just started is made of. Told only if somebody listened when it was submitted.
+    /// The stages of the job that has just started. This is told only if somebody listened when it was submitted.
     JobPlanned {
         /// The job.
         job: JobId,
@@ -123,7 +123,7 @@ pub enum Event {
     JobLabelled {
         /// The job.
         job: JobId,
-        /// What it was labelled with.
+        /// The labels of the job.
         labels: JobLabels,
     },
     /// A job ended.
@@ -199,11 +199,11 @@ pub enum Event {
     WorkerReplaced {
         /// Which worker, from zero.
         worker: usize,
-        /// What it is at.
+        /// The task that the worker runs.
         task: TaskId,
     },
-    /// An attempt has ended on its worker, well or not. What it came to follows, unless it had been given up. Told by the
-    /// worker itself, and only if somebody listens.
+    /// An attempt has ended on its worker, well or not. Its result follows, unless it had been given up. The worker
+    /// itself tells this, and only if somebody listens.
     TaskRan {
         /// The attempt.
         task: TaskId,
@@ -274,7 +274,7 @@ pub enum Event {
     SpillDirFailed {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: String,
     },
     /// A persisted partition found no room, and to compute it again is quicker than to write and read it: it was dropped
@@ -310,9 +310,9 @@ pub enum Event {
         partition: PartitionIndex,
         /// The attempt that has made it now.
         task: TaskId,
-        /// What it was.
+        /// The print of the partition's earlier rows.
         before: Print,
-        /// What it is.
+        /// The print of its present rows.
         after: Print,
     },
     /// A whole store was released: unpersisted, or no lineage can reach it any more.

@@ -1,6 +1,6 @@
 //! Serialising so that what is read is what was written.
 //!
-//! bincode writes no names: whoever reads must expect exactly the fields that were written. A field that is left out of
+//! bincode writes no names: a reader must expect exactly the fields that were written. A field that is left out of
 //! some values (`#[serde(skip_serializing_if = "…")]`) would shift all that follow it, and often enough the bytes would
 //! still be read, as another value. Serde tells the serializer of such a field; this one refuses the value then.
 

@@ -29,9 +29,9 @@ pub struct RddNode {
     pub info: OpInfo,
     /// Number of partitions.
     pub partitions: usize,
-    /// What it does.
+    /// The operator that computes the RDD.
     pub op: Arc<dyn Operator>,
-    /// What it reads.
+    /// The inputs that the operator reads.
     pub dependencies: Vec<Dependency>,
     /// How its rows are placed by key, if they are.
     pub placement: Option<Placement>,
@@ -39,7 +39,7 @@ pub struct RddNode {
     pub persisted: Mutex<Option<Persisted>>,
     /// A name that the user gave it.
     pub name: Mutex<Option<String>>,
-    /// What it was read from instead of being computed, if its lineage was cut.
+    /// The checkpoint that the RDD is read from instead of being computed, if its lineage was cut.
     pub checkpoint: OnceLock<Checkpoint>,
 }
 
@@ -65,7 +65,7 @@ pub enum Dependency {
 pub struct ShuffleDependency {
     /// Where the map outputs live.
     pub store: StoreId,
-    /// Whose rows are shuffled.
+    /// The RDD whose rows are shuffled.
     pub parent: Arc<RddNode>,
     /// Writes one partition of the parent as blocks.
     pub writer: Arc<dyn StoreWriter>,
@@ -104,8 +104,8 @@ impl RddNode {
         persisted.as_ref().map(|persisted| (persisted.store, Arc::clone(&persisted.writer)))
     }
 
-    /// What keeps the stores alive that a job over this RDD may read, until it is dropped: an RDD that is unpersisted
-    /// while its job is being submitted must not leave a store behind that nobody releases.
+    /// The guards that keep the stores alive that a job over this RDD may read, until they are dropped: an RDD that is
+    /// unpersisted while its job is being submitted must not leave a store behind that nobody releases.
     pub fn guards(self: &Arc<Self>) -> Vec<Guard> {
         let guard = |node: Arc<RddNode>| {
             let persisted = node.persisted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
 //! Memory: what a task may hold while it runs, where its rows go when it may hold no more, and where rows that stay are to
 //! be kept.
 //!
-//! Owns what a task sees of the budget. A task that is refused writes rows to disk and goes on; only for what cannot go
-//! there does it wait. Who grants, and how, is the business of the runtime.
+//! Owns a task's view of the budget. A task that is refused writes rows to disk and goes on; it waits only for rows
+//! that cannot go there. The runtime decides which requests are granted, and how.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
 
 /// The memory and the disk of one attempt at a task.
 pub trait Workspace: Send + Sync {
-    /// Takes room for so many bytes; whether there was any.
+    /// Reserves room for so many bytes. Returns whether there was any.
     #[must_use]
     fn reserve(&self, bytes: u64) -> bool;
 
@@ -25,7 +25,7 @@ pub trait Workspace: Send + Sync {
     /// An operator of the task will have a batch of so many bytes in its hands until the attempt ends.
     fn hold_batch(&self, bytes: u64);
 
-    /// Waits for others to give room back; whether so many bytes of it were taken. If not, there will be none.
+    /// Waits for others to give room back. Returns whether so many bytes of it were taken. If not, there will be none.
     ///
     /// # Errors
     /// [`TaskError::GaveWay`] and [`TaskError::Cancelled`]: the task has to end, for now or for good.
@@ -34,8 +34,8 @@ pub trait Workspace: Send + Sync {
     /// Gives room back.
     fn release(&self, bytes: u64);
 
-    /// Takes room for rows that are to go to the caller of an action; whether they fit the budget at all, whatever else
-    /// is held. Given back by [`release_result`](Self::release_result).
+    /// Takes room for rows that are to go to the caller of an action, if they fit the budget at all, whatever else is
+    /// held. It is given back by [`release_result`](Self::release_result).
     ///
     /// # Errors
     /// [`TaskError::OverBudget`].
@@ -53,22 +53,22 @@ pub trait Workspace: Send + Sync {
     /// So many bytes may be held without room before they are written: to write fewer at once is slow.
     fn unit(&self) -> u64;
 
-    /// What cannot go to disk may take so much without room.
+    /// The bytes that rows which cannot go to disk may take without room.
     fn allowance(&self) -> u64;
 
     /// The budget, for messages.
     fn budget(&self) -> u64;
 
-    /// Whether the task is not wanted any more.
+    /// Returns whether the task is not wanted any more.
     fn is_cancelled(&self) -> bool;
 
-    /// Whether to make so many bytes of rows, as this task has by now, is quicker than to write and read them.
+    /// Returns whether to make so many bytes of rows, as this task has by now, is quicker than to write and read them.
     fn is_quicker_than_disk(&self, bytes: u64) -> bool {
         let _ = bytes;
         false
     }
 
-    /// What rows that could not be written mean for the task.
+    /// The error of a task whose rows could not be written.
     fn failed(&self, error: SpillError) -> TaskError {
         if self.is_cancelled() { TaskError::Cancelled } else { TaskError::io(error) }
     }
@@ -102,12 +102,12 @@ impl Claim {
         Self { workspace: Arc::clone(workspace), bytes: 0 }
     }
 
-    /// What it holds.
+    /// The bytes that the reservation holds.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Takes so many bytes more; whether there was room.
+    /// Reserves so many bytes more. Returns whether there was room.
     #[must_use]
     pub fn grow(&mut self, bytes: u64) -> bool {
         let granted = bytes == 0 || self.workspace.reserve(bytes);

@@ -21,7 +21,7 @@ pub trait Operator: Send + Sync + 'static {
     /// Opens `partition`.
     ///
     /// # Errors
-    /// Whatever ends the task.
+    /// The error that ends the task.
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError>;
 
     /// The operator as another process of the same program can make it again: [`remake::operator`](crate::remake::operator).
@@ -37,7 +37,7 @@ pub trait Operator: Send + Sync + 'static {
         partition..partition + 1
     }
 
-    /// Whether the given partition reads the shuffle that is input number `input`.
+    /// Returns whether the given partition reads the shuffle that is input number `input`.
     fn reads_shuffle(&self, input: usize, partition: PartitionIndex) -> bool {
         let _ = (input, partition);
         true
@@ -49,7 +49,7 @@ pub trait StoreWriter: Send + Sync + 'static {
     /// Reads the stream to its end.
     ///
     /// # Errors
-    /// Whatever ends the task.
+    /// The error that ends the task.
     fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError>;
 
     /// The writer as another process of the same program can make it again: [`remake::writer`](crate::remake::writer).
@@ -59,7 +59,7 @@ pub trait StoreWriter: Send + Sync + 'static {
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable>;
 }
 
-/// What one task of an action's last stage gives to the caller.
+/// The output that one task of an action's last stage gives to the caller.
 pub struct ActionOutput {
     /// The partition's share of the result.
     pub value: Box<dyn Any + Send>,
@@ -72,7 +72,7 @@ pub trait Action: Send + Sync + 'static {
     /// Reads as much of the stream as it needs.
     ///
     /// # Errors
-    /// Whatever ends the task.
+    /// The error that ends the task.
     fn run(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<ActionOutput, TaskError>;
 
     /// A task's value as bytes, for a task that ran in another process than its caller's.
@@ -125,13 +125,13 @@ pub struct OpNode {
     pub info: OpInfo,
     /// The name that the user had given the RDD when the plan was made.
     pub name: Option<String>,
-    /// What it does.
+    /// The operator.
     pub op: Arc<dyn Operator>,
-    /// What it reads.
+    /// The inputs that the operator reads.
     pub inputs: Vec<PlanInput>,
 }
 
-/// What an operator, or a sink, reads.
+/// An input of an operator or of a sink.
 #[derive(Clone)]
 pub enum PlanInput {
     /// Another operator, in the same task.
@@ -205,8 +205,8 @@ impl Inputs<'_> {
         self.node.inputs[input].open(partition, self.fetch, self.cx)?.read(self.cx)
     }
 
-    /// What each map task stored for the shuffle that is input number `input`, in map order. Fetched one by one as the
-    /// iterator is advanced.
+    /// The outputs of each map task for the shuffle that is input number `input`, in map order. They are fetched one by
+    /// one as the iterator is advanced.
     pub fn map_outputs<B: Any + Send + Sync>(
         &self,
         input: usize,
@@ -238,7 +238,7 @@ impl Inputs<'_> {
         store.into_iter().flat_map(|store| (0..self.fetch.partitions(store)).map(move |map| (store, map)))
     }
 
-    /// Whether input number `input` is a shuffle.
+    /// Returns whether input number `input` is a shuffle.
     pub fn is_shuffle(&self, input: usize) -> bool {
         matches!(self.node.inputs[input], PlanInput::Shuffle { .. })
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns what keeps slow rows from holding up a cancel, a `first` or a `take`: the rows that an operator or a sink is
 //! given come in slices, at first a few rows, then as many as take a few milliseconds. Rows that take nanoseconds soon
-//! come in whole batches. What is computed must not depend on where slices end: results are the same at any pace.
+//! come in whole batches. No result may depend on where slices end: results are the same at any pace.
 
 use std::vec;
 

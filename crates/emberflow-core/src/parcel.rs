@@ -148,8 +148,7 @@ impl Parcel {
     ///
     /// # Safety
     /// The bytes are those of a parcel that was packed by a process that this one trusts as itself, such as the parent
-    /// that started it: they are run as code. That it runs the same executable file is checked by
-    /// [`open`](Self::open).
+    /// that started it: they are run as code. [`open`](Self::open) checks that it runs the same executable file.
     #[allow(unsafe_code, reason = "to believe bytes that become code is the caller's promise")]
     pub unsafe fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)

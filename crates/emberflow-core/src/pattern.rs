@@ -1,7 +1,7 @@
 //! Which files a pattern names, by their names alone: wildcards, braces, and what is hidden.
 //!
-//! Called by whoever lists files, locally or elsewhere, so that the same pattern means the same everywhere. Never: looks
-//! at a file.
+//! Every listing of files calls it, locally or elsewhere, so that the same pattern means the same everywhere. It never
+//! looks at a file.
 
 use std::collections::VecDeque;
 
@@ -37,7 +37,7 @@ impl Glob {
     /// The patterns that a text stands for: one, or more if it has braces such as `{a,b}`.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    /// The reason why the text is no pattern.
     ///
     /// ```
     /// # use emberflow_core::pattern::Glob;

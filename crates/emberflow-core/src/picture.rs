@@ -1,5 +1,5 @@
-//! The stages of a job as a picture: boxes in columns, parents to the left, and arrows between them. Geometry only;
-//! whoever draws it, a page or a file, decides what it looks like. Layers by longest path, order within a layer by the
+//! The stages of a job as a picture: boxes in columns, parents to the left, and arrows between them. It is geometry
+//! only; the page or file that draws it decides what it looks like. Layers by longest path, order within a layer by the
 //! mean place of the parents, long arrows led past the boxes in between, after Sugiyama.
 
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ pub struct Picture {
     pub height: f64,
     /// A box a stage, in the order of the stages.
     pub boxes: Vec<PlacedBox>,
-    /// From what is read to who reads it.
+    /// The arrows, each from a stage that is read to one that reads it.
     pub arrows: Vec<Arrow>,
 }
 
@@ -217,12 +217,12 @@ pub fn lines_of(stage: &StageOutline) -> Vec<String> {
     more.into_iter().chain(named).collect()
 }
 
-/// As much of a text as a line has room for.
+/// Cuts a text to the room of a line.
 pub fn shortened(text: &str) -> String {
     cut(text, LINE_CHARS)
 }
 
-/// As much of a text as the first line of a box has room for, whose letters are larger.
+/// Cuts a text to the room of a box's first line, whose letters are larger.
 pub fn shortened_title(text: &str) -> String {
     cut(text, TITLE_CHARS)
 }

@@ -36,8 +36,8 @@ impl fmt::Debug for Place {
     }
 }
 
-/// What can be said of a closure without running it: enough to decide whether another process of the same build could
-/// make it again out of nothing.
+/// Facts about a closure that are known without running it: enough to decide whether another process of the same build
+/// could make it again out of nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Code {
     /// The closure's type, which names the function it stands in.
@@ -58,7 +58,7 @@ impl Code {
         }
     }
 
-    /// Whether the closure captures nothing, so that its type says all there is to say.
+    /// Returns whether the closure captures nothing, so that its type says all there is to say.
     pub fn is_capture_free(&self) -> bool {
         self.captured_bytes == 0 && !self.needs_drop
     }

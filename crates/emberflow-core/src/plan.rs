@@ -34,7 +34,7 @@ pub enum Sink {
 /// without optimisation some kilobytes.
 pub const MAX_DEPTH: usize = 4_000;
 
-/// What a stage makes.
+/// The kind of result that a stage makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StageKind {
@@ -46,7 +46,7 @@ pub enum StageKind {
     Result,
 }
 
-/// What a task made.
+/// The result of a task.
 pub enum TaskOutput {
     /// A partition for the store.
     Stored(Stored),
@@ -67,7 +67,7 @@ pub struct TaskInputs {
 pub struct StagePlan {
     /// Where its output lives.
     pub store: StoreId,
-    /// What it makes.
+    /// The kind of result that the stage makes.
     pub kind: StageKind,
     /// The RDD that it computes.
     pub rdd: RddId,
@@ -75,7 +75,7 @@ pub struct StagePlan {
     pub info: OpInfo,
     /// Number of partitions.
     pub partitions: usize,
-    /// What the sink reads.
+    /// The input that the sink reads.
     pub root: PlanInput,
     /// Where the rows go.
     pub sink: Sink,
@@ -85,7 +85,7 @@ impl StagePlan {
     /// Computes one partition. This is the whole of a task: the first time and every time after a loss.
     ///
     /// # Errors
-    /// Whatever ended the task. Panics of the user's code pass through.
+    /// The error that ended the task. Panics of the user's code pass through.
     pub fn run(&self, partition: PartitionIndex, fetch: &dyn Fetch, cx: &TaskContext) -> Result<TaskOutput, TaskError> {
         let input = self.root.open(partition, fetch, cx)?;
         match &self.sink {
@@ -172,13 +172,13 @@ impl StagePlan {
 pub struct StageDescription {
     /// Where its output lives.
     pub store: StoreId,
-    /// What it makes.
+    /// The kind of result that the stage makes.
     pub kind: StageKind,
     /// Number of partitions.
     pub partitions: usize,
     /// Its operators, inputs first.
     pub operators: Vec<OperatorDescription>,
-    /// What the sink reads.
+    /// The input that the sink reads.
     pub root: InputDescription,
     /// The operator that the sink belongs to.
     pub sink: OpInfo,
@@ -191,7 +191,7 @@ pub struct OperatorDescription {
     pub rdd: RddId,
     /// Name, place, closures, environment.
     pub info: OpInfo,
-    /// What it reads.
+    /// The inputs that the operator reads.
     pub inputs: Vec<InputDescription>,
 }
 
@@ -224,7 +224,7 @@ const OUTLINED_OPERATORS: usize = 50;
 pub struct StageOutline {
     /// Where its output lives.
     pub store: StoreId,
-    /// What it makes.
+    /// The kind of result that the stage makes.
     pub kind: StageKind,
     /// The RDD that it computes.
     pub rdd: RddId,
@@ -249,7 +249,7 @@ pub struct OperatorOutline {
     pub operator: String,
     /// The name that the user gave the RDD.
     pub name: Option<String>,
-    /// What it reads.
+    /// The inputs that the operator reads.
     pub inputs: Vec<InputDescription>,
 }
 
@@ -285,7 +285,7 @@ impl StageOutline {
 pub struct ActionSpec {
     /// Name, place, closures.
     pub info: OpInfo,
-    /// What it does with each partition.
+    /// The action that is done with each partition.
     pub action: Arc<dyn Action>,
     /// Where its results go while the job runs.
     pub store: StoreId,

@@ -1,4 +1,5 @@
-//! What is known of a stored partition's rows when they are gone, so that those that are made again can be compared.
+//! The print of a stored partition: facts about its rows that are kept when they are gone, so that those that are made
+//! again can be compared.
 //!
 //! Rows are counted in any case, for each reducer by itself. Where all of them were serialised, the checksums of their
 //! bytes are compared, too, wherever one frame of them ended and the next began.
@@ -23,12 +24,12 @@ impl Print {
         Self { rows, blocks, bytes }
     }
 
-    /// Of so many rows of which nothing else is known.
+    /// The print of so many rows of which nothing else is known.
     pub fn of_rows(rows: u64) -> Self {
         Self { rows, ..Self::default() }
     }
 
-    /// Of two parts.
+    /// The print of two parts.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let both = |one: u32, other: u32| one.rotate_left(16) ^ other;
@@ -46,7 +47,7 @@ impl Print {
         self.rows
     }
 
-    /// Whether the rows may be the same, as far as is known.
+    /// Returns whether the rows may be the same, as far as is known.
     pub fn is_like(self, other: Self) -> bool {
         let bytes = self.bytes.zip(other.bytes).is_none_or(|(one, other)| one == other);
         self.rows == other.rows && self.blocks == other.blocks && bytes

@@ -66,7 +66,7 @@ impl<T: ExchangeData> Segment<T> {
         }
     }
 
-    /// Whether what is on disk is still what was written.
+    /// Returns whether the bytes on disk are still those that were written.
     pub fn is_sound(&self) -> bool {
         match self {
             Self::Memory(..) => true,
@@ -74,7 +74,7 @@ impl<T: ExchangeData> Segment<T> {
         }
     }
 
-    /// What the rows take, and where.
+    /// The memory and the disk that the rows take.
     pub fn footprint(&self) -> Footprint {
         let rows = self.rows() as u64;
         match self {
@@ -91,7 +91,7 @@ impl<T: ExchangeData> Segment<T> {
 }
 
 impl Print {
-    /// Of rows that go to one reader each.
+    /// The print of rows that go to one reader each.
     pub fn of<'a, R: ExchangeData>(lists: impl IntoIterator<Item = (u32, &'a [Segment<R>])>) -> Self {
         let (mut rows, mut blocks, mut bytes) = (0, crc32fast::Hasher::new(), Some(crc32fast::Hasher::new()));
         for (reader, list) in lists {
@@ -110,7 +110,7 @@ impl Print {
     }
 }
 
-/// What rows take, and where.
+/// The memory and the disk that rows take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Rows.
@@ -119,7 +119,7 @@ pub struct Footprint {
     pub bytes: u64,
     /// Bytes that they take on disk.
     pub file_bytes: u64,
-    /// What those on disk would take in memory.
+    /// The bytes that the rows on disk would take in memory.
     pub spilled: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What stages are made of, as values that another process of the same program can make again.
+//! The parts of stages, as values that another process of the same program can make again.
 //!
 //! An operator, a store writer and an action are shipped by serde: their fields are parameters, environments and
 //! functions, and a function ships as [`Code`] does, if it captures nothing. So such a type derives `Serialize` and

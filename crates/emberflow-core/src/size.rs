@@ -2,9 +2,9 @@
 //!
 //! Types that own no heap are exact: `size_of`. For the others, the heap part of a sample of the rows is counted by
 //! walking them as serde would write them: what a string or a sequence holds, each with the allocator's own share.
-//! Within a sequence a number counts with its width, and a string, sequence or map with its own three words. What serde
-//! does not see is not counted: spare capacity, the empty slots of hash tables beyond a usual share, skipped fields; a
-//! `Box` counts with what is in it only if a sequence holds it.
+//! Within a sequence a number counts with its width, and a string, sequence or map with its own three words. Memory
+//! that serde does not see is not counted: spare capacity, the empty slots of hash tables beyond a usual share, skipped
+//! fields; a `Box` counts with what is in it only if a sequence holds it.
 
 use std::{fmt, mem};
 
@@ -51,7 +51,7 @@ pub fn sample(rows: usize) -> impl Iterator<Item = usize> {
     (0..rows).step_by(window).map(move |start| start + within(start / window, window.min(rows - start)))
 }
 
-/// Whether row number `at` is one of the [`sample`] of rows whose number is not known.
+/// Returns whether row number `at` is one of the [`sample`] of rows whose number is not known.
 pub fn is_sampled(at: usize) -> bool {
     at % SAMPLE_ROWS == within(at / SAMPLE_ROWS, SAMPLE_ROWS)
 }
@@ -61,7 +61,7 @@ fn within(at: usize, window: usize) -> usize {
     ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % window
 }
 
-/// What all rows own, if a sample of them owns so much.
+/// The bytes that all rows own, if a sample of them owns so many.
 pub fn scaled(bytes: u64, rows: usize, sampled: usize) -> u64 {
     (u128::from(bytes) * rows as u128 / sampled.max(1) as u128) as u64
 }

@@ -1,8 +1,8 @@
 //! Rows that have left memory: serialised, in frames with checksums, in bytes that somebody else keeps.
 //!
 //! Owns what a frame is. Where the bytes are, and how they are mapped, is the business of a [`SpillSpace`]; when rows
-//! leave memory, that of the runtime. What a frame holds, and its checksum, is remembered in memory: the bytes cannot
-//! outlive the process that wrote them, so they need not describe themselves.
+//! leave memory, that of the runtime. Facts about a frame's rows, and its checksum, are remembered in memory: the bytes
+//! cannot outlive the process that wrote them, so they need not describe themselves.
 
 use std::{any, cell::Cell, io, marker::PhantomData, mem, ops::Range, sync::Arc};
 
@@ -29,10 +29,10 @@ pub trait SpillSpace: Send + Sync {
     /// Writes `bytes`; they are there until what is returned is dropped.
     ///
     /// # Errors
-    /// What the system says, or that there is to be no more room.
+    /// The system's error, or one that says that there is to be no more room.
     fn write(&self, bytes: &[u8]) -> io::Result<Arc<dyn SpilledBytes>>;
 
-    /// Whether frames are compressed before they are written.
+    /// Returns whether frames are compressed before they are written.
     fn compresses(&self) -> bool {
         false
     }
@@ -43,10 +43,10 @@ pub trait SpilledBytes: Send + Sync {
     /// Shows a part of the bytes.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn show(&self, part: Range<usize>, to: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 
-    /// Whether they are in memory, and nothing was written in truth.
+    /// Returns whether they are in memory, and nothing was written in truth.
     fn are_in_memory(&self) -> bool {
         false
     }
@@ -85,7 +85,7 @@ pub enum SpillError {
     Rows {
         /// The type.
         type_name: &'static str,
-        /// What does not work.
+        /// The reason why it does not work.
         reason: String,
     },
 }
@@ -140,12 +140,12 @@ impl<T> Frame<T> {
         self.facts.rows
     }
 
-    /// What they take in memory when they are read, by estimate.
+    /// The bytes that the rows take in memory when they are read, by estimate.
     pub fn memory_bytes(&self) -> u64 {
         self.facts.memory_bytes
     }
 
-    /// What they take as they are.
+    /// The bytes that the rows take as they are.
     pub fn packed_bytes(&self) -> u64 {
         self.part.len() as u64
     }
@@ -156,7 +156,7 @@ impl<T> Frame<T> {
         crc32fast::Hasher::new_with_initial_len(checksum, bytes as u64)
     }
 
-    /// Whether they are in memory, serialised.
+    /// Returns whether they are in memory, serialised.
     pub fn is_in_memory(&self) -> bool {
         self.bytes.are_in_memory()
     }
@@ -185,7 +185,7 @@ impl<T: ExchangeData> Frame<T> {
         })
     }
 
-    /// Whether the bytes are still what was written.
+    /// Returns whether the bytes are still those that were written.
     pub fn is_sound(&self) -> bool {
         let mut sound = false;
         let shown = self.bytes.show(self.part.clone(), &mut |bytes| sound = self.holds(bytes));

@@ -1,8 +1,8 @@
-//! What a file is to those who read or write it, wherever it lies: found once and opened as often as its rows are needed;
-//! written by one attempt at a task, and visible with all others of its output.
+//! Files as readers and writers see them, wherever they lie: a file is found once and opened as often as its rows are
+//! needed; it is written by one attempt at a task, and visible with all others of its output.
 //!
-//! Owns the traits, and the names of an output's files. Where files lie, and how their bytes come and go, is the business of who implements
-//! them; what the bytes mean is the business of who calls them.
+//! Owns the traits, and the names of an output's files. Where files lie, and how their bytes come and go, is the
+//! business of their implementations; what the bytes mean is the business of their callers.
 
 use std::{fmt, io, ops::Range, path::Path};
 
@@ -33,8 +33,8 @@ pub trait InputFile: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Opens it at the beginning of `range`, to be read as far as the reader likes. What lies behind the range is rarely
-    /// wanted, and not read before it is.
+    /// Opens it at the beginning of `range`, to be read as far as the reader likes. Bytes behind the range are rarely
+    /// wanted, and not read before they are.
     ///
     /// # Errors
     /// If it cannot be read. A file that is not what it was when it was found is an error that is not tried again, here
@@ -64,7 +64,7 @@ pub trait Blocks: Send {
     /// If it cannot be read, or the file has ended before its end.
     fn next(&mut self) -> Result<Option<Vec<u8>>, TaskError>;
 
-    /// Whether the next block is on its way while the last one is looked at.
+    /// Returns whether the next block is on its way while the last one is looked at.
     fn reads_ahead(&self) -> bool;
 }
 
@@ -91,7 +91,7 @@ pub fn part_name(partition: PartitionIndex, partitions: usize) -> String {
 
 /// An output under way: files that tasks write, and that become visible together, or never.
 pub trait PartFiles: Send + Sync + 'static {
-    /// Begins a file. What the same attempt has begun before is forgotten.
+    /// Begins a file. A file that the same attempt has begun before is forgotten.
     ///
     /// # Errors
     /// If it cannot be written, or the output was given up.

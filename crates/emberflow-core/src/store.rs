@@ -1,5 +1,5 @@
-//! What a partition actor owns once its partition is computed: rows behind an `Arc`, lent but never changed, in memory
-//! or on disk.
+//! The contents that a partition actor owns once its partition is computed: rows behind an `Arc`, lent but never
+//! changed, in memory or on disk.
 
 use std::{any::Any, sync::Arc};
 
@@ -17,13 +17,14 @@ pub trait StoredData: Send + Sync + 'static {
     /// The rows as a stream, if this is rows rather than shuffle blocks.
     fn open(self: Arc<Self>, batch_rows: usize) -> Option<AnyStream>;
 
-    /// Whether there is anything for the given reducer; asked before the contents are borrowed for it.
+    /// Returns whether there is anything for the given reducer; asked before the contents are borrowed for it.
     fn has_block(&self, reducer: PartitionIndex) -> bool {
         let _ = reducer;
         true
     }
 
-    /// What a reader of all of it gets; of shuffle blocks, the given reducer. Nothing for what holds no rows.
+    /// The rows that a reader of all of it gets, or for shuffle blocks, the given reducer. There are none if it holds
+    /// no rows.
     fn holds(&self, reducer: PartitionIndex) -> Footprint {
         let _ = reducer;
         Footprint::default()
@@ -38,7 +39,7 @@ pub trait StoredData: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Whether what was spilled was found damaged when it was [checked](Self::check): then all of it is lost.
+    /// Returns whether spilled rows were found damaged when they were [checked](Self::check): then all of it is lost.
     fn is_damaged(&self) -> bool {
         false
     }
@@ -46,7 +47,7 @@ pub trait StoredData: Send + Sync + 'static {
     /// Looks whether what was spilled is still there. Reads all of it.
     fn check(&self) {}
 
-    /// By what the same contents are known when they are made again. Nothing, for what holds no rows.
+    /// The print by which the same contents are known when they are made again. It is empty if there are no rows.
     fn print(&self) -> Print {
         Print::default()
     }
@@ -58,7 +59,7 @@ pub trait StoredData: Send + Sync + 'static {
 /// One stored partition with what the accounts need to know of it.
 #[derive(Clone)]
 pub struct Stored {
-    /// What it takes, and where.
+    /// The memory and the disk that it takes.
     pub footprint: Footprint,
     /// The rows or blocks.
     pub data: Arc<dyn StoredData>,

@@ -1,4 +1,4 @@
-//! What a running task knows of itself, and the only things it may ask of its surroundings.
+//! The facts that a running task knows of itself, and the only things it may ask of its surroundings.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,18 +31,18 @@ thread_local! {
 
 /// Runs reads and writes beside the workers, so that a task can prefetch.
 pub trait Io: Send + Sync {
-    /// Runs `job`, which may block, on an I/O thread; whether there is one. If not, `job` is dropped.
+    /// Runs `job`, which may block, on an I/O thread. Returns whether there is one. If not, `job` is dropped.
     #[must_use]
     fn spawn(&self, job: Box<dyn FnOnce() + Send>) -> bool;
 
-    /// Runs `job`, which may use sockets and timers; whether there is a runtime for it. If not, or if the runtime ends
-    /// before it does, `job` is dropped.
+    /// Runs `job`, which may use sockets and timers. Returns whether there is a runtime for it. If not, or if the
+    /// runtime ends before it does, `job` is dropped.
     #[must_use]
     fn spawn_async(&self, job: Pin<Box<dyn Future<Output = ()> + Send>>) -> bool;
 }
 
-/// What a worker is at, to be seen while it works: written by the worker alone, read by anybody. An aligned block of its
-/// own, so that workers do not wait for each other's.
+/// The work that a worker is at, to be seen while it works: it is written by the worker alone and may be read at any
+/// time. It is an aligned block of its own, so that workers do not wait for each other's.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Desk {
@@ -56,7 +56,7 @@ pub struct Desk {
     beats: AtomicU64,
 }
 
-/// What a worker was at when somebody looked.
+/// The work that a worker was at when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtWork {
     /// The attempt.
@@ -86,8 +86,8 @@ impl Desk {
         self.task.store(0, Ordering::Release);
     }
 
-    /// What the worker is at, if it is at anything. Whoever looks while one task follows another may see the operator of
-    /// the one and the time of the other.
+    /// The work that the worker is at, if it is at anything. A look while one task follows another may see the operator
+    /// of the one and the time of the other.
     pub fn look(&self) -> Option<AtWork> {
         let task = TaskId::new(self.task.load(Ordering::Acquire).checked_sub(1)?);
         let since = UNIX_EPOCH + Duration::from_nanos(self.began.load(Ordering::Relaxed));
@@ -105,7 +105,7 @@ impl Desk {
     }
 }
 
-/// What an attempt has read. Of stored partitions, those that it has opened count whole; of sources, the rows that came.
+/// The reads of an attempt. A stored partition counts whole if it was opened; a source counts by the rows that came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reads {
@@ -173,10 +173,10 @@ struct Inner {
     at_end: RefCell<Vec<AtEnd>>,
 }
 
-/// What is to run when an attempt ends. Gets the error, if it ended with one.
+/// A closure that runs when an attempt ends. It gets the error, if the attempt ended with one.
 pub type AtEnd = Box<dyn FnOnce(Option<&TaskError>)>;
 
-/// What names an attempt to its user.
+/// The names of an attempt to its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The attempt.
@@ -239,12 +239,12 @@ impl TaskContext {
         CURRENT.with(|current| current.borrow().clone())
     }
 
-    /// What names the attempt to its user.
+    /// The names of the attempt to its user.
     pub fn identity(&self) -> Identity {
         self.inner.identity
     }
 
-    /// Whether the attempt is not wanted any more.
+    /// Returns whether the attempt is not wanted any more.
     pub fn is_cancelled(&self) -> bool {
         self.inner.cancelled.load(Ordering::Relaxed)
     }
@@ -304,13 +304,13 @@ impl TaskContext {
         }
     }
 
-    /// What the attempt has read so far.
+    /// The reads of the attempt so far.
     pub fn reads(&self) -> Reads {
         let stored = self.inner.stored_reads.get();
         Reads { rows: stored.rows + self.inner.rows_read.get(), ..stored }
     }
 
-    /// What the attempt has added to accumulators so far.
+    /// Takes the updates of accumulators that the attempt has gathered so far.
     pub fn take_updates(&self) -> Updates {
         self.inner.updates.take()
     }
@@ -397,8 +397,8 @@ impl TaskContext {
     }
 }
 
-/// Says which operator runs: one store a batch, so that a panic can be laid at the right door, and so that whoever looks
-/// sees what a worker is at.
+/// Says which operator runs: one store a batch, so that a panic can be laid at the right door, and so that a look shows
+/// what a worker is at.
 #[derive(Clone)]
 pub struct Marker {
     inner: Rc<Inner>,

@@ -1,15 +1,15 @@
-//! What one attempt at a task adds to accumulators: kept with the attempt, and applied only if the attempt counts.
-//! Made by the facade's accumulators through [`TaskContext::update`](crate::task::TaskContext::update), carried by the
-//! runtime with the task's report. Never: applied here; whoever accepts the attempt does that.
+//! The updates of accumulators by one attempt at a task: they are kept with the attempt, and applied only if it counts.
+//! The facade's accumulators make them through [`TaskContext::update`](crate::task::TaskContext::update), and the
+//! runtime carries them with the task's report. They are never applied here, but where the attempt is accepted.
 
 use std::any::Any;
 
-/// What an attempt adds to one accumulator.
+/// The update of one accumulator by an attempt.
 pub trait Update: Any + Send {
     /// Merges it into the accumulator.
     ///
     /// # Errors
-    /// What a panic of the user's merge said, with the accumulator's name.
+    /// The message of a panic of the user's merge, with the accumulator's name.
     fn apply(self: Box<Self>) -> Result<(), UpdateFailed>;
 }
 
@@ -18,7 +18,7 @@ pub trait Update: Any + Send {
 pub struct UpdateFailed {
     /// The accumulator.
     pub accumulator: String,
-    /// What the panic said.
+    /// The message of the panic.
     pub message: String,
 }
 
@@ -27,7 +27,7 @@ pub struct UpdateFailed {
 pub struct Updates(pub(crate) Vec<(u64, Option<Box<dyn Update>>)>);
 
 impl Updates {
-    /// Whether there are none, as in most tasks.
+    /// Returns whether there are no updates, as in most tasks.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

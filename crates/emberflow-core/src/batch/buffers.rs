@@ -1,8 +1,8 @@
 //! Empty buffers for batches, kept by each thread for its next ones.
 //!
 //! A batch's buffer is large for an allocator: glibc's sweeps all its lists of small pieces for each such request, which
-//! costs most where rows are strings. So whoever has used up an owned batch gives its buffer back, and whoever makes one
-//! asks here first. A few buffers of a few types are kept, and only of a batch's size.
+//! costs most where rows are strings. So an operator that has used up an owned batch gives its buffer back, and one
+//! that makes a batch asks here first. A few buffers of a few types are kept, and only of a batch's size.
 
 use std::{
     any::{Any, TypeId},

@@ -5,8 +5,9 @@
 //! attempt is running; what a fault of that kind does there is the point's own business. Without the feature, asking is
 //! a constant, and nothing of this is left in the program.
 //!
-//! Whether a fault strikes is a hash of the seed, the point, the partition, how often that was tried, and how often this
-//! try has passed the point: never of who came first. So a seed names one schedule, however threads race.
+//! A hash decides whether a fault strikes: of the seed, the point, the partition, how often that was tried, and how
+//! often this try has passed the point, and never of which thread came first. So a seed names one schedule, however
+//! threads race.
 
 use std::fmt;
 
@@ -56,7 +57,7 @@ pub enum Point {
     SpillMap,
 }
 
-/// What kind of fault it is.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -108,7 +109,7 @@ impl Point {
         }
     }
 
-    /// As errors and counts name it.
+    /// The name of the point in errors and counts.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BeforeTask => "task.before",
@@ -130,7 +131,7 @@ impl Point {
 }
 
 impl Kind {
-    /// As errors and counts name it.
+    /// The name of the kind in errors and counts.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Panic => "panic",
@@ -143,7 +144,7 @@ impl Kind {
         }
     }
 
-    /// Whether somebody has to make up for it: a task tries again, or a partition is computed again.
+    /// Returns whether somebody has to make up for it: a task tries again, or a partition is computed again.
     pub const fn costs_an_attempt(self) -> bool {
         !matches!(self, Self::Refused | Self::Delay)
     }
@@ -161,13 +162,13 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What a fault on purpose says of itself.
+/// The error of a fault on purpose.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a fault on purpose: {kind} at {point}")]
 pub struct OnPurpose {
     /// Where it struck.
     pub point: Point,
-    /// Of what kind it is.
+    /// The kind of the fault.
     pub kind: Kind,
 }
 
@@ -186,7 +187,7 @@ pub fn pass(point: Point) -> Result<(), TaskError> {
     }
 }
 
-/// What a fault does to the task that it strikes, if that is not the point's own business.
+/// Fails the task that the fault strikes, as its kind says, if that is not the point's own business.
 ///
 /// # Errors
 /// Always, unless it panics.

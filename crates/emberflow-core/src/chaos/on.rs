@@ -208,7 +208,7 @@ impl Drop for AtWork {
     }
 }
 
-/// Whether a fault strikes the attempt that runs on this thread.
+/// Returns whether a fault strikes the attempt that runs on this thread.
 pub fn strike(point: Point) -> Option<Kind> {
     CURRENT.with_borrow(|current| current.as_ref().and_then(|(run, key)| run.strike(*key, point)))
 }
@@ -239,12 +239,12 @@ impl Chaos {
         AtWork(())
     }
 
-    /// Whether a fault strikes elsewhere than on the thread of an attempt at this partition.
+    /// Returns whether a fault strikes elsewhere than on the thread of an attempt at this partition.
     pub fn strike_at(&self, store: StoreId, partition: PartitionIndex, point: Point) -> Option<Kind> {
         self.0.as_ref()?.strike((store, partition), point)
     }
 
-    /// Whether every task can succeed in the end.
+    /// Returns whether every task can succeed in the end.
     pub fn is_bounded(&self) -> bool {
         self.bound().is_some()
     }
