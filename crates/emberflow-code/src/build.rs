@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What tells executable files apart: their length and a checksum of their content.
+/// A value that tells executable files apart: their length and a checksum of their content.
 ///
 /// Two builds of a program differ in it, and so do two programs. It is no defence against a file that was made to have
 /// it: executables are trusted.
@@ -20,8 +20,8 @@ pub struct BuildId {
 }
 
 impl BuildId {
-    /// That of the program that runs. Its file is read once, when this is asked for the first time: about 0.1 s for each
-    /// hundred megabytes.
+    /// The build of the program that runs. Its file is read once, when this is called for the first time: about 0.1 s
+    /// for each hundred megabytes.
     ///
     /// # Errors
     /// If the program's file cannot be read.

@@ -9,11 +9,11 @@
 //!   place in the program, with the state.
 //!
 //! A descriptor is checked before it is believed: it lies in memory of the program's own file that cannot be written to,
-//! it begins with a mark, and it is of the trait that is wanted. That both processes run the same program is for the
-//! caller to check, by [`BuildId`].
+//! it begins with a mark, and it is of the trait that is wanted. The caller has to check that both processes run the
+//! same program, by [`BuildId`].
 //!
-//! The one surprising decision: values are read only inside of [`trusting`], which is `unsafe`. What is read runs as
-//! code, so bytes of another origin must not be read at all; a plan is trusted as a program is.
+//! The one surprising decision: values are read only inside of [`trusting`], which is `unsafe`. A value that is read
+//! runs as code, so bytes of another origin must not be read at all; a plan is trusted as a program is.
 //!
 //! Owns all `unsafe` code of this kind, in `remake`. Never: reads anything from a network or a pipe.
 

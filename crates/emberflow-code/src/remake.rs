@@ -11,8 +11,8 @@ thread_local! {
 /// Calls `read`, in which [`Code`](crate::Code) and [`Shipped`](crate::Shipped) can be read on this thread.
 ///
 /// # Safety
-/// Whatever `read` reads of these types was written by the same types, in a process that ran the same executable file
-/// ([`BuildId`](crate::BuildId)).
+/// All values of these types that `read` reads were written by the same types, in a process that ran the same
+/// executable file ([`BuildId`](crate::BuildId)).
 pub unsafe fn trusting<R>(read: impl FnOnce() -> R) -> R {
     /// Puts back what was there, also after a panic.
     struct Leave(bool);

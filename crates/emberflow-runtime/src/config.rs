@@ -19,7 +19,7 @@ pub enum Progress {
     Off,
 }
 
-/// What an engine runs with.
+/// The settings of an engine.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Names the context's threads.

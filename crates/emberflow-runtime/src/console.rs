@@ -1,4 +1,4 @@
-//! What a context shows on standard error: progress bars, one line a running stage, and a summary after each job.
+//! The output of a context on standard error: progress bars, one line a running stage, and a summary after each job.
 //!
 //! Reads the event stream like anybody else, on a thread of its own. But when a job ends, its caller takes in what is
 //! left first: so the summary is there and the bars are gone before the program says anything itself.

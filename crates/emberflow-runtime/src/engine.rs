@@ -244,7 +244,7 @@ impl Engine {
         Arc::clone(&self.io) as Arc<dyn Io>
     }
 
-    /// What it runs with.
+    /// The settings of the engine.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -323,7 +323,7 @@ impl Engine {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// Ends all jobs, and lets none begin. Whether that was not so already.
+    /// Ends all jobs, and lets none begin. Returns whether that was not so already.
     pub fn interrupt(&self, signal: i32) -> bool {
         let before = self.interrupted.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
         if self.is_closed() || before.is_err() {
@@ -399,7 +399,7 @@ impl Engine {
         let _ = if coordinator { post(&self.coordinator, Break) } else { post(&self.governor, Break) };
     }
 
-    /// What is there of a store; `None` if no job has needed it yet.
+    /// The state of a store; `None` if no job has needed it yet.
     ///
     /// # Errors
     /// [`Error::ContextClosed`] after [`stop`](Self::stop).
@@ -407,12 +407,12 @@ impl Engine {
         self.ask(DescribeStore { store })
     }
 
-    /// What rows take in memory.
+    /// The memory that rows take.
     pub fn memory(&self) -> MemoryUse {
         self.ledger.read()
     }
 
-    /// What each worker is at now.
+    /// The work that each worker is at now.
     pub fn workers_now(&self) -> Vec<Option<AtWork>> {
         self.roster.at_work()
     }
@@ -448,7 +448,7 @@ impl Engine {
         self.bus.subscribe(capacity)
     }
 
-    /// Whether the engine was stopped.
+    /// Returns whether the engine was stopped.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

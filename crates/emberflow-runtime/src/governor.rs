@@ -1,10 +1,11 @@
 //! The memory governor: the one account of what rows take in memory, and on disk.
 //!
 //! Workers reserve room on a fast path, for what they work on and for what they have made, and are refused when the
-//! budget is used up: then they write rows to disk, so that hardly anything waits, and whoever makes rows faster than
-//! there is room pays for it himself. What cannot go to disk [takes its turn](crate::turns). What is kept may take three quarters of the budget, so that there is always
-//! room to work in, and of that each of the tasks that ask for it gets an equal share at most. What was kept is given
-//! back through the actor. Everybody may read the account without asking it.
+//! budget is used up: then they write rows to disk, so that hardly anything waits, and a task that makes rows faster
+//! than there is room pays for it itself. A task with rows that cannot go to disk [takes its turn](crate::turns). Kept
+//! rows may take three quarters of the budget, so that there is always room to work in, and of that each of the tasks
+//! that ask for it gets an equal share at most. The room of kept rows is given back through the actor. The account can
+//! be read without asking it.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -24,30 +25,30 @@ use crate::{
 
 /// Nanoseconds that writing or reading a byte takes, before it is known better: a disk of a gigabyte a second.
 const DISK_COST: f64 = 1.0;
-/// What has to be written or read before it is.
+/// The bytes that have to be written or read before it is.
 const MEASURED_BYTES: u64 = 1 << 20;
 
-/// What rows take, by estimate, in bytes.
+/// The memory and the disk that rows take, by estimate, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct MemoryUse {
-    /// What they may take in memory.
+    /// The bytes that rows may take in memory.
     pub budget: u64,
     /// Persisted rows in memory.
     pub persisted: u64,
     /// Map outputs in memory.
     pub map_outputs: u64,
-    /// What running tasks work on: hash tables, sort buffers, rows that they gather or are about to keep.
+    /// Rows that running tasks work on: hash tables, sort buffers, rows that they gather or are about to keep.
     pub working: u64,
     /// Results on their way to the callers of actions.
     pub results: u64,
     /// The most that all of these together have taken.
     pub peak: u64,
-    /// What is needed of what is on disk of both. The files may be longer: their room comes back as a whole.
+    /// The bytes on disk of both that are still needed. The files may be longer: their room comes back as a whole.
     pub spilled: u64,
-    /// What was written to disk in all.
+    /// The bytes that were written to disk in all.
     pub spilled_in_all: u64,
-    /// What was read back in all.
+    /// The bytes that were read back in all.
     pub read_back_in_all: u64,
     /// How often a task has waited for memory that others held, since what it needed could not go to disk.
     pub waits: u64,

@@ -1,6 +1,6 @@
-//! What threads do to the account, to turns and to slots, in interleavings that a scheduler chooses: thousands at random,
-//! and thousands with a few changes of priority at the worst of moments (PCT: Burckhardt et al., ASPLOS 2010). A thread
-//! that is never woken is found as a deadlock.
+//! Tests of the account, of turns and of slots, with threads in interleavings that a scheduler chooses: thousands at
+//! random, and thousands with a few changes of priority at the worst of moments (PCT: Burckhardt et al., ASPLOS 2010).
+//! A thread that is never woken is found as a deadlock.
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg shuttle" cargo test -p emberflow-runtime --lib interleavings --target-dir target/shuttle

@@ -22,7 +22,7 @@ use crate::{
     mail::post,
 };
 
-/// What a job gives: one value for each wanted partition, and what its tasks have added to accumulators.
+/// The result of a job: one value for each wanted partition, and the updates of accumulators by its tasks.
 #[derive(Default)]
 pub struct JobOutput {
     values: Vec<(PartitionIndex, Value, Updates)>,

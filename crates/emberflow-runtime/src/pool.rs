@@ -1,9 +1,9 @@
 //! The worker threads: a work-stealing pool on crossbeam's deques. Owns threads and queues; knows nothing of tasks.
 //!
 //! Work comes in through an injector, is taken in small batches into a worker's own deque, and is stolen from there by
-//! whoever runs dry. What gives memory back has an injector of its own, where everybody looks first. A worker that finds
-//! nothing says that it is idle, looks once more, and parks; whoever submits first puts the work in and then wakes an idle
-//! worker. Both sides go through the same lock, so no wake-up is missed.
+//! workers that run dry. Work that gives memory back has an injector of its own, where every worker looks first. A
+//! worker that finds nothing says that it is idle, looks once more, and parks; a submitter first puts the work in and
+//! then wakes an idle worker. Both sides go through the same lock, so no wake-up is missed.
 //!
 //! A thread that does not come back from its work can be *relieved*: another one takes its place, and it ends when it
 //! comes back. No thread can be stopped from outside. One whose work waits for other work can be *stood in for*: the same,
@@ -90,7 +90,7 @@ pub(crate) fn is_ours() -> bool {
     OURS.with(Cell::get)
 }
 
-/// Whether the current thread is a worker, so that waiting for a job would wait for itself.
+/// Returns whether the current thread is a worker, so that waiting for a job would wait for itself.
 pub fn in_task() -> bool {
     IN_TASK.with(Cell::get)
 }

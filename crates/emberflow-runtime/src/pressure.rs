@@ -1,7 +1,7 @@
 //! Whether the process takes so much memory that nothing more may be kept in it, whatever the account says.
 //!
-//! The account knows rows only, by estimate. What the program around takes, and what an estimate was wrong by, shows in
-//! what the system counts: it is looked at whenever so much has been asked for, and compared with what the process may
+//! The account knows rows only, by estimate. The memory of the program around, and errors of the estimates, show in the
+//! system's own figure: it is looked at whenever so much has been asked for, and compared with what the process may
 //! take (the smallest limit of its cgroups, or the machine's memory).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

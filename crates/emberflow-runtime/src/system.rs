@@ -1,4 +1,5 @@
-//! What the machine, or the container around the process, allows: memory, and what the process has taken of it.
+//! The limits of the machine, or of the container around the process: its memory, and how much of it the process has
+//! taken.
 
 use std::{
     fs,

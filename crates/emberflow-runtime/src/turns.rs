@@ -1,10 +1,10 @@
-//! Who waits for memory that other tasks hold, and who gives way.
+//! Turns: which tasks wait for memory that others hold, and which give way.
 //!
-//! Most of what a task holds can go to disk, so that it never waits. What cannot, such as the values of one key, waits
-//! here until there is room, if the budget would hold it. The oldest of those that wait is served first. If all that hold
-//! memory wait, the youngest gives way: it gives everything back, and begins again, in its turn, when those before it
-//! have ended. So the oldest always gets on, and nobody waits for somebody who waits for him. Who is left alone asks for
-//! rows that are kept to be written to disk, and waits for that, and only then gives up.
+//! Most of what a task holds can go to disk, so that it never waits. For rows that cannot, such as the values of one
+//! key, it waits here until there is room, if the budget would hold them. The oldest of those that wait is served
+//! first. If all that hold memory wait, the youngest gives way: it gives everything back, and begins again, in its
+//! turn, when those before it have ended. So the oldest always gets on, and no two tasks wait for each other. A task
+//! that is left alone asks for rows that are kept to be written to disk, and waits for that, and only then gives up.
 
 use std::{collections::BTreeMap, sync::PoisonError};
 

@@ -783,7 +783,7 @@ pub struct CachedPartition {
     pub spilled_bytes: u64,
 }
 
-/// What is stored of a shuffle or a persisted RDD.
+/// The state of a store: the shuffle or persisted RDD as far as it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreState {
     /// Partitions that are there.
@@ -794,7 +794,7 @@ pub struct StoreState {
     pub bytes: u64,
     /// How often a partition was computed.
     pub computed: u64,
-    /// What that took.
+    /// The time that computing them took.
     pub compute_time: Duration,
     /// How often one was dropped for want of room.
     pub dropped: u64,

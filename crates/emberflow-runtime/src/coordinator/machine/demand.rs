@@ -1,4 +1,4 @@
-//! What is wanted: the walk from demanded partitions to those that are there, and the stages that people see of it.
+//! Demand: the walk from demanded partitions to those that are there, and the stages that people see of it.
 //!
 //! Owns what waits for what, the queues of what is ready, and the beginning and end of stages. Called when a job is
 //! submitted, when something is there or lost, and when a job has ended early. Never launches a task.

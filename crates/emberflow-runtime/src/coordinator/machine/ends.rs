@@ -1,4 +1,4 @@
-//! What is over: jobs, with all that only they wanted, and stores that no lineage can reach.
+//! Ends: of jobs, with all that only they wanted, and of stores that no lineage can reach.
 //!
 //! Owns that a job ends exactly once. Called when a job has its result, has failed, was cancelled or does not go on.
 //! Never stops what another job wants.

@@ -1,4 +1,4 @@
-//! What is gone: partitions whose actor died, tasks that missed their input, and what was made again otherwise.
+//! Losses: partitions whose actor died, tasks that missed their input, and what was made again otherwise.
 //!
 //! Owns how often something may be lost, and which jobs a loss ends. Called when an actor is gone or a task has not found
 //! what it reads. Never rebuilds anything itself: it demands it.

@@ -3,7 +3,7 @@
 //! Owns the truth about every partition of every store: is it wanted, running, there? Told what happened by its shell
 //! (`super::actor`), which carries out the commands. Never trusts an answer that it no longer waits for.
 //!
-//! This file owns the tables and the one way into them, [`Machine::step`]. What a step does is in rooms by subject:
+//! This file owns the tables and the one way into them, [`Machine::step`]. The parts of a step are in rooms by subject:
 //! `demand` (what is wanted), `tasks` (what runs), `loss` (what is gone), `passing` (what goes when it has been read) and
 //! `ends` (jobs and stores that are over). `messages` has the words, `store` the state of one store.
 //!

@@ -1,4 +1,5 @@
-//! What goes when it has been read: persisted partitions that found no room, and those that have to make some.
+//! Partitions that are dropped when they have been read: persisted ones that found no room, and those that have to make
+//! some.
 //!
 //! Owns which tasks are still to read each of them. Called when a task is launched or has ended, and when its job has.
 //! Never drops what a living task may read.

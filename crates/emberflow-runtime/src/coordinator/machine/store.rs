@@ -1,4 +1,4 @@
-//! What is known of a store: the state of each of its partitions, and the stage that computes them.
+//! A store as the machine knows it: the state of each of its partitions, and the stage that computes them.
 //!
 //! Owns the balance of the counts: a partition's state changes through [`Partitions::update`] only, which counts how many
 //! partitions are there and how many are pending. Never decides what a partition's next state is.

@@ -1,4 +1,4 @@
-//! What runs: which ready partition gets a task next, and what the end of a task comes to.
+//! Running tasks: which ready partition gets a task next, and what the end of a task comes to.
 //!
 //! Owns the running tasks, their twins, and the failures of each partition. Called at the end of every step, and when a
 //! task has ended or takes too long. Never waits for a task that it has stopped; never decides that a job is over.

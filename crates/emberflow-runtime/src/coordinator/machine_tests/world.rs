@@ -1,5 +1,5 @@
 //! A world for one [`Machine`]: carries out its commands, as the shell does, and foretells from a plain model of demand
-//! what each step has to do. Whatever the machine does besides, or leaves undone, is a failed assertion.
+//! what each step has to do. If the machine does anything besides, or leaves something undone, an assertion fails.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
