@@ -1,13 +1,13 @@
-//! What a server was asked, and how it is to fail.
+//! The requests that a server was sent, and how it is to fail.
 
 use std::sync::{Mutex, PoisonError};
 
-/// What can be asked.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// The bytes of an object.
     Get,
-    /// What an object is.
+    /// The facts about an object.
     Head,
     /// The objects of a bucket.
     List,
@@ -46,7 +46,7 @@ pub enum Fault {
     Removed,
     /// The whole object with 200, although a range was asked for.
     Whole,
-    /// As if `If-Match` were unknown, and these bytes had replaced the object.
+    /// The object as if `If-Match` were unknown, and these bytes had replaced it.
     ReplacedUnseen(Vec<u8>),
     /// 200, and then an error as the body (only for [`Op::Complete`]).
     ErrorAfterOk,
@@ -57,11 +57,11 @@ pub enum Fault {
 /// A request as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What was asked,
+    /// The kind of request.
     pub op: Op,
-    /// of which key or prefix,
+    /// The key or prefix that it asks for.
     pub key: String,
-    /// and which bytes of it: from the first to the last one.
+    /// The bytes that it asks for, from the first to the last one.
     pub range: Option<(u64, Option<u64>)>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns a thread with a runtime, which ends with the [`Server`]. The protocol is s3s's, the storage s3s-fs's; a layer
 //! between them does what s3s-fs leaves out (`If-Match`, ETags in listings), counts what is asked, and breaks what a test
-//! wants broken. What breaks below the protocol, a connection, is the [`Proxy`]'s. Never: part of a release.
+//! wants broken. Connections break below the protocol: that is the [`Proxy`]'s part. It is never part of a release.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(feature = "server"), allow(rustdoc::broken_intra_doc_links, reason = "there is no server then"))]

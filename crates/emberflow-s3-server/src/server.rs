@@ -150,7 +150,7 @@ impl Server {
         self.orders.clear();
     }
 
-    /// What was asked since this was called last.
+    /// Takes the requests that came since this was called last.
     pub fn take_requests(&self) -> Vec<Request> {
         self.orders.take_requests()
     }

@@ -1,7 +1,7 @@
 //! An object as a file of blocks: whole ranges, a few of them asked for ahead.
 //!
-//! A range is asked for, received to its end, and then handed on; so a connection never waits for a task. What is under
-//! way counts against the budget: where there is no room, ranges are small, and asked for one by one.
+//! A range is asked for, received to its end, and then handed on; so a connection never waits for a task. Bytes under
+//! way count against the budget: where there is no room, ranges are small, and asked for one by one.
 
 use std::{
     collections::VecDeque,

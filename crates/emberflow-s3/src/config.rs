@@ -7,8 +7,8 @@ const ATTEMPTS: u32 = 8;
 /// How long one try may take, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where S3 is, and who asks. What is not said is found as the AWS SDKs do: in the environment, the profile, or the
-/// machine's or container's role.
+/// Settings that say where S3 is, and with which credentials it is asked. Those that are not set are found as the AWS
+/// SDKs do: in the environment, the profile, or the machine's or container's role.
 ///
 /// ```
 /// use emberflow_s3::S3Config;
@@ -60,7 +60,7 @@ impl Default for S3Config {
 }
 
 impl S3Config {
-    /// What the environment says.
+    /// The configuration that the environment names.
     ///
     /// ```
     /// # use emberflow_s3::S3Config;
@@ -94,8 +94,9 @@ impl S3Config {
         self
     }
 
-    /// Whether buckets are named in the path (`host/bucket/key`) rather than in the host's name (`bucket.host/key`). By
-    /// default if there is an [`endpoint`](Self::endpoint), since few servers other than AWS have names for buckets.
+    /// Sets whether buckets are named in the path (`host/bucket/key`) rather than in the host's name
+    /// (`bucket.host/key`). They are by default if there is an [`endpoint`](Self::endpoint), since few servers but AWS
+    /// have names for buckets.
     ///
     /// ```
     /// # use emberflow_s3::S3Config;
@@ -152,8 +153,8 @@ impl S3Config {
         self
     }
 
-    /// How long one try may take, with all the bytes of its answer: 30 seconds by default. What has come by then is
-    /// kept, and the next try asks for the rest.
+    /// How long one try may take, with all the bytes of its answer: 30 seconds by default. Bytes that have come by then
+    /// are kept, and the next try asks for the rest.
     ///
     /// ```
     /// # use emberflow_s3::S3Config;

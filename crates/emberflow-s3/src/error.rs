@@ -1,4 +1,4 @@
-//! What can go wrong with S3, and which of it may pass.
+//! The errors of S3, and which of them may pass.
 
 use std::{error::Error as StdError, fmt, mem, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// but not beyond this.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// What S3, or the way to it, would not do.
+/// An error of S3, or of the way to it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum S3Error {
@@ -37,11 +37,11 @@ pub enum S3Error {
     /// The server says no, and would say so again.
     #[error("cannot {what} {location}: {answer}{}", advice(answer))]
     Refused {
-        /// What was asked, such as "read".
+        /// The operation that was asked for, such as "read".
         what: &'static str,
-        /// Of which object or prefix.
+        /// The object or prefix.
         location: String,
-        /// What the server said.
+        /// The answer of the server.
         answer: Answer,
     },
     /// Failures that may pass did not, in as many tries as are allowed.
@@ -50,9 +50,9 @@ pub enum S3Error {
         at(endpoint.as_deref()), causes.len(), plural(causes), told(causes)
     )]
     GaveUp {
-        /// What was asked.
+        /// The operation that was asked for.
         what: &'static str,
-        /// Of which object or prefix.
+        /// The object or prefix.
         location: String,
         /// The server that was asked, if it is not AWS's.
         endpoint: Option<String>,
@@ -62,19 +62,19 @@ pub enum S3Error {
     /// An answer that cannot be right.
     #[error("cannot {what} {location}: {reason}")]
     WrongAnswer {
-        /// What was asked.
+        /// The operation that was asked for.
         what: &'static str,
-        /// Of which object or prefix.
+        /// The object or prefix.
         location: String,
-        /// What is wrong with the answer.
+        /// The reason why the answer is wrong.
         reason: String,
     },
     /// The request could not be made: no credentials, a setting that makes no sense.
     #[error("cannot {what} {location}: {reason}{}", advice_on_request(reason))]
     NoRequest {
-        /// What was to be asked.
+        /// The operation that was to be asked for.
         what: &'static str,
-        /// Of which object or prefix.
+        /// The object or prefix.
         location: String,
         /// Why it could not be.
         reason: String,
@@ -84,7 +84,7 @@ pub enum S3Error {
     BadPath {
         /// The path.
         path: String,
-        /// What is wrong with it.
+        /// The reason why the path is wrong.
         reason: &'static str,
     },
     /// The context was stopped.
@@ -95,7 +95,7 @@ pub enum S3Error {
     Died,
 }
 
-/// What a server said instead of doing what it was asked.
+/// The answer of a server that did not do as it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status of the answer.

@@ -1,4 +1,4 @@
-//! What a path such as `s3://bucket/key` says: a bucket, and a key as it is, with nothing to be decoded.
+//! Paths such as `s3://bucket/key`, each with its parts: a bucket, and a key as it is, with nothing to be decoded.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ impl Location {
     /// The location that a path names.
     ///
     /// # Errors
-    /// What is wrong with it, and what would be right.
+    /// The reason why the path is wrong, and what would be right.
     ///
     /// ```
     /// # use std::path::Path;
@@ -53,7 +53,7 @@ impl Location {
         PathBuf::from(format!("{}{}/{key}", SCHEMES[0], self.bucket))
     }
 
-    /// What all keys begin with that the glob may match; `None` if the key is not a glob.
+    /// The prefix of all keys that the glob may match; `None` if the key is not a glob.
     ///
     /// ```
     /// # use std::path::Path;

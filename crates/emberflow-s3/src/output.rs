@@ -3,8 +3,8 @@
 //! Each attempt at a partition has an upload of its own, which nobody sees. When the job has succeeded, the uploads of
 //! the attempts that won are completed, and `_SUCCESS` is put last; all others are aborted. If that fails, or the job
 //! has, every upload is aborted and every object removed again. An attempt that does not come to its end aborts its upload
-//! itself, when the part that is on its way has arrived, or the answer by which the upload begins. What a process leaves that is killed meanwhile are uploads,
-//! which a bucket's lifecycle rule can end.
+//! itself, when the part that is on its way has arrived, or the answer by which the upload begins. A process that is
+//! killed meanwhile leaves uploads behind, which a bucket's lifecycle rule can end.
 
 use std::{
     collections::BTreeMap,
@@ -97,7 +97,7 @@ impl S3 {
 }
 
 impl Output {
-    /// What tasks write to.
+    /// The files that tasks write to.
     pub fn files(&self) -> Arc<dyn PartFiles> {
         Arc::new(Files(Arc::clone(&self.uploads)))
     }

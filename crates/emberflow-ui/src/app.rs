@@ -1,4 +1,5 @@
-//! What the handlers of the server answer from: the status that events add up to, and the engine that tells the rest.
+//! The sources that the handlers of the server answer from: the status that events add up to, and the engine that tells
+//! the rest.
 
 use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, Weak},

@@ -1,4 +1,4 @@
-//! What an application is called, and what it runs with: the same on its page and in its log.
+//! The name of an application, and the settings that it runs with: the same on its page and in its log.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

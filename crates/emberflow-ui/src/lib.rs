@@ -1,8 +1,8 @@
-//! What an emberflow application does, to be seen: a page, a REST interface shaped after Spark's, and metrics.
+//! Views of an emberflow application at work: a page, a REST interface shaped after Spark's, and metrics.
 //!
 //! The principal type is [`status::Status`]: a fold of the event stream, which knows no thread, clock or socket.
 //! [`serve`] feeds it on a thread of its own, and answers HTTP requests from it; both threads end when the engine does.
-//! Everything is read from events and from what [`Engine`] answers at once: whoever looks slows down no job, and a
+//! Everything is read from events and from what [`Engine`] answers at once: a visitor slows down no job, and a
 //! browser that is too slow misses pictures, never holds up anybody.
 //!
 //! The one surprising rule: unless told otherwise, the server listens on the loopback interface alone, and refuses

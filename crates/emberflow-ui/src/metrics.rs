@@ -1,4 +1,4 @@
-//! What adds up, in the format that Prometheus reads.
+//! Counts and gauges, in the format that Prometheus reads.
 
 use std::{fmt, sync::Arc};
 

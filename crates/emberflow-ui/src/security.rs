@@ -1,18 +1,20 @@
-//! Who may ask for what. User code is trusted; other web pages are not, and other users of the machine may look, but
-//! not touch. Others may do neither, unless they know the token.
+//! Rules that say which requests are answered. User code is trusted; other web pages are not, and other users of the
+//! machine may look, but not touch. Others may do neither, unless they know the token.
 //!
 //! 1. The server listens on the loopback interface, unless it was told to listen elsewhere ([`Listen`]).
 //! 2. `Host` must name that: a page elsewhere whose name was made to point here is of another host (DNS rebinding). The
 //!    port may be any, so that a tunnel works; a name is what the attack needs. Names by which a proxy is known have to be
 //!    listed, with their port or without.
-//! 3. What changes something is a `POST` with the token in `X-Emberflow-Token`, or as a bearer's. The token is random,
+//! 3. A request that changes something is a `POST` with the token in `X-Emberflow-Token`, or as a bearer's. The token
+//! is random,
 //!    made for each context unless one was chosen, and only in the URL that the context tells its owner; it stands behind
 //!    the `#`, which browsers send to nobody. A request that a browser says comes from another origin is refused even
 //!    with it.
 //! 4. If anybody but the users of this machine may come, by an interface or by a proxy's name, then what is told of the
 //!    application needs the token, too. The page's own files, which tell nothing, do not.
 //! 5. Answers forbid scripts, styles and frames of others, are never cached, and are never guessed to be of another
-//!    type. There are no CORS headers. What comes from users reaches the page as JSON, and its script writes text only.
+//!    type. There are no CORS headers. Names and texts that come from users reach the page as JSON, and its script
+//! writes text only.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -45,7 +47,7 @@ pub struct Listen {
     pub address: IpAddr,
     /// The port, or if it is taken one of the next sixteen; zero is any.
     pub port: u16,
-    /// What `Host` may be besides the interface: names of proxies.
+    /// Names that `Host` may have besides the interface's: those of proxies.
     pub hosts: Vec<Host>,
     /// The token; a random one unless one is chosen.
     pub token: Option<Token>,
@@ -57,7 +59,7 @@ impl Listen {
         Self { address: Ipv4Addr::LOCALHOST.into(), port, hosts: Vec::new(), token: None }
     }
 
-    /// Whether others than the users of this machine may come.
+    /// Returns whether others than the users of this machine may come.
     pub fn is_public(&self) -> bool {
         !self.address.is_loopback() || !self.hosts.is_empty()
     }
@@ -131,7 +133,7 @@ impl Token {
     /// This one.
     ///
     /// # Errors
-    /// What would be right.
+    /// The rule that the text breaks.
     pub fn chosen(token: &str) -> Result<Self, &'static str> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         match token.len() >= TOKEN_LENGTH && token.bytes().all(plain) {
@@ -258,7 +260,7 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap, rules: &Rules) -> Opti
     None
 }
 
-/// Whether a setting of this name is a secret: Spark's pattern, and a few words more.
+/// Returns whether a setting of this name is a secret: Spark's pattern, and a few words more.
 pub fn is_secret(name: &str) -> bool {
     const WORDS: [&str; 9] = [
         "secret",

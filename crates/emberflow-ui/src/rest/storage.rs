@@ -1,4 +1,4 @@
-//! What is stored: cached RDDs as Spark tells them, and every store with its partitions as cells.
+//! The stores: cached RDDs as Spark tells them, and every store with its partitions as cells.
 
 use emberflow_core::{ids::RddId, plan::StageKind};
 

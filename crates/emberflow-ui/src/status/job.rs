@@ -38,7 +38,7 @@ pub struct Job {
     pub action: String,
     /// Partitions of the result that are wanted.
     pub partitions: usize,
-    /// By what people find it.
+    /// Labels by which the job can be found.
     pub labels: JobLabels,
     /// When it was submitted.
     pub started: SystemTime,
@@ -48,7 +48,7 @@ pub struct Job {
     pub state: JobState,
     /// Why it ended, if that was no success.
     pub error: Option<String>,
-    /// What it is made of, parents first; empty if that was forgotten.
+    /// The stages that it is made of, parents first; empty if that was forgotten.
     pub plan: Vec<StageOutline>,
     /// The stages that ran for it, or run.
     pub stages: Vec<StageId>,
@@ -63,7 +63,7 @@ pub struct Job {
     pub(super) tally: Option<Tally>,
 }
 
-/// What a store held of what a job wanted.
+/// The part of a job's wanted partitions that a store held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     /// Partitions whose rows were there.
@@ -163,7 +163,7 @@ impl Job {
         (self.state, self.error, self.ended) = (state, error, Some(at));
     }
 
-    /// Whether it has not ended.
+    /// Returns whether it has not ended.
     pub fn is_running(&self) -> bool {
         self.state == JobState::Running
     }

@@ -1,6 +1,6 @@
-//! What an application has done and does, as its events tell it: one fold, [`Status::apply`], and questions.
+//! The status of an application, past and present, as its events tell it: one fold, [`Status::apply`], and questions.
 //!
-//! Owns no thread, clock, socket or file: whoever feeds it says when each thing happened. Never grows without bound:
+//! It owns no thread, clock, socket or file: its feeder says when each thing happened. It never grows without bound:
 //! the oldest that is over is forgotten first, and what was forgotten stays in the [`Totals`]. Events that were missed
 //! leave gaps, never a panic: an event about something unknown is left aside.
 
@@ -58,7 +58,7 @@ impl Default for Limits {
     }
 }
 
-/// What adds up over the whole life of the application.
+/// Totals over the whole life of the application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Jobs that began.
@@ -81,7 +81,7 @@ pub struct Totals {
     pub task_time: Duration,
     /// Rows that tasks wrote, or read for a result.
     pub rows: u64,
-    /// What tasks read that gave their rows.
+    /// The reads of tasks that gave their rows.
     pub reads: Reads,
     /// Partitions that were stored.
     pub partitions_stored: u64,
@@ -99,7 +99,7 @@ pub struct Totals {
     pub events_missed: u64,
 }
 
-/// What rows took in memory at one moment.
+/// The memory that rows took at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// When.
@@ -145,12 +145,12 @@ impl Status {
         job.runs.iter().chain(live)
     }
 
-    /// What a job has come to: as it is, or as it was when it ended.
+    /// The tally of a job: as it is, or as it was when the job ended.
     pub fn tally(&self, job: &Job) -> Tally {
         job.tally.unwrap_or_else(|| Tally::of(job, self.runs(job)))
     }
 
-    /// What a store of a job holds, or held when the job ended.
+    /// The part that a store of a job holds, or held when the job ended.
     pub fn kept(&self, job: &Job, store: StoreId) -> Option<Kept> {
         let kept = job.kept.get(&store)?;
         if !job.is_running() {
@@ -169,7 +169,7 @@ impl Status {
         self.stages.get(&stage)
     }
 
-    /// What is stored, and what was released lately.
+    /// The stores that are there, and those that were released lately.
     pub fn stores(&self) -> impl DoubleEndedIterator<Item = &Store> {
         self.stores.values()
     }
@@ -191,7 +191,7 @@ impl Status {
         self.running.len()
     }
 
-    /// What adds up over the application's life.
+    /// The totals over the application's life.
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -206,8 +206,8 @@ impl Status {
         self.last
     }
 
-    /// Notes what rows take in memory, unless that was noted just before. What nobody will look at closely is thinned
-    /// out: when there is no room for more samples, every second one goes.
+    /// Notes what rows take in memory, unless that was noted just before. Older samples are thinned out: when there is
+    /// no room for more samples, every second one goes.
     pub fn sample(&mut self, at: SystemTime, memory: MemoryUse) {
         let since = self.memory.back().map(|last| at.duration_since(last.at).unwrap_or_default());
         if since.is_some_and(|since| since < SAMPLE_EVERY) {

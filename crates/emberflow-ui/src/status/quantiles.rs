@@ -10,7 +10,7 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// Of these values, if there are any.
+    /// The quantiles of these values, if there are any.
     pub fn of(mut values: Vec<u64>) -> Option<Self> {
         values.sort_unstable();
         (!values.is_empty()).then_some(Self { sorted: values })

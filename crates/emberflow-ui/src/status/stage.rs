@@ -50,7 +50,7 @@ pub enum TaskState {
 pub struct Task {
     /// The attempt.
     pub id: TaskId,
-    /// What it computes.
+    /// The partition that the task computes.
     pub partition: PartitionIndex,
     /// The attempt's number, from one.
     pub attempt: u32,
@@ -66,7 +66,7 @@ pub struct Task {
     pub duration: Duration,
     /// Which worker that was, if it told.
     pub worker: Option<usize>,
-    /// What it read.
+    /// The reads of the task.
     pub reads: Reads,
     /// Rows that it wrote, or read for a result.
     pub rows: u64,
@@ -133,7 +133,7 @@ pub struct Stage {
     pub rdd: RddId,
     /// Its number among the stages of the job that wanted it first, parents first; unknown like its kind.
     pub number: Option<usize>,
-    /// What it makes; unknown if nobody listened when its job was submitted.
+    /// The kind of result that the stage makes; unknown if nobody listened when its job was submitted.
     pub kind: Option<StageKind>,
     /// The operator by which people know it.
     pub name: String,
@@ -161,7 +161,7 @@ pub struct Stage {
     pub spilled_bytes: u64,
     /// Bytes that they take there.
     pub file_bytes: u64,
-    /// What they read.
+    /// The reads of the tasks.
     pub reads: Reads,
     /// Time that they took on their workers.
     pub task_time: Duration,
@@ -210,7 +210,7 @@ impl Stage {
         }
     }
 
-    /// Whether it has not ended.
+    /// Returns whether it has not ended.
     pub fn is_running(&self) -> bool {
         matches!(self.state, StageState::Pending | StageState::Running)
     }
@@ -264,7 +264,7 @@ impl Stage {
         Quantiles::of(done.map(measure).collect())
     }
 
-    /// What each worker did for this stage over time, in about as many spans a worker as a picture has room for.
+    /// The work of each worker for this stage over time, in about as many spans a worker as a picture has room for.
     pub fn timeline(&self, spans: u32) -> Vec<Span> {
         let done = || self.tasks.iter().filter(|task| task.state == TaskState::Succeeded);
         let bounds = done().map(|task| (task.began(), task.began() + task.duration));

@@ -24,7 +24,8 @@ pub enum CellState {
     Resident,
     /// On disk.
     Spilled,
-    /// Dropped on purpose: by whoever had kept them, or because to compute them again is quicker than to write them.
+    /// Dropped on purpose: by the user who had kept them, or because to compute them again is quicker than to write
+    /// them.
     Released,
     /// A task computes them again.
     Rebuilding,
@@ -58,7 +59,7 @@ impl Cell {
         matches!(self.state, CellState::Resident | CellState::Spilled)
     }
 
-    /// Whether its rows were lost and are there again.
+    /// Returns whether its rows were lost and are there again.
     pub fn is_rebuilt(&self) -> bool {
         self.losses > 0 && self.is_stored()
     }
@@ -71,7 +72,7 @@ pub struct Store {
     pub id: StoreId,
     /// The RDD that it belongs to.
     pub rdd: RddId,
-    /// What it holds; unknown if nobody listened when its job was submitted.
+    /// The kind of contents; unknown if nobody listened when its job was submitted.
     pub kind: Option<StageKind>,
     /// The operator that made it.
     pub operator: String,
@@ -110,7 +111,7 @@ impl Store {
         self.cell(outline.partitions.saturating_sub(1));
     }
 
-    /// Whether nothing is in it or on its way.
+    /// Returns whether nothing is in it or on its way.
     pub fn is_empty(&self) -> bool {
         self.cells.iter().all(|cell| cell.state == CellState::Empty)
     }
