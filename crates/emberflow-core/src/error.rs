@@ -49,7 +49,7 @@ pub enum TaskError {
     InputLost {
         /// Where the partition lived.
         store: StoreId,
-        /// Which one.
+        /// The partition.
         partition: PartitionIndex,
         /// The attempt that had made it; `None` if it was missing from the start.
         generation: Option<TaskId>,
@@ -264,7 +264,7 @@ pub enum Error {
         stage: StageId,
         /// The partition of that stage.
         partition: PartitionIndex,
-        /// How often.
+        /// The number of times that it was lost.
         losses: u32,
         /// The last loss.
         last: TaskError,
@@ -294,7 +294,7 @@ pub enum Error {
     Stalled {
         /// The job.
         job: JobId,
-        /// For how long.
+        /// The time for which nothing happened.
         limit: Duration,
         /// A list of what the job still needed, what that waited for, and what the workers were at; a line each.
         waits_for: String,
@@ -325,7 +325,7 @@ pub enum Error {
     /// An actor that the context cannot work without has died. This is a bug of emberflow.
     #[error("the context's {actor} died; make a new context, and report this as a bug")]
     ContextDead {
-        /// Which one.
+        /// The name of the actor.
         actor: &'static str,
     },
     /// An action was called, or a context made, inside a closure that a task runs.

@@ -237,18 +237,18 @@ pub enum Event {
         partition: PartitionIndex,
         /// The attempt's number, from one.
         attempt: u32,
-        /// Why.
+        /// The error that ended the attempt.
         error: String,
         /// Whether it will be tried again.
         retried: bool,
     },
     /// A partition is in the hands of its actor.
     PartitionStored {
-        /// Where.
+        /// The store that the partition belongs to.
         store: StoreId,
         /// The RDD that it belongs to.
         rdd: RddId,
-        /// Which one.
+        /// The partition.
         partition: PartitionIndex,
         /// The attempt that made it.
         task: TaskId,
@@ -261,7 +261,7 @@ pub enum Event {
     PartitionSpilled {
         /// Where the partition is stored.
         store: StoreId,
-        /// Which one.
+        /// The partition.
         partition: PartitionIndex,
         /// The attempt that made it.
         task: TaskId,
@@ -280,33 +280,33 @@ pub enum Event {
     /// A persisted partition found no room, and to compute it again is quicker than to write and read it: it was dropped
     /// when those that waited for it had read it.
     PartitionDropped {
-        /// Where.
+        /// The store that the partition belonged to.
         store: StoreId,
         /// The RDD that it belongs to.
         rdd: RddId,
-        /// Which one.
+        /// The partition.
         partition: PartitionIndex,
         /// The attempt that had made it.
         task: TaskId,
     },
     /// A stored partition is gone, unasked: it will be rebuilt when it is needed.
     PartitionLost {
-        /// Where.
+        /// The store that the partition belonged to.
         store: StoreId,
         /// The RDD that it belongs to.
         rdd: RddId,
-        /// Which one.
+        /// The partition.
         partition: PartitionIndex,
         /// The attempt that had made it.
         task: TaskId,
     },
     /// A partition that had been lost or dropped was made again, and is not what it was: a closure is not deterministic.
     PartitionDiffers {
-        /// Where.
+        /// The store that the partition belongs to.
         store: StoreId,
         /// The RDD that it belongs to.
         rdd: RddId,
-        /// Which one.
+        /// The partition.
         partition: PartitionIndex,
         /// The attempt that has made it now.
         task: TaskId,
@@ -317,7 +317,7 @@ pub enum Event {
     },
     /// A whole store was released: unpersisted, or no lineage can reach it any more.
     StoreDropped {
-        /// Where.
+        /// The store that was released.
         store: StoreId,
         /// The RDD that it belonged to.
         rdd: RddId,
@@ -326,7 +326,7 @@ pub enum Event {
     },
     /// This subscriber was too slow: events are missing here.
     Gap {
-        /// How many.
+        /// The number of events that are missing.
         missed: u64,
     },
 }

@@ -70,7 +70,7 @@ pub type PartitionIndex = usize;
 pub struct RowSpan {
     /// The first one, from zero.
     pub first: u64,
-    /// How many.
+    /// The number of rows.
     pub count: u64,
 }
 

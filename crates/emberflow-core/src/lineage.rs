@@ -75,9 +75,9 @@ pub struct ShuffleDependency {
     pub guard: Guard,
 }
 
-/// That, and where, an RDD's partitions are kept.
+/// The place where an RDD's partitions are kept, if they are.
 pub struct Persisted {
-    /// Where.
+    /// The store that the partitions are kept in.
     pub store: StoreId,
     /// Whether they are to be in memory, on disk, or both.
     pub keep: Keep,

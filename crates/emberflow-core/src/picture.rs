@@ -38,7 +38,7 @@ const HEAD_LINES: usize = 2;
 pub struct Picture {
     /// How wide it is.
     pub width: f64,
-    /// How high.
+    /// How high it is.
     pub height: f64,
     /// A box a stage, in the order of the stages.
     pub boxes: Vec<PlacedBox>,

@@ -16,9 +16,9 @@ use emberflow_core::event::Event;
 /// An event with the time at which it was published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRecord {
-    /// When.
+    /// The time at which it was published.
     pub at: SystemTime,
-    /// What.
+    /// The event.
     pub event: Event,
 }
 

@@ -130,7 +130,7 @@ fn ip(name: &str) -> Option<IpAddr> {
 pub struct Token(String);
 
 impl Token {
-    /// This one.
+    /// The token with this text.
     ///
     /// # Errors
     /// The rule that the text breaks.

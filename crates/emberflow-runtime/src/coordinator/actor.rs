@@ -771,7 +771,7 @@ impl Handler<Break> for Coordinator {
 /// One stored partition, as [`StoreState`] tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedPartition {
-    /// Which one.
+    /// The partition.
     pub partition: PartitionIndex,
     /// The attempt that made it.
     pub task: TaskId,

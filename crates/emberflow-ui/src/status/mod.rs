@@ -102,9 +102,9 @@ pub struct Totals {
 /// The memory that rows took at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// When.
+    /// The time of the sample.
     pub at: SystemTime,
-    /// What.
+    /// The memory that rows took then.
     pub memory: MemoryUse,
 }
 
