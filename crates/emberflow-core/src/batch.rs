@@ -162,7 +162,7 @@ impl AnyStream {
         Self { stream: Box::new(stream), rows_of: std::any::type_name::<T>(), row_bytes: mem::size_of::<T>() }
     }
 
-    /// What a batch of it takes, without what its rows own, where batches have so many rows.
+    /// The bytes that a batch of it takes, without those that its rows own, where batches have so many rows.
     pub(crate) fn batch_bytes(&self, rows: usize) -> u64 {
         (rows.saturating_mul(self.row_bytes)).min(BATCH_BYTES.max(self.row_bytes)) as u64
     }

@@ -136,10 +136,10 @@ impl<R: ExchangeData> StoredData for Blocks<R> {
 /// Collects rows by reducer: in memory while there is room, else on disk.
 pub struct BlockWriter<R> {
     open: Vec<Vec<R>>,
-    /// What is full, or on disk.
+    /// The segments that are full, or on disk.
     done: Vec<Vec<Segment<R>>>,
     claim: Claim,
-    /// What is not claimed yet.
+    /// The bytes that are not claimed yet.
     grown: u64,
     /// Whether rows can go to disk, as far as is known.
     spillable: bool,

@@ -171,12 +171,12 @@ pub mod over_budget {
     pub const PARTITION: &str = "a partition that becomes one row";
 }
 
-/// What to do about a path that may have been meant as several.
+/// A hint about a path that may have been meant as several.
 fn several_paths(pattern: &str) -> &'static str {
     if pattern.contains(',') { "; a comma separates no paths: give several to Context::text_files" } else { "" }
 }
 
-/// What to do about it.
+/// The advice about rows that are over budget.
 fn way_out(what: &str) -> &'static str {
     match what {
         over_budget::RESULT => "read it part by part with to_local_iter, write it with save_*, or raise the budget",

@@ -10,7 +10,7 @@ use glob::{MatchOptions, Pattern};
 /// Only `**` goes through a `/`.
 const OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
-/// What makes a text a pattern.
+/// The characters that make a text a pattern.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 /// No pattern with braces may stand for more.
 const MOST_ALTERNATIVES: usize = 10_000;
@@ -90,7 +90,7 @@ fn asks_for(pattern: &Pattern, name: &str) -> bool {
     is_hidden(pattern.as_str()) && pattern.matches(name)
 }
 
-/// What a text with braces stands for.
+/// The texts that one with braces stands for.
 fn expand(text: &str) -> Result<Vec<String>, String> {
     let mut todo = VecDeque::from([text.to_owned()]);
     let mut done = Vec::new();
@@ -111,7 +111,7 @@ fn expand(text: &str) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
-/// The first pair of braces, and the commas between its alternatives. What stands in `[…]` is none of them.
+/// The first pair of braces, and the commas between its alternatives. Those that stand in `[…]` do not count.
 fn braces(text: &str) -> Result<Option<(usize, Vec<usize>, usize)>, String> {
     let (mut open, mut commas, mut depth) = (None, Vec::new(), 0);
     let mut at = 0;

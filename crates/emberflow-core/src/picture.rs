@@ -93,7 +93,7 @@ impl Arrow {
     }
 }
 
-/// What has a place in a column: a box, or an arrow that passes by.
+/// A thing that has a place in a column: a box, or an arrow that passes by.
 struct Node {
     layer: usize,
     height: f64,

@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Print {
     rows: u64,
-    /// Of the number of rows for each reducer.
+    /// The checksum of the number of rows for each reducer.
     blocks: u32,
-    /// Of the bytes of all rows, if all of them were serialised.
+    /// The checksum of the bytes of all rows, if all of them were serialised.
     bytes: Option<u32>,
 }
 
 impl Print {
-    /// Of rows whose numbers for each reducer have this checksum, and whose bytes have that one, if all are serialised.
+    /// The print of rows whose numbers for each reducer have this checksum, and whose bytes have that one, if all are
+    /// serialised.
     pub(crate) fn new(rows: u64, blocks: u32, bytes: Option<u32>) -> Self {
         Self { rows, blocks, bytes }
     }

@@ -187,7 +187,7 @@ pub fn spill<'a, T: ExchangeData>(
     Ok(spilled.into_iter().map(&mut whole).collect())
 }
 
-/// What these rows take in memory.
+/// The memory that these rows take.
 fn taken<T: ExchangeData>(lists: &[Vec<Segment<T>>]) -> u64 {
     lists.iter().flatten().map(|segment| segment.footprint().bytes).sum()
 }
@@ -237,7 +237,7 @@ pub struct RowBuffer<T> {
     segments: Vec<Segment<T>>,
     /// From here on, segments are in memory without room.
     pending: usize,
-    /// What those take.
+    /// The bytes that the pending rows take.
     pending_bytes: u64,
     claim: Claim,
     keep: Keep,

@@ -74,7 +74,7 @@ pub fn heap<T: Serialize>(value: &T) -> u64 {
     bytes
 }
 
-/// What the allocator takes for so many bytes: a word of its own, in steps of two words.
+/// The bytes that the allocator takes for so many: a word of its own, in steps of two words.
 fn allocated(bytes: u64) -> u64 {
     if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
 }
@@ -82,7 +82,7 @@ fn allocated(bytes: u64) -> u64 {
 /// The words of a string, a sequence or a map where it stands.
 const WORDS: u64 = 24;
 
-/// Counts what a value owns. What stands in the row itself counts nothing: that is the row's own size.
+/// Counts what a value owns. The part in the row itself counts nothing: that is the row's own size.
 struct Counter<'a> {
     bytes: &'a mut u64,
     /// Whether the value stands in a sequence or a map.

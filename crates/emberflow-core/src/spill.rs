@@ -14,13 +14,13 @@ use crate::{
     size,
 };
 
-/// A frame ends when it has so many bytes: small, since whoever merges many runs holds a frame of each.
+/// A frame ends when it has so many bytes: small, since a merge of many runs holds a frame of each.
 const FRAME_BYTES: usize = 64 << 10;
 /// and frames are written when there are so many of them.
 const WRITE_BYTES: usize = 1 << 20;
 
 thread_local! {
-    /// What the next writer on this thread writes to: a new allocation of this size would cost as much as to fill it.
+    /// The buffer of the next writer on this thread: a new allocation of this size would cost as much as to fill it.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -115,13 +115,13 @@ pub struct Frame<T> {
     types: PhantomData<fn() -> T>,
 }
 
-/// What is remembered of a frame.
+/// Facts about a frame that are remembered.
 #[derive(Clone, Copy)]
 struct Facts {
     rows: usize,
-    /// What the rows take in memory when they are read.
+    /// The bytes that the rows take in memory when they are read.
     memory_bytes: u64,
-    /// Of the bytes as they were written.
+    /// The checksum of the bytes as they were written.
     checksum: u32,
     /// How many bytes there were before they were compressed, if they were, and their checksum.
     decompressed: Option<(usize, u32)>,
@@ -219,7 +219,7 @@ impl<T: ExchangeData> Frame<T> {
 /// Writes rows in frames, many of them at once.
 pub struct FrameWriter<'a, T> {
     space: &'a dyn SpillSpace,
-    /// What is not written yet.
+    /// The bytes that are not written yet.
     buffer: Vec<u8>,
     /// The frames in the buffer, each with the number of its list.
     pending: Vec<(usize, Range<usize>, Facts)>,

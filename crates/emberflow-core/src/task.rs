@@ -403,7 +403,7 @@ impl TaskContext {
 pub struct Marker {
     inner: Rc<Inner>,
     rdd: Option<RddId>,
-    /// What the operator was given last.
+    /// The rows that the operator was given last.
     rows: Cell<RowSpan>,
 }
 

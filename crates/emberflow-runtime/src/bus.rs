@@ -53,7 +53,7 @@ impl EventStream {
         next.ok()
     }
 
-    /// Whether there are no more, and will be none.
+    /// Returns whether there are no more, and will be none.
     pub(crate) fn is_over(&self) -> bool {
         self.over
     }
@@ -112,7 +112,7 @@ impl Bus {
         self.heard.store(!subscribers.is_empty(), Ordering::Release);
     }
 
-    /// Whether anybody listens, so that what is only worth telling need not be made for nobody.
+    /// Returns whether anybody listens, so that what is only worth telling need not be made for nobody.
     pub(crate) fn is_heard(&self) -> bool {
         self.heard.load(Ordering::Acquire)
     }
@@ -124,7 +124,7 @@ impl Bus {
 }
 
 impl Subscriber {
-    /// Whether the subscriber is still there.
+    /// Returns whether the subscriber is still there.
     fn offer(&mut self, at: SystemTime, event: &Event) -> bool {
         if self.missed > 0 {
             match self.records.try_send(EventRecord { at, event: Event::Gap { missed: self.missed } }) {

@@ -145,7 +145,7 @@ struct Screen {
 }
 
 impl Screen {
-    /// Takes in what has happened; whether more may happen.
+    /// Takes in what has happened. Returns whether more may happen.
     fn catch_up(&mut self) -> bool {
         while let Some(record) = self.events.try_next() {
             if let Some(bars) = &mut self.bars {

@@ -44,7 +44,7 @@ use crate::{
 /// Losses in a row of what one task reads, after which its job fails.
 const LOSS_LIMIT: u32 = 4;
 
-/// Operators in a lineage from which on it is long: then whoever grows it is told, and again each time it has doubled.
+/// Operators in a lineage from which on it is long: then a warning tells of it, and again each time it has doubled.
 const LONG_LINEAGE: usize = 500;
 
 /// Events that wait for the console.

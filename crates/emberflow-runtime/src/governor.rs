@@ -63,21 +63,21 @@ pub(crate) struct Ledger {
     spill_limit: u64,
     /// Whether nothing finds room, whatever the budget.
     force_spill: bool,
-    /// What is reserved of the budget.
+    /// The bytes that are reserved of the budget.
     used: AtomicU64,
     persisted: AtomicU64,
     map_outputs: AtomicU64,
     working: AtomicU64,
     results: AtomicU64,
-    /// Of the tasks that have asked for room to work in.
+    /// The turns of the tasks that have asked for room to work in.
     pub(crate) turns: Turns,
     pressure: Pressure,
     waits: AtomicU64,
     gave_way: AtomicU64,
-    /// Of [`Hope`]s.
+    /// The number of [`Hope`]s.
     hopes: AtomicU64,
     peak: AtomicU64,
-    /// Of the files, whatever of them is still needed.
+    /// The bytes of the files, whatever of them is still needed.
     on_disk: AtomicU64,
     spilled: AtomicU64,
     spilled_in_all: AtomicU64,
@@ -85,7 +85,7 @@ pub(crate) struct Ledger {
     /// Nanoseconds that writing and reading back have taken.
     writing: AtomicU64,
     reading: AtomicU64,
-    /// What a test says instead, for a kilobyte.
+    /// The cost that a test sets instead, for a kilobyte.
     assumed_cost: AtomicU64,
 }
 
@@ -141,12 +141,12 @@ impl Ledger {
         }
     }
 
-    /// What is kept.
+    /// The bytes of kept rows.
     fn kept(&self) -> u64 {
         self.persisted.load(Ordering::Acquire) + self.map_outputs.load(Ordering::Acquire)
     }
 
-    /// Takes so many bytes of the budget; whether there was room. If they are to be taken anyhow, there is.
+    /// Takes so many bytes of the budget. Returns whether there was room. If they are to be taken anyhow, there is.
     fn take(&self, bytes: u64, anyhow: bool) -> bool {
         let room = |used: u64| used.checked_add(bytes).filter(|sum| anyhow || *sum <= self.budget);
         let Ok(before) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) else { return false };
@@ -154,12 +154,12 @@ impl Ledger {
         true
     }
 
-    /// Whether anything finds room at all.
+    /// Returns whether anything finds room at all.
     fn may_grow(&self, bytes: u64) -> bool {
         !self.force_spill && !self.pressure.is_high(bytes)
     }
 
-    /// Takes room for what is to be kept; whether there was any. If it is to be taken anyhow, there is.
+    /// Reserves memory for kept rows. Returns whether there was room. If it is to be taken anyhow, there is.
     pub(crate) fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
         let fits = || self.may_grow(bytes) && self.kept() + bytes <= self.budget / 4 * 3;
         let taken = bytes == 0 || ((anyhow || fits()) && self.take(bytes, anyhow));
@@ -169,8 +169,8 @@ impl Ledger {
         taken
     }
 
-    /// Takes room to work in, for a task that has so much of it already; whether there was any. If it is to be taken
-    /// anyhow, there is.
+    /// Takes room to work in, for a task that has so much of it already. Returns whether there was any. If it is to be
+    /// taken anyhow, there is.
     pub(crate) fn reserve_work(&self, held: u64, bytes: u64, anyhow: bool) -> bool {
         let fits = || {
             let share = self.budget.saturating_sub(self.kept()) / self.turns.working().max(1) as u64;
@@ -214,12 +214,12 @@ impl Ledger {
         Hope(Arc::clone(self))
     }
 
-    /// Whether room is on its way.
+    /// Returns whether room is on its way.
     pub(crate) fn is_hoped_for(&self) -> bool {
         self.hopes.load(Ordering::SeqCst) > 0
     }
 
-    /// Takes room for results; whether all results together are within the limit.
+    /// Takes room for results. Returns whether all results together are within the limit.
     pub(crate) fn reserve_result(&self, bytes: u64, limit: u64) -> bool {
         let room = |results: u64| results.checked_add(bytes).filter(|sum| *sum <= limit);
         if self.results.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_err() {
@@ -240,7 +240,7 @@ impl Ledger {
         self.take(bytes, true);
     }
 
-    /// Whether what tasks work on is counted at all.
+    /// Returns whether what tasks work on is counted at all.
     pub(crate) fn accounts(&self) -> bool {
         self.budget < u64::MAX
     }
@@ -249,8 +249,8 @@ impl Ledger {
         self.budget
     }
 
-    /// What batches on their way count with in each task at most: a sixteenth of the budget in all, so that a small one is
-    /// not used up by what lasts for a moment.
+    /// The bytes that batches on their way count with in each task at most: a sixteenth of the budget in all, so that a
+    /// small one is not used up by what lasts for a moment.
     pub(crate) fn batches_limit(&self) -> u64 {
         self.budget / 16 / self.workers
     }
@@ -294,7 +294,7 @@ impl Ledger {
         self.on_disk.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// What it takes to serialise, write, read and deserialise a byte, in nanoseconds, by what it has taken so far.
+    /// The time to serialise, write, read and deserialise a byte, in nanoseconds, by what it has taken so far.
     pub(crate) fn disk_cost(&self) -> f64 {
         let assumed = self.assumed_cost.load(Ordering::Acquire);
         if assumed < u64::MAX {
@@ -368,7 +368,7 @@ impl Reservation {
         taken.then(|| Self { kind, bytes, governor: governor.clone(), ledger: Arc::clone(ledger) })
     }
 
-    /// What it is for.
+    /// The kind of rows that the reservation is for.
     pub(crate) fn kind(&self) -> StageKind {
         self.kind
     }
@@ -392,7 +392,8 @@ impl Actor for Governor {
     }
 }
 
-/// From whoever held so much: it is free again when this is dropped, whether the governor has lived to handle it or not.
+/// The holder of so many bytes sends this: they are free again when it is dropped, whether the governor has lived to
+/// handle it or not.
 pub(crate) struct Release {
     kind: StageKind,
     bytes: u64,

@@ -26,7 +26,7 @@ use crate::{
 #[derive(Default)]
 pub struct JobOutput {
     values: Vec<(PartitionIndex, Value, Updates)>,
-    /// Of the tasks that have filled stores: stores in the order of the plan, partitions in theirs.
+    /// The updates of the tasks that have filled stores: stores in the order of the plan, partitions in theirs.
     stored: Vec<(Key, Updates)>,
 }
 
@@ -77,7 +77,7 @@ pub struct JobHandle {
     job: JobId,
     outcome: oneshot::Receiver<Result<JobOutput>>,
     coordinator: Addr<Coordinator>,
-    /// What it says is said before its caller goes on.
+    /// The console, whose output for the job comes before its caller goes on.
     console: Option<Arc<Console>>,
     finished: bool,
 }

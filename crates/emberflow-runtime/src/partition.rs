@@ -35,13 +35,13 @@ pub(crate) struct PartitionActor {
     pub(crate) key: Key,
     pub(crate) slot: Arc<Slot>,
     pub(crate) links: Arc<Links>,
-    /// What the rows take of the budget.
+    /// The room in the budget that the rows take.
     pub(crate) room: Option<Reservation>,
     pub(crate) dismissed: bool,
 }
 
 impl PartitionActor {
-    /// Whether a fault on purpose strikes that kills this actor.
+    /// Returns whether a fault on purpose strikes that kills this actor.
     ///
     /// # Panics
     /// If it is a panic.

@@ -33,7 +33,7 @@ use emberflow_core::{
     task::{AtWork, Desk},
 };
 
-/// Something to run on a worker. What it throws ends with it, and is logged.
+/// Something to run on a worker. A panic of it ends with it, and is logged.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
 /// Work taken over from the injector at once: few, since tasks may be long and others may be idle.
@@ -85,7 +85,7 @@ pub(crate) fn mark_thread() {
     OURS.with(|flag| flag.set(true));
 }
 
-/// Whether the current thread is one of an engine's.
+/// Returns whether the current thread is one of an engine's.
 pub(crate) fn is_ours() -> bool {
     OURS.with(Cell::get)
 }
@@ -101,7 +101,7 @@ pub(crate) fn worker() -> usize {
 }
 
 struct Shared {
-    /// What goes before everything else.
+    /// The work that goes before everything else.
     urgent: Injector<Work>,
     injector: Injector<Work>,
     stealers: Vec<Stealer<Work>>,
@@ -120,12 +120,12 @@ struct Staff {
     thread: JoinHandle<()>,
 }
 
-/// Who the workers are, to see what they do.
+/// The list of the workers, to see what they do.
 #[derive(Clone)]
 pub(crate) struct Roster(Arc<Mutex<Vec<Staff>>>);
 
 impl Roster {
-    /// What each of them is at; none if it is idle.
+    /// The work that each of them is at; none if it is idle.
     pub(crate) fn at_work(&self) -> Vec<Option<AtWork>> {
         let staff = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         staff.iter().map(|staff| staff.post.desk.look()).collect()
@@ -156,7 +156,7 @@ impl PoolHandle {
         self.shared.wake_one();
     }
 
-    /// Whether there is work that goes before all that waits.
+    /// Returns whether there is work that goes before all that waits.
     pub(crate) fn is_urgent(&self) -> bool {
         !self.shared.urgent.is_empty()
     }
@@ -174,7 +174,7 @@ impl PoolHandle {
         Busy { since: desk.begin(task), desk }
     }
 
-    /// Who the workers are.
+    /// The list of the workers.
     pub(crate) fn roster(&self) -> Roster {
         Roster(Arc::clone(&self.shared.staff))
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::system;
 
-/// What is asked for between two looks: each takes some microseconds.
+/// The bytes that are asked for between two looks: each takes some microseconds.
 const LOOK_BYTES: u64 = 32 << 20;
 
 /// Nothing is to be kept from here on: fifteen sixteenths of what the process may take.
@@ -18,7 +18,7 @@ fn high_water(limit: u64) -> u64 {
 
 /// See the module.
 pub(crate) struct Pressure {
-    /// What the process may take; the largest number if the system does not say.
+    /// The memory that the process may take; the largest number if the system does not say.
     limit: AtomicU64,
     asked: AtomicU64,
     high: AtomicBool,
@@ -33,7 +33,7 @@ impl Pressure {
         }
     }
 
-    /// Somebody asks for so many bytes; whether the process takes too much already.
+    /// Notes that so many bytes are asked for. Returns whether the process takes too much already.
     pub(crate) fn is_high(&self, bytes: u64) -> bool {
         let before = self.asked.fetch_add(bytes, Ordering::Relaxed);
         if before / LOOK_BYTES != before.wrapping_add(bytes) / LOOK_BYTES {

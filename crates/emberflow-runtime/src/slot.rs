@@ -35,7 +35,7 @@ impl Slot {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes the rows away. Who has borrowed them keeps them until he is done.
+    /// Takes the rows away. A reader that has borrowed them keeps them until it is done.
     pub(crate) fn empty(&self) -> Option<Stored> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -53,7 +53,7 @@ impl Slot {
         Ok(stored.data.has_block(reducer).then(|| Arc::clone(&stored.data)))
     }
 
-    /// What is there, and where.
+    /// The memory and the disk that the rows take.
     pub(crate) fn footprint(&self) -> Option<Footprint> {
         let stored = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         stored.as_ref().map(|stored| stored.footprint)

@@ -43,18 +43,18 @@ impl Spans {
         }
     }
 
-    /// That of a stage, for its tasks.
+    /// The span of a stage, for its tasks.
     pub(crate) fn stage(&self, stage: StageId) -> Span {
         self.stages.get(&stage).cloned().unwrap_or_else(Span::none)
     }
 }
 
-/// That of a look for a stored partition.
+/// The span of a look for a stored partition.
 pub(crate) fn fetch(store: StoreId, partition: PartitionIndex) -> Span {
     debug_span!("fetch", store = store.get(), partition)
 }
 
-/// That of a task, to be entered on its worker.
+/// The span of a task, to be entered on its worker.
 pub(crate) fn task(stage: &Span, task: TaskId, id: StageId, partition: PartitionIndex, attempt: u32) -> Span {
     debug_span!(parent: stage, "task", task = task.get(), stage = id.get(), partition, attempt)
 }

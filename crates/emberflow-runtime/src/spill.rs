@@ -29,7 +29,7 @@ use crate::{bus::Bus, governor::Ledger};
 
 /// A file that has so many bytes is followed by the next one, or before, if the limit is low.
 const FILE_BYTES: u64 = 256 << 20;
-/// What is mapped of a file beyond its length at which the next one follows: the last write may go so far.
+/// The bytes that are mapped of a file beyond its length at which the next one follows: the last write may go so far.
 const MAPPED_BEYOND: u64 = 16 << 20;
 /// The unit in which disks give and take room, as a rule.
 const PAGE_BYTES: u64 = 4 << 10;
@@ -151,7 +151,7 @@ impl SpillDir {
         Ok(extent)
     }
 
-    /// Gives back what nobody needs any more, from now on as soon as that is so; whether there was anything.
+    /// Gives back what nobody needs any more, from now on as soon as that is so. Returns whether there was anything.
     fn give_back(&self) -> bool {
         self.is_short.store(true, Ordering::SeqCst);
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -261,8 +261,8 @@ impl SpillFile {
         }
     }
 
-    /// Gives back all that is not needed; how many bytes that were. Who calls it holds the file, so that nothing of it is
-    /// written anew meanwhile.
+    /// Gives back all that is not needed. Returns how many bytes that were. The caller holds the file, so that nothing
+    /// of it is written anew meanwhile.
     fn give_back_dead(&self) -> u64 {
         let dead = std::mem::take(&mut *self.dead.lock().unwrap_or_else(PoisonError::into_inner));
         dead.iter().for_each(|(at, len)| self.give_back(*at, *len));

@@ -37,7 +37,7 @@ pub(crate) struct Summaries {
     width: Option<u16>,
     jobs: BTreeMap<JobId, Job>,
     stages: HashMap<StageId, JobId>,
-    /// What is known of attempts before it is known what they came to.
+    /// The work of attempts that have ended, until their result is known.
     ended: HashMap<TaskId, Work>,
 }
 
@@ -58,7 +58,7 @@ struct Stage {
     work: Work,
 }
 
-/// What adds up.
+/// Work that adds up.
 #[derive(Clone, Copy, Default)]
 struct Work {
     tasks: u64,

@@ -53,10 +53,10 @@ pub(crate) struct TaskRun {
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) batch_rows: usize,
     pub(crate) io: Arc<dyn Io>,
-    /// Who takes the rows, if this is not a result.
+    /// The actor that takes the rows, if this is not a result.
     pub(crate) owner: Option<Addr<PartitionActor>>,
     pub(crate) links: Arc<Links>,
-    /// That of the stage.
+    /// The span of the stage.
     pub(crate) span: tracing::Span,
 }
 
@@ -233,14 +233,14 @@ impl Ran {
     }
 }
 
-/// What a task has made, and where it is.
+/// The output of a task, and where it is.
 enum Output {
     Result(ActionOutput),
     Stored {
         stored: Stored,
         room: Reservation,
         found: Found,
-        /// What it took to compute it.
+        /// The time that it took to compute it.
         nanos: u64,
     },
 }

@@ -29,17 +29,18 @@ pub(crate) enum Waited {
     Cancelled,
 }
 
-/// What somebody waits for.
+/// A request for room that somebody waits for.
 pub(crate) trait Wish {
     /// Takes the room, if there is any.
     fn take(&self) -> bool;
 
     fn is_cancelled(&self) -> bool;
 
-    /// Whether room is on its way that no task holds.
+    /// Returns whether room is on its way that no task holds.
     fn is_hoped_for(&self) -> bool;
 
-    /// Whether there is something to be done that gives room back, and this thread may be the only one that can.
+    /// Returns whether there is something to be done that gives room back, and this thread may be the only one that
+    /// can.
     fn can_help(&self) -> bool;
 
     /// Does some of it.
@@ -63,7 +64,7 @@ pub(crate) struct Turns {
     changed: Condvar,
     /// How many there are, to be read without the lock.
     working: AtomicUsize,
-    /// Who waits here for anything, so that nobody locks when nobody does.
+    /// The number of waiting threads, so that nobody locks when there are none.
     waiting: AtomicUsize,
 }
 
@@ -188,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    /// What is free, and who wants some of it.
+    /// The free room.
     struct Room(AtomicU64);
 
     struct Wants<'a> {
@@ -196,7 +197,7 @@ mod tests {
         bytes: u64,
         cancelled: &'a AtomicBool,
         hope: &'a AtomicU64,
-        /// What pleading brings.
+        /// The bytes that pleading brings.
         kept: u64,
     }
 

@@ -25,11 +25,11 @@ use crate::{
     turns::{Turn, Waited, Wish},
 };
 
-/// What is held without room before it is written: a sixty-fourth of the budget, but within these bounds.
+/// The bytes that are held without room before they are written: a sixty-fourth of the budget, but within these bounds.
 const UNIT_BYTES: (u64, u64) = (16 << 10, 1 << 20);
 /// The same if everything is to be spilled: so small that tests, which are small, reach it.
 const FORCED_UNIT_BYTES: u64 = 2 << 10;
-/// What cannot go to disk may take so much in each task, however small the budget is; and so may all results.
+/// Rows that cannot go to disk may take so much in each task, however small the budget is; and so may all results.
 const ALLOWANCE_BYTES: u64 = 16 << 20;
 
 pub(crate) struct TaskMemory {
@@ -37,14 +37,14 @@ pub(crate) struct TaskMemory {
     pub(crate) cancelled: Arc<AtomicBool>,
     began: Instant,
     held: AtomicU64,
-    /// Of batches on their way.
+    /// The bytes of batches on their way.
     batches: AtomicU64,
     /// Since it first asked.
     turn: OnceLock<Turn>,
 }
 
 impl TaskMemory {
-    /// That of an attempt; of one that gave way and begins again, with its turn.
+    /// The memory of an attempt; if it gave way and begins again, with its turn.
     pub(crate) fn new(links: &Arc<Links>, cancelled: Arc<AtomicBool>, again: Option<Turn>) -> Self {
         let (links, held, batches) = (Arc::clone(links), AtomicU64::new(0), AtomicU64::new(0));
         let turn = OnceLock::new();

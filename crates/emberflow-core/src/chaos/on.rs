@@ -187,14 +187,14 @@ struct Told {
 struct Task {
     tries: u32,
     faults: u32,
-    /// Of this try.
+    /// The delays of this try.
     delays: u32,
     /// How often this try has passed each point.
     passed: [u32; Point::ALL.len()],
 }
 
 thread_local! {
-    /// What runs on this thread.
+    /// The attempt that runs on this thread.
     static CURRENT: RefCell<Option<(Arc<Run>, Key)>> = const { RefCell::new(None) };
 }
 
@@ -266,7 +266,7 @@ impl Run {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What strikes, but for a delay, which is over when this returns.
+    /// The kind of fault that strikes, but for a delay, which is over when this returns.
     fn strike(&self, key: Key, point: Point) -> Option<Kind> {
         let kind = self.roll(key, point)?;
         if kind == Kind::Delay {
@@ -327,7 +327,7 @@ mod tests {
 
     const STORE: StoreId = StoreId::new(3);
 
-    /// What strikes each of so many tries of a task, which passes each point so many times.
+    /// The faults that strike so many tries of a task, each of which passes each point so many times.
     fn faults(chaos: &Chaos, partition: usize, tries: usize, times: usize) -> Vec<(usize, Point, Kind)> {
         let mut found = Vec::new();
         for attempt in 0..tries {

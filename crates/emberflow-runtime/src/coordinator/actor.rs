@@ -45,7 +45,7 @@ use crate::{
     task_run::TaskRun,
 };
 
-/// What the shell needs to carry out commands.
+/// The parts that the shell needs to carry out commands.
 pub(crate) struct Start {
     pub(crate) limits: Limits,
     pub(crate) batch_rows: usize,
@@ -59,7 +59,8 @@ pub(crate) struct Start {
     pub(crate) patience: Patience,
 }
 
-/// Whom partition actors and tasks talk to. Shared, since each clone of an address costs two allocations.
+/// The addresses that partition actors and tasks talk to. They are shared, since each clone of an address costs two
+/// allocations.
 pub(crate) struct Links {
     pub(crate) coordinator: Addr<Coordinator>,
     pub(crate) governor: Addr<Governor>,
@@ -107,7 +108,7 @@ impl StoreShell {
     }
 }
 
-/// What the tasks of a store have added to accumulators: of each partition once, however often it is computed.
+/// The updates of accumulators by the tasks of a store: of each partition once, however often it is computed.
 #[derive(Default)]
 struct Counts {
     /// For the first job that reads the store and succeeds.
@@ -118,23 +119,23 @@ struct Counts {
 struct JobShell {
     outcome: oneshot::Sender<Result<JobOutput>>,
     results: JobOutput,
-    /// What it may read, parents first.
+    /// The stores that the job may read, parents first.
     stores: Vec<StoreId>,
     labels: JobLabels,
-    /// What it is made of, until that was told.
+    /// The stages that the job is made of, until that was told.
     outline: Option<Vec<StageOutline>>,
 }
 
-/// What a task gives besides its rows.
+/// The output of a task besides its rows.
 #[derive(Default)]
 pub(crate) struct Made {
     /// The result, if it was the action's stage.
     pub(crate) value: Option<Box<dyn Any + Send>>,
-    /// What it added to accumulators.
+    /// The updates of accumulators.
     pub(crate) updates: Updates,
     /// How long it took.
     pub(crate) took: Duration,
-    /// What its rows took in memory before they were spilled, and what they take on disk.
+    /// The bytes that the task's rows took in memory before they were spilled, and those that they take on disk.
     pub(crate) spilled: Option<(u64, u64)>,
     /// Its rows as far as they are in memory to stay.
     pub(crate) resident: Option<Resident>,
@@ -264,7 +265,7 @@ impl Coordinator {
         }
     }
 
-    /// What the tasks of these stores have added to accumulators, as far as no job was given it before.
+    /// The updates of accumulators by the tasks of these stores, as far as no job was given them before.
     fn give_updates(&mut self, stores: &[StoreId]) -> Vec<(Key, Updates)> {
         let mut given = Vec::new();
         for store in stores {
@@ -307,7 +308,7 @@ impl Coordinator {
         }
     }
 
-    /// Of two attempts at a partition this one was first: readers get what it has stored.
+    /// Makes this attempt the one whose output readers get: of two at a partition, it was first.
     fn is_the_one(&mut self, key: Key, task: TaskId) {
         if let (Some(store), Some((_, _, slot))) = (self.stores.get_mut(&key.0), self.actors.get(&task)) {
             let current = &mut store.slots[key.1];
@@ -405,7 +406,7 @@ impl Coordinator {
         }
     }
 
-    /// What the workers are at, and how the memory stands; a line each.
+    /// The work that the workers are at, and the state of the memory; a line each.
     fn describe(&self, tasks: &[AtTask]) -> String {
         let mut told = String::new();
         for AtTask { worker, at, took, .. } in tasks {
@@ -516,9 +517,9 @@ pub(crate) struct Submit {
     pub(crate) stages: Vec<Arc<StagePlan>>,
     pub(crate) wanted: Vec<PartitionIndex>,
     pub(crate) labels: JobLabels,
-    /// What the stages are, if anybody wants to know.
+    /// The stages, if anybody wants to know them.
     pub(crate) outline: Option<Vec<StageOutline>>,
-    /// In which its action was called.
+    /// The span in which the job's action was called.
     pub(crate) span: Span,
     pub(crate) outcome: oneshot::Sender<Result<JobOutput>>,
 }

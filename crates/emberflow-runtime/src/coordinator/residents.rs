@@ -17,33 +17,33 @@ use emberflow_core::{
 
 use super::machine::Key;
 
-/// What comes has to be worth so many times as much as what goes.
+/// Rows that come have to be worth so many times as much as those that go.
 const DEARER: f64 = 4.0;
 
 /// A partition in memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resident {
     pub(crate) generation: TaskId,
-    /// What its rows take in memory.
+    /// The memory that its rows take.
     pub(crate) bytes: u64,
-    /// What it took to compute it, in nanoseconds.
+    /// The time that it took to compute it, in nanoseconds.
     pub(crate) nanos: u64,
     pub(crate) keep: Keep,
 }
 
 impl Resident {
-    /// What it costs to get a byte of it back, in nanoseconds, where the disk takes so many for it.
+    /// The cost of getting a byte of it back, in nanoseconds, where the disk takes so many for it.
     fn cost(&self, disk: f64) -> f64 {
         if self.is_dropped(disk) { self.nanos as f64 / self.bytes as f64 } else { disk }
     }
 
-    /// Whether it would be dropped rather than written.
+    /// Returns whether it would be dropped rather than written.
     fn is_dropped(&self, disk: f64) -> bool {
         self.keep == Keep::Auto && (self.nanos as f64) < disk * self.bytes as f64
     }
 }
 
-/// What is to be done with a partition that has to go.
+/// The way in which a partition goes that has to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eviction {
     /// Its lineage makes it again.
@@ -64,7 +64,8 @@ struct Held {
 pub(crate) struct Residents {
     stores: BTreeMap<StoreId, Held>,
     jobs: u64,
-    /// What was evicted for each store since a job began or ended; `None` if there is nothing left to be evicted for it.
+    /// The bytes that were evicted for each store since a job began or ended; `None` if there is nothing left to be
+    /// evicted for it.
     ordered: BTreeMap<StoreId, Option<u64>>,
 }
 
@@ -123,7 +124,7 @@ impl Residents {
         evicted
     }
 
-    /// Those that make room for so many bytes, whatever they are worth and whoever uses them: they are written.
+    /// Those that make room for so many bytes, whatever they are worth and whichever jobs use them: they are written.
     pub(crate) fn spill(&mut self, bytes: u64, disk: f64) -> Vec<(Key, TaskId)> {
         let (evicted, _) = self.cheapest(bytes, f64::INFINITY, disk, |_| false);
         evicted.into_iter().map(|(key, generation, _)| (key, generation)).collect()
@@ -166,7 +167,7 @@ impl Residents {
 mod tests {
     use super::*;
 
-    /// What the disk takes for a byte.
+    /// The nanoseconds that the disk takes for a byte.
     const DISK: f64 = 10.0;
 
     fn store(number: u64) -> StoreId {

@@ -31,7 +31,7 @@ impl Times {
         self.0.len()
     }
 
-    /// Whether a task is slow that has run for so long, while so many of the stage are still to be done.
+    /// Returns whether a task is slow that has run for so long, while so many of the stage are still to be done.
     pub(crate) fn is_slow(&self, took: Duration, pending: usize, speculation: &Speculation) -> bool {
         let (done, tasks) = (self.0.len(), self.0.len() + pending);
         let Some(median) = self.0.get(done / 2) else { return false };

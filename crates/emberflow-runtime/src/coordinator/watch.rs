@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use emberflow_core::{ids::TaskId, task::AtWork};
 
-/// How long jobs may wait while no worker is at work. That never is right, so there is no setting for it.
+/// How long jobs may wait while no worker is at work. Such a wait is never right, so there is no setting for it.
 pub(crate) const NOBODY_AT_WORK: Duration = Duration::from_secs(60);
 
 /// How long a thread has to end what was given up before another one takes its place, at most.
@@ -32,32 +32,32 @@ impl Patience {
         self.deadline.into_iter().chain(self.stall).min()
     }
 
-    /// Whether a thread that has been at a task for so long since it was given up will not come back.
+    /// Returns whether a thread that has been at a task for so long since it was given up will not come back.
     pub(crate) fn is_over(self, given_up: Duration) -> bool {
         self.shortest().is_some_and(|shortest| given_up > shortest.min(LONGEST_GRACE))
     }
 }
 
-/// What a worker is at.
+/// The work that a worker is at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AtTask {
     pub(crate) worker: usize,
     pub(crate) at: AtWork,
-    /// For how long.
+    /// The time for which it has been at it.
     pub(crate) took: Duration,
-    /// and for how long since it was given up.
+    /// The time since the task was given up, if it was.
     pub(crate) given_up: Duration,
 }
 
-/// What was seen.
+/// An observation of the workers.
 pub(crate) struct Seen {
     pub(crate) tasks: Vec<AtTask>,
     /// For how long nothing has happened.
     pub(crate) still: Duration,
 }
 
-/// What the workers were at when all of them waited, and a job came after that which has not begun: a closure may wait for
-/// that job on a thread of its own, and the job for a worker.
+/// The tasks that the workers were at when all of them waited, if a job came after that which has not begun: a closure
+/// may wait for that job on a thread of its own, and the job for a worker.
 #[derive(Default)]
 pub(crate) struct Waits(Vec<(TaskId, u64)>);
 

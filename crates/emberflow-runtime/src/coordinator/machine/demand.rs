@@ -175,7 +175,7 @@ impl Machine {
             && inputs.persisted.iter().all(|key| self.is_done(*key))
     }
 
-    /// One thing that each of these waited for is there. What can run now runs first, while its input is warm.
+    /// One thing that each of these waited for is there. Those that can run now run first, while their input is warm.
     pub(super) fn wake(&mut self, woken: Vec<Key>) {
         let mut ready = Vec::new();
         for key in woken {

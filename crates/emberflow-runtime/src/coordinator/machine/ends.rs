@@ -82,7 +82,7 @@ impl Machine {
         self.end_jobs(&jobs, Err(&error));
     }
 
-    /// What a job still needs, and what each of that waits for; a line each.
+    /// The partitions that a job still needs, and what each of them waits for; a line each.
     fn describe(&self, job: JobId) -> String {
         const LINES: usize = 20;
         let mut needed: Vec<Key> = self.demanded_by(job).into_iter().collect();

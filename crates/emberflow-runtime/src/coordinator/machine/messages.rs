@@ -79,9 +79,9 @@ pub(crate) enum Input {
     Overdue { task: TaskId, limit: Duration, rdd: RddId, operator: String },
     /// A task waits for something, and another thread works in place of its own.
     Away { task: TaskId },
-    /// What workers are at, and for how long.
+    /// The tasks that workers are at, and for how long.
     AtWork { tasks: Vec<(TaskId, Duration)> },
-    /// Nothing has happened for too long. What the shell knows of it is to be told, too.
+    /// Nothing has happened for too long. The shell's own account is to be told, too.
     Stalled { limit: Duration, shell: String },
 }
 
@@ -104,18 +104,19 @@ pub(crate) enum TaskEnd {
     InputsLost { lost: Vec<(Key, TaskId)>, cause: Option<Cause> },
 }
 
-/// What is to be done.
+/// A command to the shell.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Run a task; with `care`, row by row, to find the one that it panics at.
     Launch { task: TaskId, stage: StageId, job: JobId, key: Key, attempt: u32, care: bool },
     /// A running task is not wanted any more.
     Cancel { task: TaskId },
-    /// What this attempt made, or was to make, is not wanted: stop its actor.
+    /// The output that this attempt made, or was to make, is not wanted: stop its actor.
     Discard { task: TaskId },
     /// The result that came with this report is the partition's result.
     Accept { job: JobId, partition: PartitionIndex },
-    /// What this attempt stored is the partition of its store: readers get it, and what it added to accumulators counts.
+    /// The output that this attempt stored is the partition of its store: readers get it, and its updates of
+    /// accumulators count.
     Count { key: Key, task: TaskId },
     /// Stop all the actors of a store and forget its plan.
     DropStore { store: StoreId },

@@ -150,7 +150,7 @@ impl Machine {
         self.running.get(&task).map(|running| running.key)
     }
 
-    /// Whether a job that has not ended may read the store.
+    /// Returns whether a job that has not ended may read the store.
     pub(crate) fn is_used(&self, store: StoreId) -> bool {
         self.jobs.values().any(|job| job.stores.contains(&store))
     }

@@ -10,7 +10,7 @@ use super::{
     world::{World, done, done_otherwise, failed, limits, panicked},
 };
 
-/// What is still to come on one path.
+/// The messages that are still to come on one path.
 #[derive(Clone)]
 struct Path {
     world: World,

@@ -17,7 +17,7 @@ use super::{
 /// Unless `MACHINE_CASES` says another number.
 const CASES: u32 = 2_500;
 
-/// What happens next, to the one that a number picks.
+/// The next thing to happen, to the task, job or store that a number picks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Move {
     Done,

@@ -8,7 +8,7 @@ use super::{
     world::{Read, World, done, done_otherwise, failed, key, limits, maps, panicked, passed, persist, result},
 };
 
-/// As many workers as anybody could want.
+/// A world with as many workers as any story needs.
 fn world() -> World {
     World::new(limits(4, 4, 8))
 }

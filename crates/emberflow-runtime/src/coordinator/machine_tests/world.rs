@@ -26,7 +26,7 @@ pub(super) fn limits(task_failures: usize, losses: u32, workers: usize) -> Limit
     Limits { task_failures, losses, workers, speculation, deterministic: true }
 }
 
-/// What each task of a stage reads.
+/// The input of each task of a stage.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
     /// All of a shuffle.
@@ -129,7 +129,7 @@ impl Hasher for QuickHash {
 pub(super) struct Task {
     pub(super) key: Key,
     pub(super) attempt: u32,
-    /// What it was given to read: partitions and their generations.
+    /// The partitions that it was given to read, and their generations.
     pub(super) seen: Vec<(Key, TaskId)>,
 }
 
@@ -151,7 +151,7 @@ enum Ending {
     Stalled,
 }
 
-/// What one step has to do.
+/// The things that one step has to do.
 #[derive(Debug, Default, PartialEq)]
 struct Step {
     accepted: Vec<(JobId, PartitionIndex)>,
@@ -169,7 +169,7 @@ pub(super) struct World {
     /// Answered or cancelled, with what they computed: all they say now is late.
     pub(super) late: BTreeMap<TaskId, Key>,
     pub(super) stored: BTreeMap<Key, TaskId>,
-    /// What of it is dropped when it has been read.
+    /// The stored partitions that are dropped when they have been read.
     passing: BTreeMap<Key, TaskId>,
     pub(super) ended: BTreeMap<JobId, Result<(), Error>>,
     pub(super) launched: Vec<Key>,
@@ -179,11 +179,11 @@ pub(super) struct World {
     /// Partition actors that nobody has stopped yet.
     actors: BTreeMap<TaskId, StoreId>,
     jobs: BTreeMap<JobId, Living>,
-    /// Of what is stored, and of what was stored last where nothing is.
+    /// The prints of stored partitions, and of those that were stored last where nothing is.
     prints: BTreeMap<Key, Print>,
-    /// What is to be computed a second time in this step.
+    /// The partition that is to be computed a second time in this step.
     speculated: Option<Key>,
-    /// Of each result.
+    /// The wanted partitions of each result.
     wanted: BTreeMap<StoreId, BTreeSet<PartitionIndex>>,
     failures: BTreeMap<Key, u32>,
     losses: BTreeMap<Key, u32>,
@@ -192,7 +192,7 @@ pub(super) struct World {
     /// Stages and jobs that have begun, by the events, and not ended.
     stages: BTreeSet<StageId>,
     told: BTreeSet<JobId>,
-    /// Whoever steps through many worlds that are alike checks each kind of them once.
+    /// True if each kind of world is checked once, by a test that steps through many that are alike.
     pub(super) checked_elsewhere: bool,
 }
 
@@ -311,7 +311,7 @@ impl World {
         inputs.shuffles.into_iter().flat_map(all).chain(inputs.persisted).collect()
     }
 
-    /// What has to be computed for a job, given what is there and what runs.
+    /// The partitions that have to be computed for a job, given what is there and what runs.
     fn needs(&self, job: &Living) -> BTreeSet<Key> {
         fn walk(world: &World, at: Key, found: &mut BTreeSet<Key>) {
             if !world.stored.contains_key(&at) && found.insert(at) && world.task_at(at).is_none() {
@@ -497,7 +497,7 @@ impl World {
         self.jobs.iter().filter(|(_, job)| mixes(job)).map(|(id, _)| *id).collect()
     }
 
-    /// Whether a task is to be computed a second time if it lingers.
+    /// Returns whether a task is to be computed a second time if it lingers.
     pub(super) fn is_slow(&self, task: TaskId) -> bool {
         let Some(Task { key, .. }) = self.running.get(&task) else { return false };
         let (done, pending) = self.machine.stores[&key.0]
@@ -726,7 +726,7 @@ impl World {
         hash.finish()
     }
 
-    /// Whatever comes late, or for the second time, has to be ignored: `step` checks it.
+    /// Checks that messages which come late, or for the second time, are ignored: `step` does it.
     pub(super) fn hear_it_all_again(&self) {
         let mut world = self.clone();
         let mut heard: HashSet<(Key, bool)> = HashSet::new();
