@@ -40,7 +40,7 @@ const FRAME_BYTES: usize = 256 << 10;
 /// or so many rows.
 const FRAME_ROWS: u32 = 1 << 16;
 
-/// What is wrong with a file of rows, and where.
+/// An error in a file of rows, with its place.
 #[derive(Debug, thiserror::Error)]
 #[error("{}, byte {byte}: {fault}", path.display())]
 pub(crate) struct RowFileError {
@@ -148,7 +148,7 @@ pub(crate) struct Writer<T, W: Write> {
     types: PhantomData<fn(T)>,
 }
 
-/// What was written.
+/// The size of a file that was written.
 pub(crate) struct Written {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
@@ -343,7 +343,7 @@ impl<T: ExchangeData> Reader<T> {
         self.fault(at, Fault::Decode { wanted: name_of::<T>(), source })
     }
 
-    /// Opens the next frame; whether there is one.
+    /// Opens the next frame. Returns whether there is one.
     fn read_frame(&mut self) -> Result<bool, RowFileError> {
         self.frame_at = self.at;
         let mut head = Vec::with_capacity(FRAME_HEAD_BYTES);

@@ -20,7 +20,7 @@ use emberflow_runtime::Engine;
 
 use crate::sent_plans::SentPlans;
 
-/// What every RDD of a context needs: the engine, and the settings that shape lineage.
+/// The parts that every RDD of a context needs: the engine, and the settings that shape lineage.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) hasher: KeyHasher,

@@ -159,7 +159,8 @@ impl Context {
         Ok(())
     }
 
-    /// What the context runs with, by the names of the builder's methods; but for the hash seed, which may be a secret.
+    /// The settings of the context, by the names of the builder's methods; but for the hash seed, which may be a
+    /// secret.
     fn settings(&self, page: Option<&Listen>) -> Vec<(String, String)> {
         let config = self.shared().engine.config();
         let checkpoint_dir = self.checkpoint_dir().map(|dir| dir.display().to_string());

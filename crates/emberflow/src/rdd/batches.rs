@@ -21,7 +21,7 @@ use super::Rdd;
 impl<T: Data> Rdd<T> {
     /// Applies a function to every batch.
     ///
-    /// Whatever the function needs beside the batch is in `env`, for closures that capture values cannot be sent to
+    /// All that the function needs beside the batch is in `env`, for closures that capture values cannot be sent to
     /// another process; closures that capture closures can.
     pub(crate) fn batches<U, E, F>(&self, info: OpInfo, placement: Option<Placement>, env: E, each: F) -> Rdd<U>
     where

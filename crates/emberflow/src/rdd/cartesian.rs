@@ -110,7 +110,7 @@ struct Held<U> {
     segments: Vec<Segment<U>>,
     /// The next row's segment, and its place there.
     at: (usize, usize),
-    /// That segment, read.
+    /// The segment, read.
     open: Option<Batch<U>>,
     _claim: Claim,
 }

@@ -31,8 +31,8 @@ use crate::{
 impl Driver {
     /// Runs one job: `each` on every partition in `wanted`, its results in partition order.
     ///
-    /// `each` gets the partition's rows and gives its share of the result with the number of rows that it read. What it
-    /// needs beside is in `env`, for closures that capture values cannot be sent to another process.
+    /// `each` gets the partition's rows and gives its share of the result with the number of rows that it read. Values
+    /// that it needs beside are in `env`, for closures that capture values cannot be sent to another process.
     pub(crate) async fn run<T, R, E, F>(
         &self,
         rdd: &Rdd<T>,
@@ -124,7 +124,7 @@ where
     }
 }
 
-/// The rows that an action reads. Whatever it does with a batch, it and not the last operator is to blame; for a batch
+/// The rows that an action reads. It is to blame for all it does with a batch, not the last operator; for a batch
 /// that it does not get, the operator that failed to give it.
 struct SinkStream<T> {
     rows: BoxStream<T>,

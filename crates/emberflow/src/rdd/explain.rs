@@ -80,7 +80,7 @@ impl<T: Data> Rdd<T> {
     }
 }
 
-/// What is written into a box.
+/// The texts in a box.
 struct Labelled {
     title: String,
     makes: String,
@@ -140,7 +140,7 @@ fn xml(text: &str) -> String {
     })
 }
 
-/// Who reads whom, by their numbers.
+/// The arrows: which stage reads which, by their numbers.
 fn arrows(stages: &[StageOutline]) -> Vec<(usize, usize)> {
     let at: HashMap<StoreId, usize> = stages.iter().enumerate().map(|(at, stage)| (stage.store, at)).collect();
     let readers = stages.iter().enumerate();

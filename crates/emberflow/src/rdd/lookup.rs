@@ -91,7 +91,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         })
     }
 
-    /// Where rows of `key` may be. What a key is borrowed as has the key's own hash.
+    /// The partitions where rows of `key` may be. A borrowed form of a key has the key's own hash.
     fn partitions_with<Q: Hash + ?Sized>(&self, key: &Q) -> Vec<PartitionIndex> {
         match self.node().placement {
             Some(Placement::Hash { partitions, seed }) => {

@@ -58,7 +58,7 @@ impl<T: Data> Rdd<T> {
         self.map_info(info.with_code::<F>(), f)
     }
 
-    /// As `map_as`, for closures of ours that are described otherwise.
+    /// As [`map`](Self::map), for closures of ours that are described otherwise.
     pub(crate) fn map_info<U: Data>(&self, info: OpInfo, f: impl Fn(T) -> U + Send + Sync + 'static) -> Rdd<U> {
         self.map_env(info, (), move |(), row| f(row))
     }

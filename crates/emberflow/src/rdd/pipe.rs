@@ -125,7 +125,7 @@ impl<T: Data + Display> Operator for Pipe<T> {
     }
 }
 
-/// What the I/O threads have to say.
+/// A message of the I/O threads.
 enum Told {
     /// A chunk was written.
     Wrote,
@@ -421,7 +421,7 @@ enum PipeError {
 }
 
 impl PipeError {
-    /// Whether it is of no use to try again.
+    /// Returns whether it is of no use to try again.
     fn is_permanent(&self) -> bool {
         use io::ErrorKind::{NotFound, PermissionDenied};
         matches!(self, Self::Io { source, .. } if [NotFound, PermissionDenied].contains(&source.kind()))

@@ -178,7 +178,7 @@ pub(crate) fn random_of(operator: &str, seed: u64, partition: PartitionIndex) ->
     Pcg64Mcg::seed_from_u64(seed ^ salt ^ (partition as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// Whether a row is taken that is wanted with probability `fraction`.
+/// Returns whether a row is taken that is wanted with probability `fraction`.
 pub(super) fn chosen(random: &mut Pcg64Mcg, fraction: f64) -> bool {
     random.random::<f64>() < fraction
 }

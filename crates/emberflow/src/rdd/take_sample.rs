@@ -13,7 +13,7 @@ use rand::Rng;
 use super::{Rdd, sample::random_of};
 use crate::action::{Action, Driver};
 
-/// Who draws the rows, where partitions are numbered from zero.
+/// The number of the caller that draws the rows, where partitions are numbered from zero.
 const CALLER: PartitionIndex = usize::MAX;
 
 impl<T: ExchangeData> Rdd<T> {

@@ -150,7 +150,7 @@ impl<U: ExchangeData> Rdd<U> {
     }
 }
 
-/// The shuffles of a tree: from how many partitions into how many. As Spark decides it.
+/// The shuffles of a tree: from how many partitions into how many. Spark decides it in the same way.
 fn levels(mut partitions: usize, depth: usize) -> Vec<(usize, usize)> {
     let scale = ((partitions as f64).powf(1.0 / depth as f64).ceil() as usize).max(2);
     let mut levels = Vec::new();

@@ -237,7 +237,7 @@ impl<A: Accumulate<Value: fmt::Debug>> fmt::Debug for Accumulator<A> {
     }
 }
 
-/// What one attempt has added.
+/// The updates of one attempt.
 struct Buffer<A: Accumulate> {
     shared: Arc<Shared<A>>,
     value: A::Value,

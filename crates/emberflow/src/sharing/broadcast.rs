@@ -150,7 +150,7 @@ impl<T> fmt::Debug for Broadcast<T> {
     }
 }
 
-/// As the id, the place and the value. A destroyed one is refused.
+/// A broadcast is written as its id, its place and its value. A destroyed one is refused.
 impl<T: Serialize> Serialize for Broadcast<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.misuse() {

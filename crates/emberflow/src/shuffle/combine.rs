@@ -268,7 +268,7 @@ struct ReduceStream<K, V, C, A, S> {
     /// The table's room, and that of the rows that came out of it, until they are used.
     claim: Claim,
     out: Option<IterStream<std::vec::IntoIter<(K, C)>>>,
-    /// What each of those takes, and all of the batch that was given last.
+    /// The bytes that each of those takes, and all of the batch that was given last.
     row_bytes: u64,
     lent: u64,
 }

@@ -26,7 +26,7 @@ pub(super) struct Index<K, W> {
 const HASH_BITS: u64 = !0 << 32;
 
 impl<K: Key, W: ExchangeData> Index<K, W> {
-    /// Of the rows of a piece, which are `what` to somebody whose budget is too small.
+    /// The index of the rows of a piece, which are `what` in an error about a budget that is too small.
     ///
     /// # Panics
     /// If there are 2^32 - 1 rows or more.

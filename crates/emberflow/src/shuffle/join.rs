@@ -35,7 +35,7 @@ use super::{
     pieces::{self, Chunks, Piece, Pieces, Run},
 };
 
-/// What a join makes of matches, and of rows without one.
+/// The results that a join makes of matches, and of rows without one.
 pub(crate) trait Kind<V, W>: Send + Sync + 'static {
     type Out: Data;
 

@@ -36,7 +36,7 @@ const LOOK_ROWS: usize = 1 << 16;
 const PROBE_ROWS: usize = 512;
 /// Keys beyond which a map-side table is written out.
 const TABLE_ROWS: usize = 1 << 18;
-/// What the keys and values in it may own before it is.
+/// The bytes that the keys and values in it may own before it is.
 const TABLE_HEAP_BYTES: u64 = 8 << 20;
 /// Rows between two looks at what they own, at least.
 const HEAP_LOOK_ROWS: u64 = 1 << 10;
@@ -50,7 +50,7 @@ pub(crate) enum MapSide {
     Pass,
 }
 
-/// What a map task gives to its reducers.
+/// The blocks that a map task gives to its reducers.
 pub(super) struct CombineBlocks<K, V, C> {
     pub(super) combined: Blocks<(K, C)>,
     pub(super) passed: Blocks<(K, V)>,
@@ -436,7 +436,7 @@ where
         self.table.drain().for_each(|(key, cell)| push(key, cell));
     }
 
-    /// What has been written.
+    /// The blocks that have been written.
     pub(super) fn finish(mut self) -> Stored {
         self.flush();
         let ((combined, _combined_room), (passed, _passed_room)) = (self.combined.finish(), self.passed.finish());

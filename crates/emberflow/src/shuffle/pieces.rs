@@ -72,7 +72,7 @@ impl<R: ExchangeData> Chunks<R> {
         }));
     }
 
-    /// Reads a stream to its end. What finds no room goes to disk.
+    /// Reads a stream to its end. Rows that find no room go to disk.
     pub(super) fn gather(mut rows: BoxStream<R>, task: &TaskContext) -> Result<Self, TaskError> {
         let mut buffer = RowBuffer::new(task.workspace(), Keep::IfRoom);
         while let Some(batch) = rows.next()? {
@@ -282,9 +282,9 @@ pub(super) struct Piece<R> {
 
 enum Part<R> {
     Segment(Segment<R>),
-    /// Of rows that own nothing; then it is the only part.
+    /// All rows, if they own nothing; then it is the only part.
     Rows(Vec<R>),
-    /// Of rows that own something; then it is the only part.
+    /// The places of all rows, if they own something; then it is the only part.
     Located(Vec<(u32, u32)>, Arc<[SharedRows<R>]>),
 }
 
@@ -303,7 +303,8 @@ impl<R: ExchangeData> Piece<R> {
         }))
     }
 
-    /// What the rows take in memory beyond what they take now, if all of them are [`indexed`](Self::indexed).
+    /// The bytes that the rows take in memory beyond those that they take now, if all of them are
+    /// [`indexed`](Self::indexed).
     pub(super) fn bytes_indexed(&self) -> u64 {
         let place = if mem::needs_drop::<R>() { mem::size_of::<(u32, u32)>() } else { mem::size_of::<R>() };
         let parts = self.runs.as_slice().iter().map(|part| match part {
@@ -368,7 +369,7 @@ impl<R: ExchangeData> Run<R> {
         }
     }
 
-    /// What the rows take in memory, by estimate.
+    /// The memory that the rows take, by estimate.
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::Batch(rows) => size::estimate(rows.as_slice()),

@@ -9,7 +9,7 @@ use emberflow_core::partitioner::KeyHasher;
 
 use super::table::Cell;
 
-/// What keys are borrowed as, from the rows of
+/// The type that keys are borrowed as, from the rows of
 /// [`flat_map_reduce_by_key`](crate::Rdd::flat_map_reduce_by_key): `str` for keys that are strings, `[u8]` for bytes.
 ///
 /// For a type of your own an empty `impl` will do. Its methods, both or neither, let short keys be kept more tightly; they
@@ -140,7 +140,7 @@ pub(super) struct ShortTable<K, S> {
     /// Keys in the slots; behind `values` while a batch is merged.
     keys: u32,
     seeds: [u64; 2],
-    /// Of each pair that is being merged, first where its key's slot is looked for, then its value's number.
+    /// For each pair that is being merged, first where its key's slot is looked for, then its value's number.
     found: Vec<u64>,
     own: fn(&[u8]) -> K,
 }
@@ -156,7 +156,7 @@ impl<K, S> ShortTable<K, S> {
         self.values.len()
     }
 
-    /// What slots and values take in memory, without what the values own.
+    /// The memory that slots and values take, without that which the values own.
     pub(super) fn slot_bytes(&self) -> u64 {
         (self.slots.capacity() * mem::size_of::<Slot>() + self.values.capacity() * mem::size_of::<S>()) as u64
     }

@@ -60,7 +60,7 @@ pub(crate) trait SortKey<T>: Env {
     fn estimate(&self, keys: &[Sample<Self::Key>]) -> u64;
 }
 
-/// By what a function makes of a row.
+/// An order by the key that a function makes of a row.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct ByFunction<F, K>(pub(crate) Code<F>, pub(crate) PhantomData<fn() -> K>);

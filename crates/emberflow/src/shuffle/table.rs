@@ -100,12 +100,12 @@ impl<K, S> Table<K, S> {
         self.entries.insert_unique(hash, (key, value), |(key, _)| hasher.hash(key));
     }
 
-    /// What the slots take in memory.
+    /// The memory that the slots take.
     pub(super) fn slot_bytes(&self) -> u64 {
         self.entries.allocation_size() as u64
     }
 
-    /// What keys and values own, by estimate from some of them.
+    /// The memory that keys and values own, by estimate from some of them.
     pub(super) fn heap_bytes<C>(&self) -> u64
     where
         K: Serialize,

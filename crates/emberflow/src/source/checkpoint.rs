@@ -32,7 +32,7 @@ use crate::{
 /// The name of the file that says what a checkpoint holds.
 pub(crate) const MANIFEST: &str = "_manifest";
 
-/// What a checkpoint holds.
+/// The contents of a checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) row_type: String,

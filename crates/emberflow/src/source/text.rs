@@ -33,8 +33,8 @@ use crate::{
     storage::{Ahead, BLOCK_BYTES, Gunzip, is_gzip, look_up},
 };
 
-/// What opening a file costs, in bytes that could be read meanwhile: keeps partitions of many tiny files from having
-/// too many.
+/// The cost of opening a file, in bytes that could be read meanwhile: it keeps partitions of many tiny files from
+/// having too many.
 const OPEN_BYTES: u64 = 16 << 10;
 /// No partition is larger, if it can be cut.
 const MOST_BYTES: u64 = 32 << 20;
@@ -51,7 +51,7 @@ pub struct TextOptions {
     names: OptionNames,
 }
 
-/// Whose options they are, by whose names errors advise them.
+/// The names by which errors advise options: those of the reader that was used.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum OptionNames {
     /// [`TextOptions`].
@@ -184,7 +184,7 @@ impl TextOptions {
         LineFault::TooLong { most: self.max_line_bytes, option: self.names.max_line_bytes() }
     }
 
-    /// As errors are to call them for those who have set them otherwise.
+    /// Sets the names by which errors advise the options, for readers that call them otherwise.
     #[cfg(feature = "tables")]
     pub(crate) fn named(mut self, names: OptionNames) -> Self {
         self.names = names;
@@ -367,7 +367,7 @@ impl Lines {
         })
     }
 
-    /// Adds lines until there are `limit` rows; whether there may be more.
+    /// Adds lines until there are `limit` rows. Returns whether there may be more.
     pub(crate) fn read(
         &mut self,
         rows: &mut Vec<String>,
@@ -445,7 +445,7 @@ impl Lines {
         LineEnd::last(rest, window).or_else(|| LineEnd::first(rest))
     }
 
-    /// Whether what is carried and `part` hold a line of more than `most` bytes.
+    /// Returns whether what is carried and `part` hold a line of more than `most` bytes.
     fn has_long_line(&self, part: &[u8], most: usize) -> bool {
         let mut carried = self.carry.len();
         part.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| mem::take(&mut carried) + line.len() > most)
@@ -494,7 +494,7 @@ impl Lines {
     }
 }
 
-/// What many programs put before text to say that it is UTF-8. It is no part of the text.
+/// The bytes that many programs put before text to say that it is UTF-8. They are no part of the text.
 pub(super) const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Returns whether a file that begins with these bytes says that it is UTF-16, which begins so in either byte order.

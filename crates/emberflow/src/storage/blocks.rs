@@ -18,7 +18,7 @@ pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks that may wait for the worker.
 const BLOCKS_AHEAD: usize = 2;
 
-/// What is allocated at once because a file is said to be so long.
+/// The bytes that are allocated at once because a file is said to be so long.
 const TRUSTED_BYTES: usize = 64 << 20;
 
 /// Blocks that an I/O thread reads while the worker is busy with the last one.
@@ -56,8 +56,8 @@ impl Blocks for Ahead {
     }
 }
 
-/// What the blocks of a file decompress to: all members, as `gunzip` does, without zeros behind them, by which tapes and
-/// block devices fill what they write. Of an empty file it is nothing.
+/// The blocks of a file, decompressed: all members, as `gunzip` does, without zeros behind them, by which tapes and
+/// block devices fill what they write. An empty file gives nothing.
 pub(crate) struct Gunzip {
     packed: Packed,
     file: Arc<dyn InputFile>,
@@ -130,7 +130,7 @@ struct CannotDecompress {
     source: io::Error,
 }
 
-/// Blocks as a reader. What is wrong with them comes as an `io::Error` that [`task_error_of`] opens.
+/// Blocks as a reader. An error of theirs comes as an `io::Error` that [`task_error_of`] opens.
 pub(crate) struct BlockReader {
     blocks: Box<dyn Blocks>,
     block: Vec<u8>,
@@ -167,7 +167,7 @@ impl Read for BlockReader {
     }
 }
 
-/// What a [`BlockReader`] was told by its blocks, if that is what the error is.
+/// The error that a [`BlockReader`] got from its blocks, if the error is one.
 pub(crate) fn task_error_of(error: io::Error) -> Result<TaskError, io::Error> {
     error.downcast::<TaskError>()
 }

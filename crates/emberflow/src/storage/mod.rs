@@ -43,7 +43,7 @@ fn without_scheme(path: &Path) -> &Path {
     rest.filter(|rest| rest.starts_with('/')).map_or(path, Path::new)
 }
 
-/// Whether the path is one of S3, whether or not that can be read.
+/// Returns whether the path is one of S3, whether or not that can be read.
 pub(crate) fn is_s3(path: &Path) -> bool {
     let path = path.as_os_str().as_encoded_bytes();
     path.starts_with(b"s3://") || path.starts_with(b"s3a://")
@@ -59,7 +59,7 @@ fn look_up_s3(_: &Shared, path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
     Err(without_s3(path))
 }
 
-/// What is said of paths of S3 by a program that knows none.
+/// The error about a path of S3 in a program that knows none.
 #[cfg(not(feature = "s3"))]
 pub(crate) fn without_s3(path: &Path) -> emberflow_core::error::Error {
     #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub(crate) fn without_s3(path: &Path) -> emberflow_core::error::Error {
     emberflow_core::error::Error::Storage { source: Arc::new(WithoutS3(path.to_owned())) }
 }
 
-/// Whether a file is to be decompressed: its name says so.
+/// Returns whether a file is to be decompressed: its name says so.
 pub(crate) fn is_gzip(file: &dyn InputFile) -> bool {
     file.path().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
@@ -91,7 +91,7 @@ impl Output {
         }
     }
 
-    /// What tasks write to.
+    /// The files that tasks write to.
     pub(crate) fn files(&self) -> Arc<dyn PartFiles> {
         match self {
             Self::Local(output) => output.files(),
@@ -120,7 +120,7 @@ fn begin_s3(_: &Shared, path: &Path, _: usize) -> Result<Output> {
     Err(without_s3(path))
 }
 
-/// What it means for a task that a file could not be written.
+/// The task's error if a file could not be written.
 pub(crate) fn unwritten(path: &Path, error: io::Error) -> TaskError {
     task_error_of(error).unwrap_or_else(|source| TaskError::io(PartError { path: path.to_owned(), source }))
 }

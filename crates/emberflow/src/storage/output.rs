@@ -68,7 +68,7 @@ impl LocalOutput {
         &self.files.dir
     }
 
-    /// What tasks write to.
+    /// The files that tasks write to.
     pub(crate) fn files(&self) -> Arc<dyn PartFiles> {
         Arc::<Files>::clone(&self.files)
     }

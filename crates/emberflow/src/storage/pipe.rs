@@ -20,7 +20,7 @@ use emberflow_core::{
 
 use super::fault::FileFault;
 
-/// What is read at once, as much as pipes hold.
+/// The bytes that are read at once, as many as pipes hold.
 const READ_BYTES: usize = 64 << 10;
 
 /// A pipe, from which one reader may read once.

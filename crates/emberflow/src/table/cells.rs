@@ -56,7 +56,7 @@ pub(crate) enum CellError {
 }
 
 impl CellError {
-    /// As what is wrong with a column, if nothing has said which.
+    /// The error with its column, if nothing has said which.
     fn of(self, column: &str) -> Self {
         match self {
             Self::Other(message) => Self::Field { column: column.to_owned(), message },

@@ -10,7 +10,7 @@ use super::{cells::CellError, plain::type_name};
 /// Said of tables when they would have to leave the process.
 pub(super) const ONLY_HERE: &str = "a table is read by this process only";
 
-/// What is wrong with the use of a table, and what to do.
+/// An error in the use of a table, with advice.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TableError {
     #[error("there is no column {name:?}; there are {}", .there.join(", "))]

@@ -78,7 +78,7 @@ impl Kind {
 
 const MICROS_OF_A_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// What the texts of a column look like: a set, so that it does not matter in which order and in which parts they are
+/// The forms of the texts of a column: a set, so that it does not matter in which order and in which parts they are
 /// seen. The column's kind follows from the whole set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Forms(u16);
@@ -118,7 +118,7 @@ impl Forms {
         *self = self.or(other);
     }
 
-    /// What one text looks like.
+    /// The form of one text.
     pub(super) fn of(text: &str, date_format: Option<&str>) -> Self {
         if let Some(form) = Self::of_number(text) {
             return form;
@@ -142,13 +142,13 @@ impl Forms {
         double(text).map(|_| Self::DOUBLE)
     }
 
-    /// What a number of JSON looks like: it is one, unless it would lose something.
+    /// The form of a number of JSON: it is one, unless it would lose something.
     pub(super) fn of_json_number(text: &str) -> Self {
         let form = if is_whole(text) { Self::of_integer(text) } else { double(text).map(|_| Self::DOUBLE) };
         form.unwrap_or(Self::STRING)
     }
 
-    /// Whether a number that looks so is equal to a double.
+    /// Returns whether a number that looks so is equal to a double.
     pub(super) fn is_double(self) -> bool {
         !self.has(Self::NO_DOUBLE.or(Self::STRING))
     }
@@ -170,7 +170,7 @@ impl Forms {
         Some(form.or(exact).or(sign))
     }
 
-    /// Whether the kind will be a string whatever is added.
+    /// Returns whether the kind will be a string whatever is added.
     pub(super) fn are_settled(self) -> bool {
         let alike = [Self::NUMBERS, Self::TIMES, Self::BOOLEAN];
         !alike.into_iter().any(|forms| self.has_only(forms))
@@ -197,7 +197,7 @@ impl Forms {
         }
     }
 
-    /// Whether a text that was not looked at is of the kind that was found.
+    /// Returns whether a text that was not looked at is of the kind that was found.
     pub(super) fn take(self, text: &str, date_format: Option<&str>) -> bool {
         let kind = self.kind();
         kind == Kind::String || self.or(Self::of(text, date_format)).kind() == kind
@@ -236,8 +236,8 @@ fn is_like_a_hash(text: &str) -> bool {
     text.split_once(['e', 'E']).is_some_and(|(a, b)| all_digits(a) && b.len() > 1 && all_digits(b))
 }
 
-/// What Rust takes for a number, but for words such as `nan` and `infinity`, of which Spark knows three spellings, and
-/// numbers beyond what a double holds, which would be infinite or zero.
+/// The number that Rust takes the text for, but for words such as `nan` and `infinity`, of which Spark knows three
+/// spellings, and numbers beyond what a double holds, which would be infinite or zero.
 fn double(text: &str) -> Option<f64> {
     match text {
         "NaN" => Some(f64::NAN),

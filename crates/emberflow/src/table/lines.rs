@@ -10,7 +10,7 @@ use crate::source::{
     text::{Lines, Piece},
 };
 
-/// What DOS and CP/M put behind the end of a text, once or more often.
+/// The character that DOS and CP/M put behind the end of a text, once or more often.
 const END_OF_FILE: char = '\u{1a}';
 
 pub(super) struct PieceLines {

@@ -293,8 +293,8 @@ fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     f.write_char(quote)
 }
 
-/// Whether Python writes a character as it is. Rust escapes the same in a text (controls, formats, separators, and what is
-/// unassigned), and marks that combine with the character before only where there is none.
+/// Returns whether Python writes a character as it is. Rust escapes the same in a text (controls, formats, separators,
+/// and what is unassigned), and marks that combine with the character before only where there is none.
 fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();

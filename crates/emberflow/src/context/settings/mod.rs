@@ -36,7 +36,7 @@ pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 enum Usual<T> {
     /// This text, read as if the variable had it.
     Written(&'static str),
-    /// What the function returns; and what that is, in the words of `docs/configuration.md`.
+    /// The result of the function, and its description in the words of `docs/configuration.md`.
     Found(fn() -> T, #[cfg_attr(not(test), expect(dead_code, reason = "for the test of the docs"))] &'static str),
 }
 
@@ -53,13 +53,13 @@ macro_rules! settings {
     ($(
         $([$feature:literal $(, refused: $refused:literal)?])? $name:ident $(| $second:ident)?: $rule:ty, $variable:literal, $default:expr;
     )*) => {
-        /// What the builder was given.
+        /// The values that the builder was given.
         #[derive(Clone, Debug, Default)]
         pub(super) struct Given {
             $( $(#[cfg(feature = $feature)])? pub(super) $name: Option<<$rule as Rule>::Given>, )*
         }
 
-        /// What holds.
+        /// The values that hold.
         pub(super) struct Settings {
             $( $(#[cfg(feature = $feature)])? pub(super) $name: <$rule as Rule>::Settled, )*
         }
@@ -174,7 +174,7 @@ impl<T> Usual<T> {
     }
 }
 
-/// What `docs/configuration.md` says of a setting besides its meaning.
+/// A setting's row in `docs/configuration.md`, without its meaning.
 #[cfg(test)]
 struct Row {
     methods: &'static [&'static str],

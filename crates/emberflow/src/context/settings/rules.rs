@@ -19,9 +19,9 @@ use crate::storage;
 
 /// A kind of value.
 pub(in crate::context) trait Rule {
-    /// What the builder is given.
+    /// The type that the builder is given.
     type Given;
-    /// What holds in the end.
+    /// The type that holds in the end.
     type Settled;
     /// How the variable is written, as `docs/configuration.md` has it behind the variable's name.
     #[cfg_attr(not(test), allow(dead_code, reason = "for the test of the docs"))]
@@ -45,7 +45,7 @@ pub(in crate::context) trait Rule {
 pub(in crate::context) struct Wrong {
     /// The value as the error shows it.
     pub(in crate::context) value: String,
-    /// What would be right.
+    /// The reason why it is wrong, or what would be right.
     pub(in crate::context) reason: String,
 }
 
@@ -330,7 +330,7 @@ pub(in crate::context) fn check_checkpoint_dir(dir: &Path) -> Result<()> {
 #[cfg(feature = "ui")]
 pub(in crate::context) use page::{Address, Dir, Hosts, PageToken, Port, Secret};
 
-/// What the page and the event log need.
+/// The rules of the page and of the event log.
 #[cfg(feature = "ui")]
 mod page {
     use std::{fmt, net::IpAddr, path::PathBuf};

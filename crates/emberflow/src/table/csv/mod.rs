@@ -91,7 +91,7 @@ impl CsvOptions {
         }
     }
 
-    /// What a field says: nothing if it is null.
+    /// The text of a field: nothing if it is null.
     fn text_of<'a>(&'a self, record: &'a Record, at: usize) -> Option<&'a str> {
         let text = match record.field(at) {
             "" if record.is_quoted(at) => self.empty_value.as_str(),
@@ -135,7 +135,7 @@ pub(super) fn table(
     Ok(Table::new(leaf(shared, info.clone(), partitions, read), schema))
 }
 
-/// What the files say of their schema, and what their columns look like, by a job.
+/// Finds by a job the schema that the files have, and the forms of their columns.
 fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<CsvFiles>) -> Result<(Schema, Vec<Forms>)> {
     let ratio = source.options.sampling_ratio;
     if !(ratio > 0.0 && ratio <= 1.0) {
@@ -196,7 +196,7 @@ impl CsvFiles {
     }
 }
 
-/// What a partition says of the schema.
+/// The part of the schema that one partition tells.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Found {
     headers: Vec<(PathBuf, Vec<String>)>,
@@ -296,7 +296,7 @@ struct Read(Local<Reading>);
 struct Reading {
     source: Arc<CsvFiles>,
     kinds: Vec<Kind>,
-    /// What the columns were found to look like, if not all values were looked at.
+    /// The forms that were found in the columns, if not all values were looked at.
     found: Option<Vec<Forms>>,
     schema: SchemaRef,
 }

@@ -49,7 +49,7 @@ pub(super) struct Record {
     pub(super) is_header: bool,
     /// Whether a quote was still open at its end.
     pub(super) open_quote: bool,
-    /// As it stands in the file.
+    /// The record as it stands in the file.
     pub(super) raw: String,
     /// The fields without quotes, one behind the other, and where each ends.
     text: Vec<u8>,
@@ -75,7 +75,7 @@ impl Record {
         (0..self.fields).map(|at| self.field(at))
     }
 
-    /// Whether a field that is empty is within quotes.
+    /// Returns whether a field that is empty is within quotes.
     pub(super) fn is_quoted(&self, at: usize) -> bool {
         self.quoted.get(at).copied().unwrap_or(false)
     }
@@ -218,7 +218,7 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// Goes on with the raw text from `at`, as a line; whether that ended the record.
+    /// Goes on with the raw text from `at`, as a line. Returns whether that ended the record.
     fn feed_raw(&mut self, at: usize) -> bool {
         let raw = std::mem::take(&mut self.record.raw);
         // To the parser, no input is the end; so an empty line within quotes is only its line feed.
@@ -227,7 +227,7 @@ impl Cut<'_> {
         ended
     }
 
-    /// Goes on with `input`, or ends the record with none; whether it has ended.
+    /// Goes on with `input`, or ends the record with none. Returns whether it has ended.
     fn feed(&mut self, mut input: &[u8]) -> bool {
         let record = &mut *self.record;
         loop {

@@ -77,7 +77,7 @@ pub(super) fn table(
     Ok(Table::new(leaf(shared, info.clone(), partitions, read), schema))
 }
 
-/// What the files say of their schema, by a job.
+/// Finds by a job the schema that the files have.
 fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<JsonFiles>) -> Result<Schema> {
     let ratio = source.options.sampling_ratio;
     if !(ratio > 0.0 && ratio <= 1.0) {
@@ -173,11 +173,11 @@ fn no_json(error: &serde_json::Error) -> RecordFault {
     RecordFault::NoJson { why, byte: error.column() }
 }
 
-/// What a partition says of the schema.
+/// The part of the schema that one partition tells.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Found {
     shape: Shape,
-    /// What is wrong with the first record that is no object.
+    /// The fault of the first record that is no object.
     fault: Option<String>,
 }
 

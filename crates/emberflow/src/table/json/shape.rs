@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::text::{Json, RawValue};
 use crate::table::kind::Forms;
 
-/// Levels of lists and objects; what is nested deeper is text. (What Arrow's IPC format writes of more than 60 levels, it
-/// does not read.)
+/// Levels of lists and objects; a value that is nested deeper is text. (Arrow's IPC format writes more than 60 levels,
+/// but does not read them.)
 pub(super) const DEEPEST: usize = 20;
 
-/// What was seen of a column: sets, so that neither parts nor their order matter but for the order of fields, which is
-/// that in which they were first seen.
+/// The shape of a column as far as it was seen: sets, so that neither parts nor their order matter but for the order of
+/// fields, which is that in which they were first seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Shape {
     scalars: Forms,

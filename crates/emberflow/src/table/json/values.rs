@@ -13,7 +13,7 @@ use crate::table::{
     plain::type_name,
 };
 
-/// What a column is read as.
+/// The type that a column is read as.
 pub(super) enum Wanted {
     Scalar(Kind),
     List(Box<Wanted>),
