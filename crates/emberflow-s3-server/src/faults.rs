@@ -65,7 +65,7 @@ pub struct Request {
     pub range: Option<(u64, Option<u64>)>,
 }
 
-/// What was ordered, and what came.
+/// The faults that were ordered, and the requests that came.
 #[derive(Default)]
 pub(crate) struct Orders(Mutex<State>);
 

@@ -37,7 +37,7 @@ impl Layer {
         self.root.join(bucket).join(key)
     }
 
-    /// Notes the request, and fails as ordered where that needs nothing but an answer. What is left is for the caller.
+    /// Notes the request, and fails as ordered where that needs nothing but an answer. The caller does the rest.
     fn begin(&self, op: Op, bucket: &str, key: &str, range: Option<(u64, Option<u64>)>) -> S3Result<Option<Fault>> {
         let Some(fault) = self.orders.came(op, key, range) else { return Ok(None) };
         match &fault {

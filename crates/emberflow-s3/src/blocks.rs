@@ -80,7 +80,7 @@ struct ObjectBlocks {
     bucket: Arc<str>,
     found: Arc<Found>,
     range_bytes: u64,
-    /// What was not asked for yet, of what is wanted.
+    /// The first of the wanted bytes that was not asked for yet.
     next: u64,
     end: u64,
     under_way: VecDeque<(u64, Pending<Vec<u8>>)>,

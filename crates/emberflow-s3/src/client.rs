@@ -126,7 +126,7 @@ impl S3 {
         .await
     }
 
-    /// Exactly these bytes of an object that is still what it was. What a broken connection has brought is kept.
+    /// Exactly these bytes of an object that is still what it was. Bytes that a broken connection has brought are kept.
     pub(crate) async fn read(&self, bucket: &str, object: &Found, range: Range<u64>) -> Result<Vec<u8>, S3Error> {
         let location = format!("s3://{bucket}/{}", object.key);
         let mut attempts = Attempts::new(&self.config, "read", &location);

@@ -27,11 +27,11 @@ pub struct S3Config {
     pub(crate) timeout: Duration,
 }
 
-/// Who asks.
+/// The credentials with which S3 is asked.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "client"), allow(dead_code, reason = "read by the client"))]
 pub(crate) enum Access {
-    /// Whoever the SDK finds.
+    /// The credentials that the SDK finds.
     Chain,
     Anonymous,
     Keys {

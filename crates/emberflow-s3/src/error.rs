@@ -118,7 +118,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What to do about it, where that is known.
+/// The advice for an answer, where there is one.
 fn advice(answer: &Answer) -> &'static str {
     match (answer.status, answer.code.as_deref().unwrap_or_default()) {
         (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => {
@@ -136,7 +136,7 @@ fn advice(answer: &Answer) -> &'static str {
     }
 }
 
-/// What to do about a request that could not be made.
+/// The advice for a request that could not be made.
 fn advice_on_request(reason: &str) -> &'static str {
     if reason.to_lowercase().contains("credentials") {
         "; give keys by S3Config::keys, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or read a public bucket \
@@ -163,7 +163,7 @@ fn told(causes: &[String]) -> String {
 }
 
 impl S3Error {
-    /// For a task. Whatever may pass was tried again already, so that a task need not.
+    /// The error for a task. All that may pass was tried again already, so that a task need not.
     pub(crate) fn into_task_error(self) -> TaskError {
         TaskError::io_permanent(self)
     }
@@ -236,7 +236,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// What an error of the SDK means.
+/// Judges an error of the SDK: whether it may pass, and its meaning.
 pub(crate) fn judge<E>(what: &'static str, location: &str, error: SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + StdError + 'static,
@@ -265,7 +265,8 @@ where
     if passes { Failure::Passing(reason) } else { Failure::Final(S3Error::NoRequest { what, location, reason }) }
 }
 
-/// Whether the server may say something else next time. It may also have begun to say yes (status 200) before it knew.
+/// Returns whether the server may say something else next time. It may also have begun to say yes (status 200) before
+/// it knew.
 fn passes(answer: &Answer) -> bool {
     const CODES: [&str; 7] = [
         "InternalError",

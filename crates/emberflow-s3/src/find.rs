@@ -86,7 +86,7 @@ fn hides(key: &str) -> bool {
     key.split('/').any(is_hidden)
 }
 
-/// What tools leave to show an empty directory.
+/// Returns whether an object is one that tools leave to show an empty directory.
 fn is_mark(object: &Found) -> bool {
     object.bytes == 0 && object.key.ends_with('/')
 }

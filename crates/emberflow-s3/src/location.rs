@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use emberflow_core::pattern::first_wildcard;
 
-/// What the paths of S3 begin with; `s3a` is what Hadoop and Spark say.
+/// The prefixes of the paths of S3; `s3a` is Hadoop's and Spark's.
 const SCHEMES: [&str; 2] = ["s3://", "s3a://"];
 
 /// A bucket and a key, the beginning of keys, or a glob of keys.

@@ -42,7 +42,7 @@ pub struct Output {
 pub(crate) struct Uploads {
     s3: Arc<S3>,
     bucket: String,
-    /// What all keys begin with, `/` at its end.
+    /// The prefix of all keys, with `/` at its end.
     prefix: String,
     partitions: usize,
     state: Mutex<State>,
@@ -58,7 +58,7 @@ struct State {
     made: Vec<String>,
 }
 
-/// What is known of an upload. One without an id is an empty object, which is put when all is committed.
+/// The state of an upload. One without an id is an empty object, which is put when all is committed.
 #[derive(Clone, Debug, Default)]
 struct Upload {
     id: Option<String>,
@@ -247,7 +247,7 @@ struct Object {
     /// The beginning of the upload, until it is whole.
     begun: Option<Arc<Begun>>,
     upload: Upload,
-    /// Of the next part.
+    /// The bytes of the next part.
     bytes: Vec<u8>,
     under_way: Option<Pending<CompletedPart>>,
     claim: Claim,
@@ -322,7 +322,7 @@ impl Begun {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It is called so; whether it is still wanted.
+    /// Notes that the upload has this id. Returns whether it is still wanted.
     fn arrives(&self, id: &str) -> bool {
         let mut state = self.state();
         if let Beginning::GivenUp = *state {
@@ -358,7 +358,7 @@ impl io::Write for Object {
         Ok(taken.len())
     }
 
-    /// What does not fill a part cannot be sent yet.
+    /// Does nothing: bytes that do not fill a part cannot be sent yet.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

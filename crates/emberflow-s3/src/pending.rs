@@ -18,7 +18,7 @@ pub(crate) struct Pending<T> {
     result: mpsc::Receiver<Result<T, S3Error>>,
     /// Told when the result is there, for those who do not wait on a thread.
     told: oneshot::Receiver<()>,
-    /// What it means if there is none.
+    /// The error if there is none.
     none: S3Error,
     /// Closed when this is dropped, which the request sees, if that is to end it.
     _wanted: Option<oneshot::Sender<()>>,

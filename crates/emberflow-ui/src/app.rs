@@ -12,21 +12,21 @@ use tokio::sync::watch;
 
 use crate::{application::Application, status::Status};
 
-/// Events that are taken in at once, so that whoever asks need not wait long.
+/// Events that are taken in at once, so that a request need not wait long.
 const AT_ONCE: usize = 1024;
 
-/// What the handlers answer from.
+/// The sources that the handlers answer from.
 pub(crate) struct App {
     pub(crate) about: Application,
     /// Whether it is a log that tells of it: the application has ended, and time stands still.
     pub(crate) replayed: bool,
-    /// What runs it; nothing, if it has ended.
+    /// The engine that runs it; nothing, if it has ended.
     pub(crate) engine: Weak<Engine>,
     pub(crate) status: RwLock<Status>,
     pub(crate) news: watch::Sender<News>,
 }
 
-/// Told to whoever waits for news.
+/// News for those who wait for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     pub(crate) version: u64,

@@ -36,7 +36,7 @@ pub const TOKEN_HEADER: &str = "x-emberflow-token";
 /// A token that was chosen has so many characters at least.
 const TOKEN_LENGTH: usize = 16;
 
-/// What a page may load: what comes from here.
+/// The policy of pages: they may load files from this server alone.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                               base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -157,7 +157,7 @@ impl Token {
         &self.0
     }
 
-    /// Whether that is it, in a time that does not tell how much of it was right.
+    /// Returns whether that is it, in a time that does not tell how much of it was right.
     fn is(&self, given: &[u8]) -> bool {
         let differs = self.0.bytes().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b));
         self.0.len() == given.len() && differs == 0
@@ -170,7 +170,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// Who may ask for what, for one server.
+/// The rules that say which requests one server answers.
 pub(crate) struct Rules {
     address: IpAddr,
     hosts: Vec<Host>,
@@ -184,8 +184,8 @@ impl Rules {
         Self { address: listen.address, hosts: listen.hosts.clone(), token, is_public: listen.is_public() }
     }
 
-    /// Whether that names this server. Where it listens on every interface, any address may be its own: it is names that
-    /// can be made to point here.
+    /// Returns whether that names this server. Where it listens on every interface, any address may be its own: it is
+    /// names that can be made to point here.
     fn is_ours(&self, host: &str) -> bool {
         let Some((name, port)) = split(host) else { return false };
         let own = match ip(name) {

@@ -246,8 +246,8 @@ async fn metrics_text(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Says that there are news, now and then, and what stands at the top of every page. What else it shows the page asks
-/// for: so a slow browser gets fewer pictures, and no queue grows.
+/// Says that there are news, now and then, and sends the figures at the top of every page. The page asks for all else
+/// that it shows: so a slow browser gets fewer pictures, and no queue grows.
 async fn news(State(app): State<Arc<App>>) -> Sse<impl Stream<Item = Result<Message, axum::Error>>> {
     let told = app.news.subscribe();
     let news = stream::unfold((app, told, true), |(app, mut told, first)| async move {

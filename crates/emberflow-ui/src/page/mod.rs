@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// Whether a path is one of these files, which tell nothing of the application.
+/// Returns whether a path is one of these files, which tell nothing of the application.
 pub(crate) fn is_own_file(path: &str) -> bool {
     matches!(path, "/" | "/style.css" | "/icon.svg") || path.starts_with("/page/")
 }
@@ -20,7 +20,7 @@ pub(crate) async fn document() -> Response {
     file("text/html; charset=utf-8", include_str!("index.html"))
 }
 
-/// What stands at an address at which nothing is.
+/// The answer at an address at which nothing is.
 fn nowhere() -> Response {
     file("text/html; charset=utf-8", include_str!("nowhere.html"))
 }

@@ -60,7 +60,7 @@ fn state(job: &Job) -> &'static str {
     }
 }
 
-/// A job. What it has come to is its own: once it has ended, whatever others do leaves it as it is.
+/// A job. Its figures are its own: once it has ended, whatever others do leaves them as they are.
 fn describe(status: &Status, job: &Job, at_work: &AtWork) -> Value {
     let tally = status.tally(job);
     let begun: HashSet<StoreId> = status.runs(job).map(|stage| stage.store).collect();
@@ -159,14 +159,15 @@ pub(super) async fn graph(State(app): State<Arc<App>>, Path(Ids { job }): Path<I
     })))
 }
 
-/// What of a store came to those who read it.
+/// The part of a store that came to its readers.
 struct Flow {
     rows: Option<u64>,
     bytes: Option<u64>,
 }
 
-/// What the runs of `to` have read of what `from` makes; what is stored of it if there was no run. Tasks tell what they
-/// read by kind, not by store: what came of each of several is known only if they have read all of them, once.
+/// The rows that the runs of `to` have read of those that `from` makes, or the stored ones if there was no run. Tasks
+/// count their reads by kind, not by store: the share of each of several is known only if they have read all of them,
+/// once.
 fn flow(status: &Status, job: &Job, from: &StageOutline, to: &StageOutline) -> Flow {
     let stored = status.kept(job, from.store).unwrap_or_default();
     let runs = || status.runs(job).filter(|run| run.store == to.store);

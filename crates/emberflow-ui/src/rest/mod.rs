@@ -88,7 +88,7 @@ struct Named {
     app: String,
 }
 
-/// The tasks that a worker is at now. Of those that were handed to the workers, the others wait for one.
+/// The tasks that a worker is at now. The others that were handed to the workers wait for one.
 pub(crate) struct AtWork {
     /// When that is.
     now: SystemTime,
@@ -124,7 +124,7 @@ impl AtWork {
     }
 }
 
-/// What stands at the top of every page.
+/// The figures at the top of every page.
 pub(crate) fn overview(app: &App) -> Value {
     let memory = app.memory();
     let status = app.status();

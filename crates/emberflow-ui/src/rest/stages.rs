@@ -257,7 +257,7 @@ pub(super) async fn summary(State(app): State<Arc<App>>, Path(ids): Path<Ids>, Q
     })
 }
 
-/// What each worker did for the stage over time.
+/// The work of each worker for the stage over time.
 pub(super) async fn timeline(State(app): State<Arc<App>>, Path(ids): Path<Ids>) -> Answer {
     let workers = app.about.workers;
     with(&app, &ids, |stage, _| {

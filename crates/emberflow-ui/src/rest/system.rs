@@ -37,7 +37,7 @@ fn describe(app: &App) -> Value {
     })
 }
 
-/// What rows take now, and what they took over time, as `[ms, kinds…]`.
+/// The memory that rows take now, and that they took over time, as `[ms, kinds…]`.
 pub(super) async fn memory(State(app): State<Arc<App>>) -> Json<Value> {
     let now = app.memory();
     let status = app.status();
@@ -90,7 +90,7 @@ pub(super) async fn executors(State(app): State<Arc<App>>) -> Json<Value> {
     }]))
 }
 
-/// What each worker does now.
+/// The present work of each worker.
 pub(super) async fn threads(State(app): State<Arc<App>>, Path(path): Path<Executor>) -> Answer {
     if path.executor != "driver" {
         return Err(unknown("executor", path.executor));

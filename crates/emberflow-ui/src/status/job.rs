@@ -54,10 +54,10 @@ pub struct Job {
     pub stages: Vec<StageId>,
     /// Stores that were complete, so that their stages did not run.
     pub skipped: BTreeSet<StoreId>,
-    /// What its stages had come to when it ended: others may have gone on with them.
+    /// The results of its stages when it ended: others may have gone on with them.
     pub(super) runs: Vec<Stage>,
-    /// What its stores held when it ended, and of each how often it had lost a partition that was there again, or never
-    /// lost, when the job began.
+    /// The contents of its stores when it ended, and for each the number of losses of partitions that were there again,
+    /// or never lost, when the job began.
     pub(super) kept: BTreeMap<StoreId, Kept>,
     /// All of its stages together, once it has ended.
     pub(super) tally: Option<Tally>,

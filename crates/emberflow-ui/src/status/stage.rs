@@ -224,7 +224,7 @@ impl Stage {
         self.started += 1;
     }
 
-    /// What it has come to for a job that ends now, without its tasks. If others go on with it, or nobody does, that is
+    /// The stage as it is for a job that ends now, without its tasks. If others go on with it, or nobody does, that is
     /// none of the job's business.
     pub(super) fn at_end_of_job(&self, succeeded: bool, at: SystemTime) -> Self {
         let mut seen = Self { tasks: Vec::new(), name: self.name.clone(), error: self.error.clone(), ..*self };

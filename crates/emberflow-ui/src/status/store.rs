@@ -197,7 +197,7 @@ impl Store {
         self.losses += 1;
     }
 
-    /// It was dropped on purpose: whoever wants it computes it again.
+    /// It was dropped on purpose: a job that wants it computes it again.
     pub(super) fn dropped(&mut self, partition: PartitionIndex) {
         let cell = self.cell(partition);
         *cell = Cell { state: CellState::Released, losses: cell.losses, ..Cell::EMPTY };
