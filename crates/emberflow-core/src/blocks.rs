@@ -189,7 +189,7 @@ impl<R: ExchangeData> BlockWriter<R> {
         }
     }
 
-    /// Adds a chunk that is full; what its rows own.
+    /// Adds a chunk that is full. Returns the bytes that its rows own.
     fn done_with(&mut self, reducer: usize, rows: Vec<R>) -> u64 {
         if self.done.is_empty() {
             self.done.resize_with(self.open.len(), Vec::new);

@@ -30,7 +30,7 @@ pub enum TaskError {
         /// The message of the panic, cut at 4 KiB.
         message: String,
     },
-    /// The user's code returned an error. Not tried again: the same rows would give the same error.
+    /// The user's code returned an error. It is not tried again: the same rows would give the same error.
     #[error("{cause}")]
     Rejected {
         /// The error that was returned.
@@ -60,7 +60,7 @@ pub enum TaskError {
         /// The reason why they cannot be read.
         cause: Cause,
     },
-    /// Rows that have to be in memory together take more than the budget. Not tried again.
+    /// Rows that have to be in memory together take more than the budget. This is not tried again.
     #[error(
         "{what} would take {bytes} bytes in memory, more than is left of the memory_budget of {budget}: {}",
         way_out(what)
@@ -86,7 +86,7 @@ pub enum TaskError {
         /// The deadline.
         limit: Duration,
     },
-    /// The actor that should own the rows died before it could take them. Not charged to the task.
+    /// The actor that should own the rows died before it could take them. This is not charged to the task.
     #[error("the partition's actor died before it could take the rows")]
     OutputLost,
     /// The job was cancelled.

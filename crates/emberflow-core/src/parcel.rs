@@ -1,6 +1,6 @@
 //! The plans of a job as bytes, and back: what a worker in another process is given.
 //!
-//! Owns the form of those bytes. Never: a closure, an address or a pointer; see [`ship`](crate::ship).
+//! Owns the form of those bytes. They never hold a closure, an address or a pointer; see [`ship`](crate::ship).
 
 use std::{
     collections::{BTreeMap, HashSet, btree_map::Entry},

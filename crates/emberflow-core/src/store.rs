@@ -73,7 +73,7 @@ impl Stored {
         Self { footprint, data: Arc::new(data), keep: Keep::IfRoom }
     }
 
-    /// So many rows of so many bytes, in memory.
+    /// Makes an output of so many rows of so many bytes, in memory.
     pub fn in_memory(rows: u64, bytes: u64, data: impl StoredData) -> Self {
         Self::new(Footprint { rows, bytes, ..Footprint::default() }, data)
     }

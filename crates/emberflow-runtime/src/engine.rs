@@ -376,8 +376,8 @@ impl Engine {
         let _ = post(&self.coordinator, Forget { store });
     }
 
-    /// Kills the actor of a stored partition as a fault would: its rows are gone, and nobody was asked. For tests of
-    /// recovery. Says which attempt made the partition, or is making it, if there was such an actor.
+    /// Kills the actor of a stored partition as a fault would: its rows are gone, and nobody was asked. This is for
+    /// tests of recovery. Returns which attempt made the partition, or is making it, if there was such an actor.
     ///
     /// # Errors
     /// [`Error::ContextClosed`] after [`stop`](Self::stop).
@@ -393,7 +393,7 @@ impl Engine {
         self.ask(KillPartition { store, partition, how: Kill::Panics })
     }
 
-    /// Has a handler of the coordinator, or else of the governor, panic, as a bug of ours would. For tests.
+    /// Has a handler of the coordinator, or else of the governor, panic, as a bug of ours would. This is for tests.
     pub fn break_actor(&self, coordinator: bool) {
         // A dead one is broken already.
         let _ = if coordinator { post(&self.coordinator, Break) } else { post(&self.governor, Break) };
@@ -417,12 +417,13 @@ impl Engine {
         self.roster.at_work()
     }
 
-    /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. For tests of what is decided by it.
+    /// Has the disk count as one that takes so long for a kilobyte, whatever it takes. This is for tests of decisions
+    /// that depend on it.
     pub fn assume_disk_cost(&self, nanos_a_kilobyte: u64) {
         self.ledger.assume_disk_cost(nanos_a_kilobyte);
     }
 
-    /// Has the process count as one that may take so many bytes of memory, whatever the system says. For tests.
+    /// Has the process count as one that may take so many bytes of memory, whatever the system says. This is for tests.
     pub fn assume_memory_limit(&self, bytes: u64) {
         self.ledger.assume_memory_limit(bytes);
     }

@@ -61,7 +61,7 @@ impl Wish for Wants<'_> {
     fn plead(&self) {}
 }
 
-/// Works with two thirds of the budget in two steps, however often it has to begin again; how often it had to.
+/// Works with two thirds of the budget in two steps, however often it has to begin again. Returns how often it had to.
 fn work(ledger: &Ledger, budget: u64) -> u64 {
     let (never, turn, mut again) = (AtomicBool::new(false), ledger.turns.begin(), 0);
     loop {

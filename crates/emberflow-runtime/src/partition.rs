@@ -2,7 +2,7 @@
 //! Told by: the worker that computed it (`Fill`) or has spilled it (`Spilled`), the coordinator (`Spill`, `Dismiss`), a
 //! test (`Kill`). Tells the coordinator that its task is done, that its rows are on disk, or, when it dies unasked, that
 //! the partition is lost.
-//! Never: runs user code, touches a row or a file itself, or decides to recompute.
+//! It never runs user code, touches a row or a file itself, or decides to recompute.
 //!
 //! ```text
 //!   Computing ──Fill──▶ Resident ──Spill──▶ Resident, Spilling ──Spilled──▶ On disk

@@ -32,7 +32,7 @@ const AT_ONCE: usize = 8;
 /// The object that says that all is there.
 const SUCCESS: &str = "_SUCCESS";
 
-/// An output under way. Given up when it is dropped before it is committed.
+/// An output under way. It is given up when it is dropped before it is committed.
 pub struct Output {
     uploads: Arc<Uploads>,
     committed: bool,
@@ -332,7 +332,7 @@ impl Begun {
         true
     }
 
-    /// It is not wanted any more; how it is called, if that is known by now.
+    /// Notes that the upload is not wanted any more. Returns its id, if that is known by now.
     fn give_up(&self) -> Option<String> {
         match mem::replace(&mut *self.state(), Beginning::GivenUp) {
             Beginning::Here(id) => Some(id),

@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The result of a request that was begun. Dropping it ends the request.
 pub(crate) struct Pending<T> {
     result: mpsc::Receiver<Result<T, S3Error>>,
-    /// Told when the result is there, for those who do not wait on a thread.
+    /// A message comes when the result is there, for callers that do not wait on a thread.
     told: oneshot::Receiver<()>,
     /// The error if there is none.
     none: S3Error,

@@ -12,7 +12,7 @@
 //! All numbers are little-endian. The payload is the rows, one behind the other. A checksum is the CRC-32 of the frame's
 //! offset, as a u64, its first two fields, and its payload: so a frame that is damaged, missing, doubled or elsewhere is
 //! found. No length is believed before it was compared with the file's, and nothing is decoded before its checksum is
-//! right. Never: panics on any bytes, gives a row of a damaged frame, writes a row that does not come back.
+//! right. It never panics on any bytes, gives a row of a damaged frame, or writes a row that does not come back.
 
 use std::{
     fs::File,

@@ -2,7 +2,7 @@
 //! machine as small as a test wants them; and, with the feature `chaos`, faults drawn from a seed, or named, at every point
 //! where things go wrong in life.
 //!
-//! For those who want to see their program survive, and for emberflow's own recovery tests.
+//! They are for authors who want to see their program survive, and for emberflow's own recovery tests.
 //!
 //! ```
 //! use emberflow::{prelude::*, testing};

@@ -1,7 +1,7 @@
 //! The coordinator's actor: a thin shell around the machine.
 //! Told by: callers (`Submit`, `CancelJob`, `Forget`, …), workers (`TaskReport`), partition actors (`PartitionGone`).
 //! Owns: the plans, the addresses and slots of all partition actors, the results of jobs under way.
-//! Never: decides anything, computes over rows, or waits.
+//! It never decides anything, computes over rows, or waits.
 
 use std::{
     any::Any,

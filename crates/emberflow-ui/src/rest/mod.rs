@@ -1,5 +1,5 @@
 //! The REST interface: the paths and the words of Spark's monitoring API, so that what reads a Spark application reads
-//! this one. Fields that we do not know are left out; what Spark has no word for has one of ours.
+//! this one. Fields that we do not know are left out; a thing that Spark has no word for has one of ours.
 
 mod jobs;
 mod stages;

@@ -237,7 +237,7 @@ impl ContextBuilder {
 
     /// Sets whether a task that is much slower than the others of its stage is computed a second time while workers are
     /// idle: the first to be done ends the other. `EMBERFLOW_SPECULATION`, which is `on` or `off`; off by default.
-    /// Results do not depend on it; what a closure does to the outside may be done twice.
+    /// Results do not depend on it; a closure's effects on the outside may be done twice.
     ///
     /// As in Spark, a task is slow that has run for [1.5](Self::speculation_multiplier) times the median of its stage,
     /// and for 100 ms, once [three quarters](Self::speculation_quantile) of the stage are done.
@@ -348,8 +348,8 @@ impl ContextBuilder {
         self
     }
 
-    /// Rows that a batch holds at most (and no more than 64 KiB). `EMBERFLOW_BATCH_ROWS`; 1024 by default. For tests
-    /// and measurements.
+    /// Rows that a batch holds at most (and no more than 64 KiB). `EMBERFLOW_BATCH_ROWS`; 1024 by default. This is for
+    /// tests and measurements.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -375,8 +375,8 @@ impl ContextBuilder {
     }
 
     /// Progress bars on standard error, one line a stage that has run for half a second. `EMBERFLOW_PROGRESS`, which is
-    /// `auto`, `on` or `off`; by default on if it is a terminal. They are gone before an action returns; what is to be
-    /// written meanwhile goes through [`Context::suspend_progress`].
+    /// `auto`, `on` or `off`; by default on if it is a terminal. They are gone before an action returns; output that is
+    /// to be written meanwhile goes through [`Context::suspend_progress`].
     ///
     /// ```
     /// # use emberflow::{Progress, prelude::*};

@@ -121,7 +121,7 @@ impl Context {
         source::object_files(self.shared(), OpInfo::new("object_file", Place::caller()), path.as_ref())
     }
 
-    /// So many random numbers, decided by `seed` and the number of partitions alone.
+    /// The given number of random numbers, decided by `seed` and the number of partitions alone.
     ///
     /// There are as many partitions as [`default_partitions`](Self::default_partitions), but no more than rows, and at
     /// least one. Numbers are made when they are needed, the same ones every time; for functions such as the logarithm,

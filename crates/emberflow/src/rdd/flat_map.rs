@@ -71,7 +71,7 @@ impl<T: Data> Rdd<T> {
     ///
     /// Narrow. As [`flat_map`](Self::flat_map), but without an iterator that must own what it gives: rows are looked at
     /// in place, and nothing is allocated between a row and what is made of it. `f` must leave alone what is in the
-    /// vector already; what it adds for one row is held in memory at once.
+    /// vector already; all that it adds for one row is held in memory at once.
     ///
     /// ```
     /// # use emberflow::prelude::*;

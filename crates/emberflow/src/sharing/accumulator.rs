@@ -2,8 +2,8 @@
 //!
 //! Owns: the merged value, behind a lock that is held while one update is merged. An addition inside a task goes into
 //! the attempt's own buffer ([`TaskContext::update`]), without a lock; the buffers of the attempts that count come back
-//! with the result of their job and are merged on the thread that takes it, in an order that the plan dictates. Never:
-//! sees an attempt that failed, was lost, or came second.
+//! with the result of their job and are merged on the thread that takes it, in an order that the plan dictates. It
+//! never sees an attempt that failed, was lost, or came second.
 
 use std::{
     fmt,
@@ -125,7 +125,7 @@ struct Shared<A: Accumulate> {
 }
 
 impl<A: Accumulate> Shared<A> {
-    /// The value may be half merged if a merge panicked; who caused that was told.
+    /// The value may be half merged if a merge panicked; the job that caused that was told.
     fn lock(&self) -> MutexGuard<'_, A::Value> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -76,8 +76,8 @@ impl<T> Broadcast<T> {
     /// Forbids any further use, here and in the closures that hold a clone: it panics, which fails their tasks. The
     /// memory is freed when the last clone is dropped, closures included.
     ///
-    /// Not needed for the memory's sake; it finds out who still uses what should be over. Spark's `unpersist`, which
-    /// drops the copies of other processes, has nothing to do here: there are none.
+    /// It is not needed for the memory's sake; it finds code that still uses a value that should be over. Spark's
+    /// `unpersist`, which drops the copies of other processes, has nothing to do here: there are none.
     ///
     /// ```
     /// # use emberflow::prelude::*;

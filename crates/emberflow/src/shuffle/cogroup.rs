@@ -193,7 +193,7 @@ impl<K: Key, G: Default + Data> Stream<(K, G)> for Groups<K, G> {
 
 /// A side's rows, type of values forgotten.
 trait Rows<K, G> {
-    /// Reads the rows; how many bytes they have.
+    /// Reads the rows. Returns how many bytes they have.
     fn gather(&mut self, task: &TaskContext) -> Result<usize, TaskError>;
 
     fn split(&mut self, bits: u32, hasher: &KeyHasher, task: &TaskContext) -> Result<(), TaskError>;

@@ -44,9 +44,9 @@ const HEAP_LOOK_ROWS: u64 = 1 << 10;
 /// Whether rows are combined before the shuffle.
 #[derive(Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum MapSide {
-    /// While it pays.
+    /// Rows are combined while it pays.
     Combine,
-    /// Never: combining would not shrink them.
+    /// No row is combined, since that would not shrink them.
     Pass,
 }
 
@@ -114,7 +114,7 @@ impl<Q: ?Sized, V> fmt::Debug for Pairs<'_, Q, V> {
 }
 
 /// How many pairs are merged together next, and whether those with short keys come first. They do while pairs are
-/// combined; what passes keeps its order, wherever batches end.
+/// combined; rows that pass keep their order, wherever batches end.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
     pairs: usize,
