@@ -59,7 +59,7 @@ impl<R: ExchangeData> Blocks<R> {
         }
     }
 
-    /// The same blocks, all of them on disk.
+    /// Writes the blocks to disk and returns the same ones, all of them there.
     ///
     /// # Errors
     /// [`SpillError`].

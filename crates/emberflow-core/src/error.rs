@@ -209,8 +209,8 @@ pub struct FailedAttempt {
     pub rdd: RddId,
     /// The RDD's operator and where it was written, such as `map at src/main.rs:7:10`.
     pub operator: String,
-    /// Which of the rows that the operator was given it was at, if it works on rows: counted from zero in the order of
-    /// its partition. The last attempt after panics takes rows one by one, so as to name it.
+    /// The rows that the operator was at, of those that it was given, if it works on rows: counted from zero in the
+    /// order of its partition. The last attempt after panics takes rows one by one, so as to name one.
     pub rows: Option<RowSpan>,
     /// The error of the task.
     pub error: TaskError,
@@ -258,7 +258,7 @@ pub enum Error {
     LostTooOften {
         /// The RDD that the task computes.
         rdd: RddId,
-        /// Its operator and where it was written.
+        /// The RDD's operator and where it was written.
         operator: String,
         /// The stage that was running.
         stage: StageId,
@@ -280,9 +280,9 @@ pub enum Error {
     NotDeterministic {
         /// The RDD whose partition it is.
         rdd: RddId,
-        /// Its operator and where it was written.
+        /// The RDD's operator and where it was written.
         operator: String,
-        /// Which partition.
+        /// The partition that differs.
         partition: PartitionIndex,
         /// The print of the partition's earlier rows.
         before: Print,
@@ -302,7 +302,7 @@ pub enum Error {
     /// The job was cancelled: by its handle, by dropping its future, or through the context.
     #[error("{job} was cancelled")]
     Cancelled {
-        /// Which job.
+        /// The job that was cancelled.
         job: JobId,
     },
     /// A signal has interrupted the context: the jobs that ran were cancelled, and no other begins.
@@ -353,9 +353,9 @@ pub enum Error {
     /// An RDD of one context was used with another one.
     #[error("{rdd} ({operator}) belongs to another context; an RDD can only be used with the context that made it")]
     ForeignRdd {
-        /// Which RDD.
+        /// The RDD that was refused.
         rdd: RddId,
-        /// Its operator and where it was written.
+        /// The RDD's operator and where it was written.
         operator: String,
     },
     /// A setting has a value that cannot be used.
@@ -434,7 +434,7 @@ pub enum Error {
     NoSuchPartition {
         /// The RDD.
         rdd: RddId,
-        /// Its operator and where it was written.
+        /// The RDD's operator and where it was written.
         operator: String,
         /// The partition that was asked for.
         partition: PartitionIndex,

@@ -39,7 +39,7 @@ impl JobLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Ran {
-    /// Which worker, from zero.
+    /// The number of the worker, from zero.
     pub worker: usize,
     /// When the attempt began there.
     pub began: SystemTime,
@@ -116,7 +116,7 @@ pub enum Event {
     JobPlanned {
         /// The job.
         job: JobId,
-        /// Its stages, parents first and the action's last.
+        /// The stages of the job, parents first and the action's last.
         stages: Vec<StageOutline>,
     },
     /// The job that has just started belongs to a group, or has a description or tags.
@@ -177,7 +177,7 @@ pub enum Event {
     TaskStarted {
         /// The attempt.
         task: TaskId,
-        /// Its stage.
+        /// The stage of the task.
         stage: StageId,
         /// The partition that it computes.
         partition: PartitionIndex,
@@ -188,7 +188,7 @@ pub enum Event {
     TaskSpeculated {
         /// The second attempt.
         task: TaskId,
-        /// Its stage.
+        /// The stage of the task.
         stage: StageId,
         /// The partition that both compute.
         partition: PartitionIndex,
@@ -197,7 +197,7 @@ pub enum Event {
     },
     /// A worker would not end a task that had been given up: another thread took its place.
     WorkerReplaced {
-        /// Which worker, from zero.
+        /// The number of the worker, from zero.
         worker: usize,
         /// The task that the worker runs.
         task: TaskId,
@@ -214,7 +214,7 @@ pub enum Event {
     TaskFinished {
         /// The attempt.
         task: TaskId,
-        /// Its stage.
+        /// The stage of the task.
         stage: StageId,
         /// The partition that it computed.
         partition: PartitionIndex,
@@ -224,14 +224,14 @@ pub enum Event {
         bytes: u64,
         /// How long it ran on its worker.
         duration: Duration,
-        /// Which worker it ran on, from zero.
+        /// The number of the worker that it ran on, from zero.
         worker: usize,
     },
     /// A task ended without its rows.
     TaskFailed {
         /// The attempt.
         task: TaskId,
-        /// Its stage.
+        /// The stage of the task.
         stage: StageId,
         /// The partition that it was to compute.
         partition: PartitionIndex,

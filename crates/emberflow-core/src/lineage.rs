@@ -21,9 +21,9 @@ pub type Guard = Arc<dyn Any + Send + Sync>;
 
 /// One RDD: an operator over its dependencies.
 pub struct RddNode {
-    /// Its id; larger than those of the RDDs that it is made from.
+    /// The id of the RDD; larger than those of the RDDs that it is made from.
     pub id: RddId,
-    /// Which context made it.
+    /// The context that made the RDD, by number.
     pub context: u64,
     /// Operator name, place and closures.
     pub info: OpInfo,

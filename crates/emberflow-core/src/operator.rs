@@ -140,7 +140,7 @@ pub enum PlanInput {
     Persisted {
         /// Where it is kept.
         store: StoreId,
-        /// Which RDD.
+        /// The RDD that the rows belong to.
         rdd: RddId,
     },
     /// A shuffle: the outputs of all its map tasks.

@@ -49,11 +49,11 @@ pub struct Picture {
 /// A box in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PlacedBox {
-    /// Its left edge.
+    /// The left edge of the box.
     pub x: f64,
-    /// Its upper edge.
+    /// The upper edge of the box.
     pub y: f64,
-    /// Its height; all are equally wide.
+    /// The height of the box; all are equally wide.
     pub height: f64,
 }
 
@@ -64,7 +64,7 @@ pub struct Arrow {
     pub from: usize,
     /// Where it ends: who reads it.
     pub to: usize,
-    /// Its way as x and y: from the one box, past those in between, to the other box.
+    /// The way of the arrow as x and y: from the one box, past those in between, to the other box.
     pub points: Vec<(f64, f64)>,
 }
 

@@ -176,7 +176,7 @@ pub struct StageDescription {
     pub kind: StageKind,
     /// Number of partitions.
     pub partitions: usize,
-    /// Its operators, inputs first.
+    /// The operators of the stage, inputs first.
     pub operators: Vec<OperatorDescription>,
     /// The input that the sink reads.
     pub root: InputDescription,
@@ -232,7 +232,7 @@ pub struct StageOutline {
     pub name: String,
     /// Number of partitions.
     pub partitions: usize,
-    /// Its operators, inputs first; of a very long lineage those nearest to the end.
+    /// The operators of the stage, inputs first; of a very long lineage those nearest to the end.
     pub operators: Vec<OperatorOutline>,
     /// Operators that are not named.
     pub more_operators: usize,

@@ -73,7 +73,7 @@ pub fn decode_value<R: DeserializeOwned + Send + 'static>(bytes: &[u8]) -> Resul
 
 /// A trait whose values can be part of what is shipped, as [`Sent`].
 pub trait Ship: Send + Sync + 'static {
-    /// This value as another process can make it again.
+    /// Describes this value so that another process can make it again.
     ///
     /// # Errors
     /// If it cannot be sent.

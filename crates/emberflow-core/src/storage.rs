@@ -20,7 +20,7 @@ pub trait InputFile: fmt::Debug + Send + Sync {
     /// Where it lies, as it is shown to users.
     fn path(&self) -> &Path;
 
-    /// Its length; zero if that is not known.
+    /// The length of the file; zero if that is not known.
     fn bytes(&self) -> u64;
 
     /// Returns whether only its end tells how long it is: a pipe, or a file of the system's that has no length.
@@ -68,7 +68,7 @@ pub trait Blocks: Send {
     fn reads_ahead(&self) -> bool;
 }
 
-/// Which file of an output: that of a partition, by one attempt at it.
+/// The name of a file of an output: that of a partition, by one attempt at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartId {
     /// The partition.

@@ -30,7 +30,8 @@ pub trait StoredData: Send + Sync + 'static {
         Footprint::default()
     }
 
-    /// The same contents, all of them on disk. `None` for what is too small to be worth it.
+    /// Writes the contents to disk and returns the same ones, all of them there; `None` if they are too small to be
+    /// worth it.
     ///
     /// # Errors
     /// [`SpillError`] if they can only stay in memory.

@@ -385,7 +385,7 @@ impl TaskContext {
         self.inner.at_rows.get()
     }
 
-    /// It works on this one of those rows.
+    /// Notes that the operator works on this one of those rows.
     pub fn at_row(&self, of_batch: usize) {
         let at = self.inner.at_rows.get().map(|rows| RowSpan { first: rows.first + of_batch as u64, count: 1 });
         self.inner.at_rows.set(at);

@@ -42,7 +42,7 @@ pub struct Config {
     pub task_deadline: Option<Duration>,
     /// How long it may be that no task goes on.
     pub stall_timeout: Option<Duration>,
-    /// Which tasks are computed twice for being slow.
+    /// The rule by which tasks are computed twice for being slow, if they are.
     pub speculation: Option<Speculation>,
     /// Whether jobs fail that would mix what a partition is with what it was before it was lost.
     pub check_determinism: bool,

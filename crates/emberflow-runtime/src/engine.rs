@@ -239,7 +239,7 @@ impl Engine {
         self.id
     }
 
-    /// Its I/O threads. After [`stop`](Self::stop) they take nothing more.
+    /// The I/O threads of the engine. After [`stop`](Self::stop) they take nothing more.
     pub fn io(&self) -> Arc<dyn Io> {
         Arc::clone(&self.io) as Arc<dyn Io>
     }

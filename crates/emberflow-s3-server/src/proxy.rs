@@ -55,7 +55,7 @@ impl Proxy {
         Ok(Self { address, orders, end: Some(end), thread: Some(thread) })
     }
 
-    /// Its URL.
+    /// The URL of the proxy.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -69,7 +69,7 @@ impl Server {
         self.address
     }
 
-    /// Its URL.
+    /// The URL of the server.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -17,13 +17,13 @@ pub struct Application {
     pub id: String,
     /// The name that it was given.
     pub name: String,
-    /// Its worker threads.
+    /// The number of worker threads.
     pub workers: usize,
     /// When it started, in milliseconds since 1970.
     pub started_ms: u64,
     /// Bytes that its rows may take in memory.
     pub memory_budget: u64,
-    /// Its settings; the values of those whose names look like secrets are left out.
+    /// The settings of the application; the values of those whose names look like secrets are left out.
     pub settings: Vec<(String, String)>,
 }
 

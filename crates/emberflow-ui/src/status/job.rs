@@ -19,20 +19,20 @@ use super::{
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// It runs.
+    /// The job runs.
     Running,
-    /// It gave its result.
+    /// The job gave its result.
     Succeeded,
-    /// It ended with an error.
+    /// The job ended with an error.
     Failed,
-    /// It was not wanted any more.
+    /// The job was not wanted any more.
     Cancelled,
 }
 
 /// One action, from submission to result.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Its id.
+    /// The id of the job.
     pub id: JobId,
     /// The action and where it was called.
     pub action: String,

@@ -134,7 +134,7 @@ impl Status {
         self.jobs.values()
     }
 
-    /// One job.
+    /// The job with this id.
     pub fn job(&self, job: JobId) -> Option<&Job> {
         self.jobs.get(&job)
     }
@@ -164,7 +164,7 @@ impl Status {
         self.stages.values()
     }
 
-    /// One stage.
+    /// The run of a stage with this id.
     pub fn stage(&self, stage: StageId) -> Option<&Stage> {
         self.stages.get(&stage)
     }
@@ -174,7 +174,7 @@ impl Status {
         self.stores.values()
     }
 
-    /// One store.
+    /// The store with this id.
     pub fn store(&self, store: StoreId) -> Option<&Store> {
         self.stores.get(&store)
     }

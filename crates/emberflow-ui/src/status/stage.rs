@@ -37,11 +37,11 @@ pub enum StageState {
 pub enum TaskState {
     /// Handed to the workers.
     Running,
-    /// It gave its rows.
+    /// The attempt gave its rows.
     Succeeded,
-    /// It ended without them.
+    /// The attempt ended without them.
     Failed,
-    /// It was not wanted any more.
+    /// The attempt was not wanted any more.
     Cancelled,
 }
 
@@ -64,7 +64,7 @@ pub struct Task {
     pub ended: Option<SystemTime>,
     /// How long it ran on its worker, if that told.
     pub duration: Duration,
-    /// Which worker that was, if it told.
+    /// The number of the worker, if it told.
     pub worker: Option<usize>,
     /// The reads of the task.
     pub reads: Reads,
@@ -123,7 +123,7 @@ pub struct Span {
 /// One run of a stage: from the first partition that was wanted to the last one that was there.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// Its id.
+    /// The id of the run.
     pub id: StageId,
     /// The job that wanted it first.
     pub job: JobId,
@@ -131,7 +131,7 @@ pub struct Stage {
     pub store: StoreId,
     /// The RDD that it computes.
     pub rdd: RddId,
-    /// Its number among the stages of the job that wanted it first, parents first; unknown like its kind.
+    /// The stage's number in the job that wanted it first, parents first; unknown like its kind.
     pub number: Option<usize>,
     /// The kind of result that the stage makes; unknown if nobody listened when its job was submitted.
     pub kind: Option<StageKind>,
@@ -167,7 +167,7 @@ pub struct Stage {
     pub task_time: Duration,
     /// Why it failed.
     pub error: Option<String>,
-    /// Its attempts, in the order in which they were started, as far as they are remembered.
+    /// The attempts at its tasks, in the order in which they were started, as far as they are remembered.
     pub tasks: Vec<Task>,
     wanted: usize,
     errors: usize,

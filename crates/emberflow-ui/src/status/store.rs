@@ -68,7 +68,7 @@ impl Cell {
 /// A shuffle's map outputs, or the rows of a persisted RDD.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// Its id.
+    /// The id of the store.
     pub id: StoreId,
     /// The RDD that it belongs to.
     pub rdd: RddId,
@@ -78,7 +78,7 @@ pub struct Store {
     pub operator: String,
     /// The name that the user gave the RDD.
     pub name: Option<String>,
-    /// Its partitions.
+    /// The partitions of the store.
     pub cells: Vec<Cell>,
     /// When it was released.
     pub released: Option<SystemTime>,

@@ -18,7 +18,7 @@ pub struct CachedRdd {
     pub rdd: RddId,
     /// The name that [`set_name`](crate::Rdd::set_name) gave it.
     pub name: Option<String>,
-    /// Its operator and where it was written, such as `map at src/main.rs:7:10`.
+    /// The RDD's operator and where it was written, such as `map at src/main.rs:7:10`.
     pub operator: String,
     /// Number of partitions.
     pub partitions: usize,

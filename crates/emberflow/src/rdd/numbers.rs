@@ -144,7 +144,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// One more number.
+    /// Adds one more number.
     pub fn add(&mut self, x: f64) {
         if self.count == 0 {
             (self.min, self.max) = (x, x);
@@ -162,7 +162,7 @@ impl Stats {
         self.max = larger(self.max, x);
     }
 
-    /// These numbers and those of `other`.
+    /// Merges these numbers with those of `other`.
     pub fn merge(self, other: Self) -> Self {
         match (self.count, other.count) {
             (_, 0) => return self,
@@ -192,12 +192,12 @@ impl Stats {
         self.count
     }
 
-    /// Their sum, as mean times count. [`Sums::sum`] adds them up.
+    /// The sum of the numbers, as mean times count. [`Sums::sum`] adds them up.
     pub fn sum(&self) -> f64 {
         self.mean * self.count as f64
     }
 
-    /// Their mean; `None` if there were none.
+    /// The mean of the numbers; `None` if there were none.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then_some(self.mean)
     }

@@ -105,7 +105,7 @@ impl TaskInfo {
         self.task.identity().partitions
     }
 
-    /// Which attempt at the partition this is, from one.
+    /// The number of this attempt at the partition, from one.
     ///
     /// ```
     /// # use emberflow::{TaskInfo, prelude::*};
