@@ -1,7 +1,8 @@
 //! A child process of the same program, which runs jobs of its parent.
 //!
 //! Owns the socket between them, which is the child's standard input: the parent sends plans as bytes, and the child
-//! answers with the values of their tasks as bytes. Never: opens a port; believes a plan of anybody but its parent.
+//! answers with the values of their tasks as bytes. It never opens a port, nor believes a plan of anybody but its
+//! parent.
 
 use std::{
     io::{self, Read, Write},

@@ -1,6 +1,7 @@
 //! Plans by way of bytes, for tests: read back in this process, or run by a child process.
 //!
-//! Owns the account of what was sent and what could not be. Never: used where no test asks for it.
+//! Owns the account of the plans that were sent and of those that could not be. It is never used where no test asks for
+//! it.
 
 use std::{
     any::Any,
@@ -19,7 +20,7 @@ use emberflow_core::{
 #[cfg(unix)]
 use emberflow_runtime::ChildProcess;
 
-/// What became of the plans of a context whose plans go by way of bytes; see
+/// Counts what became of the plans of a context whose plans go by way of bytes; see
 /// [`testing::send_plans_as_bytes`](crate::testing::send_plans_as_bytes).
 #[derive(Debug, Default)]
 pub struct SentPlans {
