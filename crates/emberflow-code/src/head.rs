@@ -1,4 +1,4 @@
-//! What every descriptor begins with.
+//! The head of a descriptor: the part that is the same whatever the descriptor makes.
 
 use std::any::{TypeId, type_name};
 

@@ -13,6 +13,7 @@ mod coalesce;
 mod cogroup;
 mod combine_by_key;
 mod distinct;
+mod distribution;
 mod driver;
 mod explain;
 mod filter;

@@ -1,4 +1,4 @@
-//! What can be wrong with a local file when it is read.
+//! The faults of a local file when it is read.
 
 use std::{io, path::PathBuf};
 
