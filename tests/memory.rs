@@ -601,6 +601,10 @@ mod sizes {
             "Film" => ratio(150_000, film),
             "Shape" => ratio(1_000_000, shape),
             "HashMap" => ratio(30_000, |n| (0..n % 100).map(|k| (k, n)).collect::<HashMap<u64, u64>>()),
+            "nested HashMap" => ratio(20_000, |n| {
+                let inner = |k| (0..=k % 3).map(|at| (at, vec![n; 4])).collect();
+                (0..1 + n % 9).map(|k| (k, inner(k))).collect::<HashMap<u64, HashMap<u64, Vec<u64>>>>()
+            }),
             _ => panic!("no type {name}"),
         }
     }
@@ -613,7 +617,8 @@ mod sizes {
         }
         let name = "sizes::estimates_are_within_a_quarter_of_what_the_system_says";
         // One process a type: memory that was freed before would hide what is taken.
-        let ratios = ["u64", "(u64, u64)", "String", "Vec<f64>", "Film", "Shape", "HashMap"].map(|of| {
+        let types = ["u64", "(u64, u64)", "String", "Vec<f64>", "Film", "Shape", "HashMap", "nested HashMap"];
+        let ratios = types.map(|of| {
             let child = Command::new(env::current_exe().unwrap())
                 .args(["--exact", name, "--nocapture"])
                 .env(CHILD, of)

@@ -2,9 +2,12 @@
 //!
 //! Types that own no heap are exact: `size_of`. For the others, the heap part of a sample of the rows is counted by
 //! walking them as serde would write them: what a string or a sequence holds, each with the allocator's own share.
-//! Within a sequence a number counts with its width, and a string, sequence or map with its own three words. Memory
-//! that serde does not see is not counted: spare capacity, the empty slots of hash tables beyond a usual share, skipped
-//! fields; a `Box` counts with what is in it only if a sequence holds it.
+//! Within a sequence a number counts with its width, and a string, sequence or map with its own words. A map counts as a
+//! hash table with its free slots; of the entries, only what stands in the slots is multiplied by that, and what they own
+//! elsewhere counts once, however deep it is nested. Serde does not tell a `BTreeMap` from a hash table: one of very few
+//! entries, whose node has room for eleven, takes up to three times as much. Memory that serde does not see is not
+//! counted: spare capacity, the free slots of sets, skipped fields; a `Box` counts with its value only if a sequence
+//! holds it.
 
 use std::{fmt, mem};
 
@@ -70,7 +73,7 @@ pub fn scaled(bytes: u64, rows: usize, sampled: usize) -> u64 {
 pub fn heap<T: Serialize>(value: &T) -> u64 {
     let mut bytes = 0;
     // A value that cannot be serialised counts with what was seen of it.
-    let _ = value.serialize(Counter { bytes: &mut bytes, inside: false });
+    let _ = value.serialize(Counter { heap: &mut bytes, stands_in: None });
     bytes
 }
 
@@ -82,25 +85,38 @@ fn allocated(bytes: u64) -> u64 {
 /// The words of a string, a sequence or a map where it stands.
 const WORDS: u64 = 24;
 
+/// The slots of a hash table of so many entries: a power of two, of which an eighth is free, or more.
+fn slots(entries: u64) -> u64 {
+    match entries {
+        0 => 0,
+        1..4 => 4,
+        4..8 => 8,
+        _ => (entries * 8 / 7).next_power_of_two(),
+    }
+}
+
+/// The bytes by which a hash table marks which slots are free, beside one for each slot.
+const MARKS: u64 = 16;
+
 /// Counts what a value owns. The part in the row itself counts nothing: that is the row's own size.
 struct Counter<'a> {
-    bytes: &'a mut u64,
-    /// Whether the value stands in a sequence or a map.
-    inside: bool,
+    /// The bytes of all whole allocations.
+    heap: &'a mut u64,
+    /// The bytes of the allocation in which the value stands, if it stands in a sequence or a map.
+    stands_in: Option<&'a mut u64>,
 }
 
 impl Counter<'_> {
     fn plain(self, width: u64) -> Result<(), Uncountable> {
-        if self.inside {
-            *self.bytes += width;
+        if let Some(holder) = self.stands_in {
+            *holder += width;
         }
         Ok(())
     }
 
     fn owned(self, bytes: usize) -> Result<(), Uncountable> {
-        let words = if self.inside { WORDS } else { 0 };
-        *self.bytes += words + allocated(bytes as u64);
-        Ok(())
+        *self.heap += allocated(bytes as u64);
+        self.plain(WORDS)
     }
 }
 
@@ -117,25 +133,40 @@ impl serde::ser::Error for Uncountable {
 
 /// The parts of a value that is made of others.
 struct Parts<'a> {
-    bytes: &'a mut u64,
-    inside: bool,
-    /// For sequences and maps: what their allocation holds, to be rounded at the end, in entries of a hash table or not.
-    held: Option<(u64, bool)>,
+    heap: &'a mut u64,
+    held: Holder<'a>,
+}
+
+/// Where the parts of a value stand.
+enum Holder<'a> {
+    /// Where the value itself stands: those of a tuple or a struct.
+    Same(Option<&'a mut u64>),
+    /// In an allocation of the value's own, which has so many bytes so far: those of a sequence.
+    Sequence(u64),
+    /// In an allocation of the value's own, which is a table of slots, too: those of a map.
+    Table { bytes: u64, entries: u64 },
 }
 
 impl Parts<'_> {
     fn add<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Uncountable> {
-        match &mut self.held {
-            None => value.serialize(Counter { bytes: self.bytes, inside: self.inside }),
-            Some((held, _)) => value.serialize(Counter { bytes: held, inside: true }),
-        }
+        let stands_in = match &mut self.held {
+            Holder::Same(holder) => holder.as_deref_mut(),
+            Holder::Sequence(bytes) | Holder::Table { bytes, .. } => Some(bytes),
+        };
+        value.serialize(Counter { heap: self.heap, stands_in })
     }
 
     fn done(self) -> Result<(), Uncountable> {
-        if let Some((held, hashed)) = self.held {
-            // A hash table has an eighth to a half of its slots free, and a byte more for each.
-            *self.bytes += allocated(if hashed { held + held / 2 } else { held });
-        }
+        // Only what stands in this allocation is rounded and has free slots beside it. What its entries own has been
+        // counted: were it in here, each level of nesting would multiply it.
+        *self.heap += match self.held {
+            Holder::Same(_) | Holder::Table { entries: 0, .. } => 0,
+            Holder::Sequence(bytes) => allocated(bytes),
+            Holder::Table { bytes, entries } => {
+                let slots = slots(entries);
+                allocated(bytes.div_ceil(entries) * slots + slots + MARKS)
+            }
+        };
         Ok(())
     }
 }
@@ -220,14 +251,14 @@ impl<'a> Serializer for Counter<'a> {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Parts<'a>, Uncountable> {
-        if self.inside {
-            *self.bytes += WORDS;
+        if let Some(holder) = self.stands_in {
+            *holder += WORDS;
         }
-        Ok(Parts { bytes: self.bytes, inside: true, held: Some((0, false)) })
+        Ok(Parts { heap: self.heap, held: Holder::Sequence(0) })
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Parts<'a>, Uncountable> {
-        Ok(Parts { bytes: self.bytes, inside: self.inside, held: None })
+        Ok(Parts { heap: self.heap, held: Holder::Same(self.stands_in) })
     }
 
     fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Parts<'a>, Uncountable> {
@@ -245,10 +276,10 @@ impl<'a> Serializer for Counter<'a> {
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Parts<'a>, Uncountable> {
-        if self.inside {
-            *self.bytes += 2 * WORDS;
+        if let Some(holder) = self.stands_in {
+            *holder += 2 * WORDS;
         }
-        Ok(Parts { bytes: self.bytes, inside: true, held: Some((0, true)) })
+        Ok(Parts { heap: self.heap, held: Holder::Table { bytes: 0, entries: 0 } })
     }
 
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<Parts<'a>, Uncountable> {
@@ -314,6 +345,9 @@ impl SerializeMap for Parts<'_> {
     type Error = Uncountable;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Uncountable> {
+        if let Holder::Table { entries, .. } = &mut self.held {
+            *entries += 1;
+        }
         self.add(key)
     }
 
@@ -328,6 +362,8 @@ impl SerializeMap for Parts<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
     use super::*;
 
     #[test]
@@ -345,5 +381,53 @@ mod tests {
         assert_eq!(heap(&vec![1.0_f64; 100]), 816);
         assert_eq!(heap(&vec!["ab".to_owned(); 2]), 2 * 32 + allocated(2 * 24));
         assert_eq!(heap(&Some(Some(String::new()))), 0);
+    }
+
+    /// A value in a chain of others of its kind, as a tree or a JSON document has them.
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Nested {
+        End(u64),
+        Sorted(BTreeMap<u64, Nested>),
+        Hashed(HashMap<String, Nested>),
+        List(Vec<Nested>),
+        Maybe(Vec<Option<(u8, Nested)>>),
+    }
+
+    impl Nested {
+        /// So many levels, each made of the one below it.
+        fn levels(levels: usize, level: fn(Nested) -> Nested) -> Self {
+            (0..levels).fold(Self::End(7), |below, _| level(below))
+        }
+    }
+
+    #[test]
+    fn what_is_nested_costs_the_same_on_each_level() {
+        let kinds: [(fn(Nested) -> Nested, u64); 5] = [
+            // Four slots of a key and a map, a mark for each, and the marks at the end.
+            (|below| Nested::Sorted(BTreeMap::from([(1, below)])), allocated(4 * (8 + 48) + 4 + 16)),
+            (|below| Nested::Hashed(HashMap::from([("key".to_owned(), below)])), allocated(4 * (24 + 48) + 20) + 32),
+            (|below| Nested::List(vec![below]), allocated(24)),
+            (|below| Nested::Maybe(vec![Some((1, below))]), allocated(1 + 24)),
+            // One level of each: what stands in the slots of the map is a list.
+            (
+                |below| Nested::Sorted(BTreeMap::from([(1, Nested::List(vec![below]))])),
+                allocated(4 * (8 + 24) + 20) + allocated(48),
+            ),
+        ];
+        for (level, bytes) in kinds {
+            let of = |levels| heap(&Nested::levels(levels, level));
+            assert_eq!([of(21) - of(20), of(40) - of(39)], [bytes; 2]);
+            assert!(of(40) <= 40 * bytes, "{} of 40 levels", of(40));
+        }
+    }
+
+    #[test]
+    fn many_entries_count_with_their_free_slots_and_own_what_they_own_once() {
+        let numbers: HashMap<u64, u64> = (0..1000).map(|n| (n, n)).collect();
+        assert_eq!(heap(&numbers), allocated(2048 * 16 + 2048 + 16));
+        let texts: BTreeMap<u64, String> = (0..7).map(|n| (n, "x".repeat(1000))).collect();
+        assert_eq!(heap(&texts), 7 * allocated(1000) + allocated(8 * (8 + 24) + 8 + 16));
+        assert_eq!(heap(&HashMap::<u64, String>::new()), 0);
     }
 }
