@@ -319,6 +319,23 @@ fn a_merge_that_panics_is_an_error_with_the_accumulators_name_and_spares_the_oth
     assert_eq!(numbers.first().unwrap(), Some(0), "the context works");
 }
 
+#[test]
+fn an_accumulator_without_a_name_has_that_of_the_line_where_it_was_made() {
+    let world = World::new(2);
+    let first = line!() + 1;
+    let (long, double) = (world.long_accumulator(""), world.double_accumulator(""));
+    let list = world.collection_accumulator::<u64>(String::new());
+    let seen = world.accumulator("", Seen { panics_at: None });
+    let names = [long.name(), double.name(), list.name(), seen.name()];
+    for (name, line) in names.into_iter().zip([first, first, first + 1, first + 2]) {
+        assert!(name.starts_with(&format!("{}:{line}:", file!())), "{name}, not line {line}");
+    }
+    let asked = long.clone();
+    let error = world.range_into(0..1_u64, 1).map(move |_| asked.value()).count().unwrap_err().to_string();
+    assert!(error.contains(&format!("accumulator \"{}:{first}:", file!())), "{error}");
+    assert_eq!(world.long_accumulator("named").name(), "named");
+}
+
 /// Rows, partitions, attempts that panic, and map outputs that are lost in between: what is added is what a plain loop
 /// over the partitions would add, in the same order and to the last bit.
 #[test]

@@ -9,7 +9,8 @@ use crate::sharing::{
 };
 
 impl Context {
-    /// A sum of whole numbers that tasks add to. The name stands in errors.
+    /// A sum of whole numbers that tasks add to. The name stands in errors. It may be empty, as Spark's may be missing:
+    /// the place of this call stands for it then.
     ///
     /// [`Accumulator`] says what counts, and when.
     ///
@@ -22,13 +23,17 @@ impl Context {
     /// let numbers = rows.flat_map(move |row| row.parse::<u64>().inspect_err(|_| seen.add(1)).ok());
     /// assert_eq!(numbers.collect()?, [1]);
     /// assert_eq!(bad.value(), 1);
+    /// let unnamed = ctx.long_accumulator("");
+    /// assert!(unnamed.name().contains(".rs:"));
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn long_accumulator(&self, name: impl Into<String>) -> LongAccumulator {
         LongAccumulator::new(name.into())
     }
 
-    /// A sum of floating-point numbers that tasks add to, bit-identical in every run. See [`Accumulator`].
+    /// A sum of floating-point numbers that tasks add to, bit-identical in every run. See [`Accumulator`]. Its name may be
+    /// empty, as that of a [`long_accumulator`](Self::long_accumulator).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -39,11 +44,13 @@ impl Context {
     /// assert_eq!((total.value(), total.mean()), (3.0, Some(0.75)));
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn double_accumulator(&self, name: impl Into<String>) -> DoubleAccumulator {
         DoubleAccumulator::new(name.into())
     }
 
-    /// A list that tasks add to, in the order of partitions. See [`Accumulator`].
+    /// A list that tasks add to, in the order of partitions. See [`Accumulator`]. Its name may be empty, as that of a
+    /// [`long_accumulator`](Self::long_accumulator).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -54,11 +61,13 @@ impl Context {
     /// assert_eq!(odd.value(), [1, 3, 5]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn collection_accumulator<T: Data>(&self, name: impl Into<String>) -> CollectionAccumulator<T> {
         Accumulator::new(name.into(), Gather::new())
     }
 
-    /// An accumulator of your own kind; see [`Accumulate`] for an example.
+    /// An accumulator of your own kind; see [`Accumulate`] for an example. Its name may be empty, as that of a
+    /// [`long_accumulator`](Self::long_accumulator).
     ///
     /// ```
     /// # use emberflow::{Accumulate, prelude::*};
@@ -77,6 +86,7 @@ impl Context {
     /// assert!(negative.value());
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn accumulator<A: Accumulate>(&self, name: impl Into<String>, kind: A) -> Accumulator<A> {
         Accumulator::new(name.into(), kind)
     }

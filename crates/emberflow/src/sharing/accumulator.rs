@@ -18,6 +18,7 @@ use std::{
 use emberflow_core::{
     data::Data,
     error::TaskError,
+    place::Place,
     task::TaskContext,
     update::{Update, UpdateFailed},
 };
@@ -138,8 +139,13 @@ impl<A: Accumulate> Clone for Accumulator<A> {
 }
 
 impl<A: Accumulate> Accumulator<A> {
-    pub(crate) fn new(name: String, kind: A) -> Self {
+    /// One of this name, or of the caller's place if that is empty.
+    #[track_caller]
+    pub(crate) fn new(mut name: String, kind: A) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        if name.is_empty() {
+            name = Place::caller().to_string();
+        }
         let value = Mutex::new(kind.zero());
         Self { shared: Arc::new(Shared { id: NEXT.fetch_add(1, Ordering::Relaxed), name, kind, value }) }
     }
@@ -204,7 +210,7 @@ impl<A: Accumulate> Accumulator<A> {
         *self.shared.lock() = self.shared.kind.zero();
     }
 
-    /// The name that it was made with.
+    /// The name that it was made with, or the place where it was made if that was empty.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -306,6 +312,7 @@ macro_rules! number_accumulator {
         pub struct $name(Accumulator<Sum<$number>>);
 
         impl $name {
+            #[track_caller]
             pub(crate) fn new(name: String) -> Self {
                 Self(Accumulator::new(name, Sum(PhantomData)))
             }
@@ -394,7 +401,7 @@ macro_rules! number_accumulator {
                 self.0.reset();
             }
 
-            /// The name that it was made with.
+            /// The name that it was made with, or the place where it was made if that was empty.
             ///
             /// ```
             /// # use emberflow::prelude::*;
