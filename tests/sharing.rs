@@ -14,7 +14,7 @@ use std::{
 };
 
 use emberflow::{
-    Accumulate, Error, Event, JobEnd, StageKind, TaskInfo,
+    Accumulate, Context, Error, Event, JobEnd, StageKind, TaskInfo,
     testing::{cache_store, kill_cached_partition, kill_map_output, shuffle_store},
 };
 use proptest::{collection::vec, prelude::*};
@@ -581,6 +581,35 @@ fn what_is_no_checkpoint_or_one_of_other_rows_is_refused_at_once() {
     assert!(error.contains("_manifest, byte 0: not a file of rows"), "{error}");
     fs::write(world.files().join("file"), "").unwrap();
     assert!(matches!(world.set_checkpoint_dir(world.files().join("file")), Err(Error::InvalidSetting { .. })));
+}
+
+#[test]
+fn the_directory_of_checkpoints_may_be_a_url_of_a_local_one_and_no_other() {
+    let world = World::new(1);
+    let dir = world.files().join("a b");
+    let url = format!("file://{}", dir.display());
+    let built = Context::builder().workers(1).checkpoint_dir(&url).build().unwrap();
+    assert_eq!(built.checkpoint_dir().as_deref(), Some(&*dir));
+    world.set_checkpoint_dir(&url).unwrap();
+    assert_eq!(world.checkpoint_dir().as_deref(), Some(&*dir));
+    let file = world.range(0..9_u64).checkpoint().unwrap().checkpoint_file().unwrap();
+    assert!(file.starts_with(&dir), "{}", file.display());
+    let read = world.checkpoint_file::<u64>(format!("file://{}", file.display())).unwrap();
+    assert_eq!((read.count().unwrap(), read.checkpoint_file().as_deref()), (9, Some(&*file)));
+
+    for (url, advice) in [
+        ("s3://bucket/checkpoints", "write to S3 with save_as_object_file"),
+        ("s3a://bucket/checkpoints", "write to S3 with save_as_object_file"),
+        ("hdfs://host/checkpoints", "give a path, file:///path/to/it"),
+        ("file://host/checkpoints", "give a path, file:///path/to/it"),
+    ] {
+        let built = Context::builder().workers(1).checkpoint_dir(url).build().unwrap_err();
+        for error in [world.set_checkpoint_dir(url).unwrap_err(), built] {
+            assert!(matches!(error, Error::InvalidSetting { setting: "checkpoint_dir", .. }), "{error:?}");
+            assert!(error.to_string().contains(url) && error.to_string().contains(advice), "{error}");
+        }
+    }
+    assert_eq!(world.checkpoint_dir(), Some(dir), "the one that was right stays");
 }
 
 #[test]

@@ -429,8 +429,24 @@ fn a_path_may_be_a_url_of_a_file_and_a_comma_separates_none() {
     for url in [format!("file://{files}/a b%20c"), format!("file://localhost{files}/a*"), format!("file:{files}/a*")] {
         assert_eq!(lines_of(&world, Path::new(&url)).unwrap(), ["a b%20c"], "{url}");
     }
-    world.parallelize_into(vec![1], 1).save_as_text_file(format!("file://{files}/out")).unwrap();
+    let rows = world.parallelize_into(vec![1], 1);
+    rows.save_as_text_file(format!("file://{files}/out")).unwrap();
     assert_eq!(read("out").unwrap(), ["1"]);
+    let objects = format!("file://{files}/objects");
+    rows.save_as_object_file(&objects).unwrap();
+    assert_eq!(world.object_file::<i32>(&objects).unwrap().collect().unwrap(), [1]);
+    // Of what cannot be written to, no folder is made that has its name.
+    for url in ["hdfs://host/out", "file://host/out"] {
+        for error in [rows.save_as_text_file(url).unwrap_err(), rows.save_as_object_file(url).unwrap_err()] {
+            assert!(matches!(error, Error::File { .. }), "{error:?}");
+            let said = error.to_string();
+            assert!(
+                said.contains(url) && said.contains("give a path, file:///path/to/it or s3://bucket/key"),
+                "{said}"
+            );
+        }
+        assert!(!Path::new(url).parent().unwrap().parent().unwrap().exists());
+    }
 
     for several in ["a b%20c,b", "b,*"] {
         let error = read(several).unwrap_err();

@@ -10,14 +10,16 @@ use emberflow_core::{
 };
 
 use super::{Context, settings::check_checkpoint_dir};
-use crate::{rdd::Rdd, source};
+use crate::{rdd::Rdd, source, storage};
 
 impl Context {
-    /// Chooses the directory for [checkpoints](Rdd::checkpoint) that are written from now on. It is made when the first
-    /// one is. Each context writes into a directory of its own below it, and removes nothing.
+    /// Chooses the directory for [checkpoints](Rdd::checkpoint) that are written from now on: a local one, by its path or
+    /// as `file:///a/b`. It is made when the first one is. Each context writes into a directory of its own below it, and
+    /// removes nothing.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`](crate::Error::InvalidSetting) if there is something else than a directory.
+    /// [`Error::InvalidSetting`](crate::Error::InvalidSetting) if there is something else than a directory, or if it is
+    /// one of S3 or of another URL.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -28,9 +30,9 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn set_checkpoint_dir(&self, dir: impl AsRef<Path>) -> Result<()> {
-        check_checkpoint_dir(dir.as_ref())?;
+        let dir = check_checkpoint_dir(dir.as_ref())?;
         let mut current = self.shared().checkpoint_dir.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = Some(dir.as_ref().to_owned());
+        *current = Some(dir);
         Ok(())
     }
 
@@ -71,6 +73,7 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn checkpoint_file<T: ExchangeData>(&self, path: impl AsRef<Path>) -> Result<Rdd<T>> {
-        source::checkpoint_files(self.shared(), OpInfo::new("checkpoint_file", Place::caller()), path.as_ref(), None)
+        let (info, path) = (OpInfo::new("checkpoint_file", Place::caller()), storage::without_scheme(path.as_ref()));
+        source::checkpoint_files(self.shared(), info, path, None)
     }
 }

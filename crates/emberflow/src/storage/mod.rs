@@ -18,7 +18,7 @@ use std::{
 };
 
 use emberflow_core::{
-    error::{Result, TaskError},
+    error::{Error, Result, TaskError},
     ids::RddId,
     storage::{InputFile, PartFile, PartFiles, PartId},
 };
@@ -36,11 +36,30 @@ pub(crate) fn look_up(shared: &Shared, path: &Path) -> Result<Vec<Arc<dyn InputF
     if is_s3(path) { look_up_s3(shared, path) } else { local::look_up(without_scheme(path)) }
 }
 
-/// The path of a URL such as `file:///data/a.txt`, as Spark takes it: nothing is decoded. Other paths stay as they are.
-fn without_scheme(path: &Path) -> &Path {
+/// The path of a local URL such as `file:///data/a.txt`, as Spark takes it: nothing is decoded. Other paths stay as they are.
+pub(crate) fn without_scheme(path: &Path) -> &Path {
     let rest = path.to_str().and_then(|path| path.strip_prefix("file:"));
     let rest = rest.map(|rest| rest.strip_prefix("//localhost").or_else(|| rest.strip_prefix("//")).unwrap_or(rest));
     rest.filter(|rest| rest.starts_with('/')).map_or(path, Path::new)
+}
+
+/// The local path that output at `path` goes to: for URLs of local files, the same as for input.
+///
+/// # Errors
+/// For other URLs; the text says what would be right. Taken as a path, `hdfs://a/b` would be written into a new folder `hdfs:`.
+pub(crate) fn local_target(path: &Path) -> Result<&Path, &'static str> {
+    let local = without_scheme(path);
+    if is_url(local) {
+        return Err("a URL of no known kind; give a path, file:///path/to/it or s3://bucket/key");
+    }
+    Ok(local)
+}
+
+/// Returns whether the path begins as a URL does. A single letter is a drive of Windows.
+fn is_url(path: &Path) -> bool {
+    let scheme = path.to_str().and_then(|path| path.split_once("://")).map_or("", |(scheme, _)| scheme);
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+    scheme.len() > 1 && scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.chars().all(is_letter)
 }
 
 /// Returns whether the path is one of S3, whether or not that can be read.
@@ -61,12 +80,12 @@ fn look_up_s3(_: &Shared, path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
 
 /// The error about a path of S3 in a program that knows none.
 #[cfg(not(feature = "s3"))]
-pub(crate) fn without_s3(path: &Path) -> emberflow_core::error::Error {
+pub(crate) fn without_s3(path: &Path) -> Error {
     #[derive(Debug, thiserror::Error)]
     #[error("{}: this program was built without emberflow's feature `s3`; build it with the feature", .0.display())]
     struct WithoutS3(std::path::PathBuf);
 
-    emberflow_core::error::Error::Storage { source: Arc::new(WithoutS3(path.to_owned())) }
+    Error::Storage { source: Arc::new(WithoutS3(path.to_owned())) }
 }
 
 /// Returns whether a file is to be decompressed: its name says so.
@@ -87,7 +106,11 @@ impl Output {
         if is_s3(path) {
             begin_s3(shared, path, partitions)
         } else {
-            LocalOutput::begin(without_scheme(path), rdd.get(), partitions).map(Self::Local)
+            let target = local_target(path).map_err(|reason| {
+                let source = Arc::new(io::Error::new(io::ErrorKind::InvalidInput, reason));
+                Error::File { what: "cannot write", path: path.to_owned(), source }
+            })?;
+            LocalOutput::begin(target, rdd.get(), partitions).map(Self::Local)
         }
     }
 

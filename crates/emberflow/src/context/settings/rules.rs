@@ -5,6 +5,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     marker::PhantomData,
     path::{Path, PathBuf},
     str::FromStr,
@@ -275,6 +276,14 @@ impl Rule for Bars {
     }
 }
 
+/// The path of a directory that is written to, which may be given as `file:///a/b`, as paths to read may.
+fn local_dir(dir: &Path, for_s3: &str) -> Result<PathBuf, Wrong> {
+    if storage::is_s3(dir) {
+        return Err(wrong(dir.display(), for_s3));
+    }
+    storage::local_target(dir).map(Path::to_owned).map_err(|reason| wrong(dir.display(), reason))
+}
+
 /// Directories that exist.
 pub(in crate::context) struct Dirs;
 
@@ -284,14 +293,31 @@ impl Rule for Dirs {
     const WRITTEN: &'static str = ", several as in `PATH`";
 
     fn read(text: &str) -> Result<Vec<PathBuf>, String> {
-        Ok(env::split_paths(text).collect())
+        let mut dirs: Vec<PathBuf> = Vec::new();
+        for dir in env::split_paths(text) {
+            // Where a colon separates paths, it has cut `file:///a/b`, too.
+            let is_rest = dir.as_os_str().as_encoded_bytes().starts_with(b"//");
+            let is_scheme = |last: &&mut PathBuf| ["file", "s3", "s3a"].map(OsStr::new).contains(&last.as_os_str());
+            match dirs.last_mut().filter(|last| is_rest && is_scheme(last)) {
+                Some(last) => {
+                    last.as_mut_os_string().push(":");
+                    last.as_mut_os_string().push(dir);
+                }
+                None => dirs.push(dir),
+            }
+        }
+        Ok(dirs)
     }
 
     fn settle(dirs: Vec<PathBuf>) -> Result<Vec<PathBuf>, Wrong> {
-        match dirs.iter().find(|dir| !dir.is_dir()) {
-            Some(dir) => Err(wrong(dir.display(), "not a directory; create it first, or choose another one")),
-            None => Ok(dirs),
-        }
+        let settle = |dir: PathBuf| {
+            let dir = local_dir(&dir, "rows are spilled to local directories; choose one")?;
+            if !dir.is_dir() {
+                return Err(wrong(dir.display(), "not a directory; create it first, or choose another one"));
+            }
+            Ok(dir)
+        };
+        dirs.into_iter().map(settle).collect()
     }
 }
 
@@ -307,11 +333,9 @@ impl Rule for CheckpointDir {
     }
 
     fn settle(dir: PathBuf) -> Result<PathBuf, Wrong> {
-        if storage::is_s3(&dir) {
-            let reason = "checkpoints are written to local directories; write to S3 with save_as_object_file, and read \
-                          it with object_file";
-            return Err(wrong(dir.display(), reason));
-        }
+        let for_s3 = "checkpoints are written to local directories; write to S3 with save_as_object_file, and read it \
+                      with object_file";
+        let dir = local_dir(&dir, for_s3)?;
         if dir.as_os_str().is_empty() || (dir.exists() && !dir.is_dir()) {
             return Err(wrong(dir.display(), "not a directory; choose another one, existing or not"));
         }
@@ -319,12 +343,9 @@ impl Rule for CheckpointDir {
     }
 }
 
-/// Checks a directory for checkpoints that is chosen when the context runs.
-pub(in crate::context) fn check_checkpoint_dir(dir: &Path) -> Result<()> {
-    match CheckpointDir::settle(dir.to_owned()) {
-        Ok(_) => Ok(()),
-        Err(wrong) => Err(invalid("checkpoint_dir", &wrong.value, wrong.reason)),
-    }
+/// Checks a directory for checkpoints that is chosen when the context runs, and returns its path.
+pub(in crate::context) fn check_checkpoint_dir(dir: &Path) -> Result<PathBuf> {
+    CheckpointDir::settle(dir.to_owned()).map_err(|wrong| invalid("checkpoint_dir", &wrong.value, wrong.reason))
 }
 
 #[cfg(feature = "ui")]
@@ -337,7 +358,7 @@ mod page {
 
     use emberflow_ui::security::{Host, Token};
 
-    use super::{Rule, Wrong, parsed, wrong};
+    use super::{Rule, Wrong, local_dir, parsed, wrong};
 
     /// The port of the page that is only said to be on: Spark's.
     const USUAL: u16 = 4040;
@@ -434,7 +455,7 @@ mod page {
         }
 
         fn settle(dir: PathBuf) -> Result<PathBuf, Wrong> {
-            Ok(dir)
+            local_dir(&dir, "it is written to a local directory; choose one, and copy what is in it to S3 afterwards")
         }
     }
 }

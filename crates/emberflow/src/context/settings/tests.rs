@@ -1,6 +1,8 @@
-use std::fs;
+use std::{env, fs};
 
-use super::rows;
+use emberflow_core::error::Error;
+
+use super::{Given, rows};
 use crate::ContextBuilder;
 
 fn env_of(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
@@ -67,6 +69,45 @@ fn a_setting_that_cannot_be_used_is_named_with_what_would_be_right() {
     }
     let error = ContextBuilder::default().workers(0).build().err().unwrap().to_string();
     assert_eq!(error, "workers = \"0\": give a whole number, at least 1");
+}
+
+#[test]
+fn directories_may_be_urls_of_local_ones() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let paths = [0, 1].map(|at: usize| dirs[at].path().to_owned());
+    let urls = [0, 1].map(|at: usize| format!("file://{}", paths[at].display()));
+    let spill_dirs = |text: String| {
+        let set = Given::default().settle(&|name| match name {
+            "EMBERFLOW_SPILL_DIR" => Some(text.clone()),
+            "EMBERFLOW_CHECKPOINT_DIR" => Some(urls[0].clone()),
+            _ => None,
+        })?;
+        assert_eq!(set.checkpoint_dir.as_ref(), Some(&paths[0]));
+        Ok::<_, Error>(set.spill_dir)
+    };
+    assert_eq!(spill_dirs(urls[0].clone()).unwrap(), [paths[0].clone()]);
+    let plain = paths[1].display().to_string();
+    for both in [[&urls[0], &urls[1]], [&urls[0], &plain]] {
+        let joined = env::join_paths(both).unwrap_or_else(|_| both.map(String::as_str).join(":").into());
+        assert_eq!(spill_dirs(joined.into_string().unwrap()).unwrap(), paths);
+    }
+    for (text, reason) in [("/no/such", "create it first"), ("s3://bucket/spill", "spilled to local directories")] {
+        let error = spill_dirs(text.to_owned()).unwrap_err().to_string();
+        assert!(error.contains("SPILL_DIR") && error.contains(text) && error.contains(reason), "{error}");
+    }
+
+    let error = |builder: ContextBuilder| builder.build().unwrap_err().to_string();
+    let spilled = error(ContextBuilder::default().spill_dir("s3://bucket/spill"));
+    assert!(spilled.contains("s3://bucket/spill") && spilled.contains("spilled to local directories"), "{spilled}");
+    assert!(error(ContextBuilder::default().spill_dir("hdfs://host/spill")).contains("file:///path/to/it"));
+    #[cfg(feature = "ui")]
+    {
+        let ctx = ContextBuilder::default().workers(1).event_log(&urls[1]).build().unwrap();
+        assert!(ctx.event_log().unwrap().starts_with(&paths[1]));
+        let refused = error(ContextBuilder::default().event_log("s3a://bucket/logs"));
+        assert!(refused.contains("event_log") && refused.contains("written to a local directory"), "{refused}");
+        assert!(error(ContextBuilder::default().event_log("hdfs://host/logs")).contains("file:///path/to/it"));
+    }
 }
 
 /// The first three cells of each row of the table of settings, but for settings whose feature is missing.
