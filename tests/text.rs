@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use emberflow::{Error, Event, TextOptions};
+use emberflow::{Error, Event, Rdd, TextOptions, testing::send_plans_as_bytes};
 use flate2::{Compression, write::GzEncoder};
 
 use self::support::{Gate, ON_PURPOSE, Tally, World, names_in, next_of};
@@ -183,6 +183,54 @@ fn a_file_that_changed_after_it_was_found_is_an_error_rather_than_a_mixture() {
     let lines = world.text_file(&path).unwrap();
     fs::remove_file(&path).unwrap();
     assert!(lines.count().unwrap_err().to_string().contains("cannot read"));
+}
+
+#[cfg(unix)]
+#[test]
+fn another_file_of_the_same_length_and_time_stamp_is_an_error_where_the_first_was_found() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new(1);
+    let path = write(&world, "a.txt", "one\n");
+    let found = |path: &Path| fs::metadata(path).unwrap();
+    // The system's clock may stand still for some milliseconds: what happens within them has the same time.
+    let set_back = |path: &Path, was: &fs::Metadata| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let changed = |is: &fs::Metadata| (is.ctime(), is.ctime_nsec());
+        while changed(&found(path)) == changed(was) {
+            file.set_modified(was.modified().unwrap()).unwrap();
+        }
+        file.set_modified(was.modified().unwrap()).unwrap();
+    };
+    let refuses = |lines: &Rdd<String>| {
+        let error = lines.collect().unwrap_err().to_string();
+        assert!(error.contains("a.txt has changed") && error.contains("or it is another file"), "{error}");
+    };
+
+    let (lines, was) = (world.text_file(&path).unwrap(), found(&path));
+    let other = write(&world, "b.txt", "two\n");
+    set_back(&other, &was);
+    fs::rename(&other, &path).unwrap();
+    assert_eq!((found(&path).len(), found(&path).modified().unwrap()), (was.len(), was.modified().unwrap()));
+    refuses(&lines);
+
+    let (lines, was) = (world.text_file(&path).unwrap(), found(&path));
+    assert_eq!(lines.collect().unwrap(), ["two"]);
+    fs::write(&path, "six\n").unwrap();
+    set_back(&path, &was);
+    refuses(&lines);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "ten\n").unwrap();
+    set_back(&path, &was);
+    refuses(&lines);
+
+    // A plan that was sent takes a copy for the file: on another machine it has another inode.
+    let (lines, was) = (world.text_file(&path).unwrap(), found(&path));
+    let copy = write(&world, "copy.txt", "ten\n");
+    set_back(&copy, &was);
+    fs::rename(&copy, &path).unwrap();
+    refuses(&lines);
+    send_plans_as_bytes(&world);
+    assert_eq!(lines.collect().unwrap(), ["ten"]);
 }
 
 #[test]

@@ -289,7 +289,9 @@ impl Context {
     ///
     /// Files are looked up now, in path order, and read when rows are needed. Large ones are cut at line boundaries,
     /// small ones packed together, by sizes alone, so that the partitions are the same on every machine. A file that
-    /// changes its length or time stamp before it is read is an error, not a mixture. A file whose length is zero is read
+    /// is changed or replaced before it is read is an error, not a mixture: its length and its time stamp tell, and on the
+    /// machine where it was found, if that is a Unix, its inode too, with the time at which that was last changed, be it
+    /// only by a new name or other permissions. A file whose length is zero is read
     /// all the same, for those in which the system shows its state have none. A pipe is read once, to its end: a second
     /// reading, by another action, a retry or a speculative copy, is an error; [`cache`](Rdd::cache) the RDD to keep its
     /// lines.

@@ -56,7 +56,7 @@ impl Context {
     /// glob matches, in path order; `*.gz` files are decompressed, and a byte order mark of UTF-8 is taken off.
     ///
     /// Files are looked up now and read when rows are needed; small ones are packed together into partitions, by sizes
-    /// alone. A task holds a whole file in memory. A file that changes its length or time stamp before it is read is an
+    /// alone. A task holds a whole file in memory. A file that is changed or replaced before it is read is an
     /// error. For lines, see [`text_file`](Self::text_file). After Spark's `wholeTextFiles`.
     ///
     /// # Errors

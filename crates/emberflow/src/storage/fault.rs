@@ -10,8 +10,8 @@ pub(super) enum FileFault {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "{} has changed since the rdd was made: it had {was} bytes and has {is}, or another time stamp; \
-         make the rdd again",
+        "{} has changed since the rdd was made: it had {was} bytes and has {is}, or another time stamp, or it is \
+         another file; make the rdd again",
         path.display()
     )]
     Changed { path: PathBuf, was: u64, is: u64 },

@@ -1,9 +1,10 @@
-//! Local files: which of them a path names, and their bytes. A file must keep its length and time stamp.
+//! Local files: which of them a path names, and their bytes. A file must stay the one that was found: on the machine where
+//! that was, as far as its system tells; on others, by its length and time stamp.
 
 use std::{
     collections::HashSet,
     ffi::OsStr,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read, Seek, SeekFrom},
     mem,
     ops::Range,
@@ -223,6 +224,7 @@ fn describe(path: &Path) -> Result<Arc<dyn InputFile>> {
             path: Held::new(path.to_owned()),
             bytes: metadata.len(),
             modified: metadata.modified().ok(),
+            here: Here::of(&metadata),
         }))
     } else {
         Ok(Arc::new(Pipe::new(path)))
@@ -238,6 +240,47 @@ struct LocalFile {
     path: Held<PathBuf>,
     bytes: u64,
     modified: Option<SystemTime>,
+    /// The marks of the file that count on this machine only.
+    #[serde(skip)]
+    here: Option<Here>,
+}
+
+/// The marks that tell a file from another one, and from its own former contents, though its length and its time stamp be
+/// the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Here {
+    /// When the file, its name or its permissions were last changed, in seconds and nanoseconds. Programs cannot set it,
+    /// as they can the time stamp.
+    changed: (i64, i64),
+    /// The device and the number of the inode, where a file keeps its number: on a disk. On what a program or another
+    /// machine serves, it may get another one whenever it is looked up.
+    inode: Option<(u64, u64)>,
+}
+
+impl Here {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+
+        // File systems without a disk share the major number zero.
+        let on_disk = rustix::fs::major(metadata.dev()) != 0;
+        Some(Self {
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: on_disk.then(|| (metadata.dev(), metadata.ino())),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &Metadata) -> Option<Self> {
+        None
+    }
+}
+
+impl LocalFile {
+    /// Returns whether the metadata are still those of the file that was found, but for its length.
+    fn is_still(&self, metadata: &Metadata) -> bool {
+        metadata.modified().ok() == self.modified && self.here.is_none_or(|here| Here::of(metadata) == Some(here))
+    }
 }
 
 impl InputFile for LocalFile {
@@ -259,7 +302,7 @@ impl InputFile for LocalFile {
         let mut file = File::open(&*self.path).map_err(read)?;
         let metadata = file.metadata().map_err(read)?;
         // The time stamp of a file that the system makes when it is looked at says nothing.
-        let changed = metadata.modified().ok() != self.modified && !self.is_open_ended();
+        let changed = !self.is_still(&metadata) && !self.is_open_ended();
         if metadata.len() != self.bytes || changed {
             let path = self.path.to_path_buf();
             return Err(FileFault::Changed { path, was: self.bytes, is: metadata.len() }.into_task_error());
