@@ -6,6 +6,7 @@
 //! `pwrite`, read through one map of all of it, and gone when nothing in it is needed any more.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io,
     ops::Range,
@@ -164,7 +165,16 @@ impl SpillDir {
         let map_bytes = self.file_bytes + MAPPED_BEYOND;
         let (file, is_short) = (tempfile::tempfile_in(&self.path)?, Arc::clone(&self.is_short));
         let (bytes, map, ledger) = (AtomicU64::new(0), OnceLock::new(), Arc::clone(&self.ledger));
-        let file = Arc::new(SpillFile { file, bytes, map, map_bytes, dead: Mutex::default(), is_short, ledger });
+        let file = Arc::new(SpillFile {
+            file,
+            bytes,
+            map,
+            map_bytes,
+            dead: Mutex::default(),
+            shared: Mutex::default(),
+            is_short,
+            ledger,
+        });
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.retain(|file| file.strong_count() > 0);
         files.push(Arc::downgrade(&file));
@@ -180,6 +190,7 @@ impl SpillDir {
             // Nothing in it is needed any more, and nobody can begin to: it is written from its beginning again.
             *taken = 0;
             file.dead.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            file.shared.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         let mut next = match open.take() {
             Some((file, taken)) if taken < self.file_bytes => (file, taken),
@@ -196,6 +207,7 @@ impl SpillDir {
         let grown = next.0.grow(at + bytes);
         if grown.is_ok() {
             next.1 = end;
+            next.0.share(at, bytes);
         }
         let file = Arc::clone(&next.0);
         *open = Some(next);
@@ -213,6 +225,8 @@ struct SpillFile {
     map_bytes: u64,
     /// Parts that nobody needs any more: where they begin, and how long they are.
     dead: Mutex<Vec<(u64, u64)>>,
+    /// The pages in which there are parts of less than a page, and how many of those parts were not given back yet.
+    shared: Mutex<HashMap<u64, u32>>,
     is_short: Arc<AtomicBool>,
     ledger: Arc<Ledger>,
 }
@@ -254,10 +268,14 @@ impl SpillFile {
 
     /// A part is not needed any more.
     fn is_dead(&self, at: u64, len: u64) {
+        // Asked for under the lock: when the disk is found to be full, either this part is in the list already, which is
+        // taken then, or that is seen here.
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_short.load(Ordering::SeqCst) {
+            drop(dead);
             self.give_back(at, len);
         } else {
-            self.dead.lock().unwrap_or_else(PoisonError::into_inner).push((at, len));
+            dead.push((at, len));
         }
     }
 
@@ -269,13 +287,38 @@ impl SpillFile {
         dead.iter().map(|(_, len)| len).sum()
     }
 
-    /// Gives the room of a part that nobody needs back to the disk, while the rest of the file stays. Where the system
-    /// cannot do that, the room comes back with the file.
+    /// Remembers in which pages a part is that has taken no pages of its own.
+    fn share(&self, at: u64, len: u64) {
+        if len < PAGE_BYTES {
+            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            pages(at, len).for_each(|page| *shared.entry(page).or_default() += 1);
+        }
+    }
+
+    /// Gives the room of a part that nobody needs back to the disk, while the rest of the file stays. Pages that several
+    /// parts share go with the last one of them.
     fn give_back(&self, at: u64, len: u64) {
+        if len >= PAGE_BYTES {
+            return self.punch(at, len.next_multiple_of(PAGE_BYTES));
+        }
+        // The lock is held while a page goes: a part that takes what is left of the page is written after that.
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        for page in pages(at, len) {
+            if let Some(parts) = shared.get_mut(&page) {
+                *parts -= 1;
+                if *parts == 0 {
+                    shared.remove(&page);
+                    self.punch(page * PAGE_BYTES, PAGE_BYTES);
+                }
+            }
+        }
+    }
+
+    /// Makes a hole of whole pages. Where the system cannot do that, the room comes back with the file.
+    fn punch(&self, at: u64, len: u64) {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::FallocateFlags;
-            let len = if len >= PAGE_BYTES { len.next_multiple_of(PAGE_BYTES) } else { len };
             let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             if let Err(error) = rustix::fs::fallocate(&self.file, punch, at, len) {
                 tracing::debug!(%error, "the disk does not take back a part of a file");
@@ -294,6 +337,11 @@ impl SpillFile {
         }
         Ok(())
     }
+}
+
+/// The numbers of the pages in which a part is.
+fn pages(at: u64, len: u64) -> Range<u64> {
+    at / PAGE_BYTES..(at + len).div_ceil(PAGE_BYTES)
 }
 
 impl Drop for SpillFile {
@@ -444,6 +492,36 @@ mod tests {
         drop(held);
         assert_eq!(ledger.read().spilled, 0);
         assert!(files.write(&[0; 60]).is_ok());
+    }
+
+    #[test]
+    fn a_page_that_parts_share_goes_with_the_last_of_them() {
+        const LEN: usize = 1000;
+        let (_dir, files, _) = files(None);
+        let dir = &files.dirs[0];
+        // Nine of them lie in three pages; two cross from one page to the next.
+        let mut parts: Vec<_> = (0..9).map(|_| Some(files.write(&[1; LEN]).unwrap())).collect();
+        let file = Arc::clone(&dir.open.lock().unwrap().as_ref().unwrap().0);
+        let shared = || {
+            let mut pages: Vec<_> = file.shared.lock().unwrap().iter().map(|(page, parts)| (*page, *parts)).collect();
+            pages.sort_unstable();
+            pages
+        };
+        assert_eq!(shared(), [(0, 5), (1, 5), (2, 1)]);
+        parts[0] = None;
+        assert_eq!(shared(), [(0, 5), (1, 5), (2, 1)], "as long as there is room, nothing is given back");
+        assert!(dir.give_back());
+        parts[1] = None;
+        assert_eq!(shared(), [(0, 3), (1, 5), (2, 1)]);
+        parts[2..8].fill_with(|| None);
+        assert_eq!(shared(), [(1, 1), (2, 1)]);
+        // The rest of the last page is taken, and stays what it is when the others go.
+        let next = files.write(&[2; LEN]).unwrap();
+        parts[8] = None;
+        assert_eq!(shared(), [(2, 1)]);
+        next.show(0..LEN, &mut |bytes| assert_eq!(bytes, [2; LEN])).unwrap();
+        drop(next);
+        assert_eq!(shared(), []);
     }
 
     #[test]
