@@ -173,32 +173,3 @@ fn a_panic_in_a_local_reduction_fails_its_job_and_no_other() {
     assert!(error.contains("reduce_by_key_locally at "), "{error}");
     assert_eq!(sorted(pairs.values().collect().unwrap()), (0..9).collect::<Vec<_>>());
 }
-
-#[test]
-fn no_partitions_are_refused_where_the_program_asks_for_them() {
-    let world = World::new(1);
-    let pairs = world.range(0..9_u64).map(|n| (n, n));
-    let place = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-    let seen = std::sync::Arc::clone(&place);
-    let before = std::panic::take_hook();
-    // Other tests panic on purpose, too, on threads of their own.
-    let here = std::thread::current().id();
-    std::panic::set_hook(Box::new(move |info| {
-        if std::thread::current().id() == here {
-            *seen.lock().unwrap() = info.location().unwrap().file().to_owned();
-        }
-    }));
-    let asks: [&dyn Fn(); 5] = [
-        &|| drop(pairs.partition_by(0)),
-        &|| drop(pairs.reduce_by_key_into(|a, b| a + b, 0)),
-        &|| drop(pairs.group_by_key_into(0)),
-        &|| drop(pairs.join_into(&pairs, 0)),
-        &|| drop(Partitioning::by(0, |_: &u64| 0)),
-    ];
-    let files = asks.map(|ask| {
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask)).is_err());
-        place.lock().unwrap().clone()
-    });
-    std::panic::set_hook(before);
-    assert!(files.iter().all(|file| file.ends_with("keys.rs")), "{files:?}");
-}

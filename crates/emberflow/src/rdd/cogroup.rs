@@ -35,6 +35,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
 
     /// As [`cogroup`](Self::cogroup), into so many partitions or by a partitioner.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;

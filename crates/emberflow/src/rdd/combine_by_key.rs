@@ -73,6 +73,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     ///
     /// Wide or narrow, rows, order and cost as [`reduce_by_key`](Self::reduce_by_key). After Spark's `aggregateByKey`.
     ///
+    /// # Panics
+    /// If `zero` cannot be serialised.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
@@ -95,6 +98,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     }
 
     /// As [`aggregate_by_key`](Self::aggregate_by_key), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// As [`aggregate_by_key`](Self::aggregate_by_key), and if there are no partitions.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -155,6 +161,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     }
 
     /// As [`combine_by_key`](Self::combine_by_key), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// If there are no partitions.
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -57,6 +57,7 @@ impl<T: Data> Rdd<T> {
     }
 
     /// The distinct rows as keys, placed by hash.
+    #[track_caller]
     pub(super) fn distinct_keys(&self, info: &OpInfo, into: impl IntoPartitioning<T>) -> Rdd<(T, ())>
     where
         T: Key,

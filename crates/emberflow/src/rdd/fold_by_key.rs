@@ -18,6 +18,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Wide or narrow, rows, order and cost as [`reduce_by_key`](Self::reduce_by_key). Unlike
     /// [`aggregate_by_key`](Self::aggregate_by_key), the result is of the values' own type. After Spark's `foldByKey`.
     ///
+    /// # Panics
+    /// If `zero` cannot be serialised.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
@@ -38,7 +41,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     /// As [`fold_by_key`](Self::fold_by_key), into so many partitions or by a partitioner.
     ///
     /// # Panics
-    /// If there are no partitions.
+    /// As [`fold_by_key`](Self::fold_by_key), and if there are no partitions.
     ///
     /// ```
     /// # use emberflow::prelude::*;

@@ -92,6 +92,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
 
     /// As [`left_outer_join`](Self::left_outer_join), into so many partitions or by a partitioner.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
@@ -138,6 +141,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
 
     /// As [`right_outer_join`](Self::right_outer_join), into so many partitions or by a partitioner.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
@@ -183,6 +189,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     }
 
     /// As [`full_outer_join`](Self::full_outer_join), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// If there are no partitions.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -276,6 +285,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     }
 
     /// As [`subtract_by_key`](Self::subtract_by_key), into so many partitions or by a partitioner.
+    ///
+    /// # Panics
+    /// If there are no partitions.
     ///
     /// ```
     /// # use emberflow::prelude::*;

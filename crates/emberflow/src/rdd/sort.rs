@@ -263,6 +263,9 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     ///
     /// Wide; narrow if `self` is placed so already. A reducer holds its partition.
     ///
+    /// # Panics
+    /// If there are no partitions.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;

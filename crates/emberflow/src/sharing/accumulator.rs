@@ -186,6 +186,7 @@ impl<A: Accumulate> Accumulator<A> {
     /// assert_eq!(rows.value(), [0, 1, 2, 3]);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn value(&self) -> A::Value {
         self.on_the_driver("read");
         self.shared.lock().clone()
@@ -205,6 +206,7 @@ impl<A: Accumulate> Accumulator<A> {
     /// assert!(rows.value().is_empty());
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn reset(&self) {
         self.on_the_driver("reset");
         *self.shared.lock() = self.shared.kind.zero();
@@ -343,6 +345,7 @@ macro_rules! number_accumulator {
             #[doc = concat!("assert_eq!(ctx.", $make, "(\"total\").value(), 0", $zero, ");")]
             /// # Ok::<(), Error>(())
             /// ```
+            #[track_caller]
             pub fn value(&self) -> $number {
                 self.0.value().sum
             }
@@ -360,6 +363,7 @@ macro_rules! number_accumulator {
             /// assert_eq!(total.count(), 1);
             /// # Ok::<(), Error>(())
             /// ```
+            #[track_caller]
             pub fn count(&self) -> u64 {
                 self.0.value().count
             }
@@ -378,6 +382,7 @@ macro_rules! number_accumulator {
             #[doc = concat!("assert_eq!(total.mean(), Some(", $average, "));")]
             /// # Ok::<(), Error>(())
             /// ```
+            #[track_caller]
             pub fn mean(&self) -> Option<f64> {
                 let Total { sum, count } = self.0.value();
                 (count > 0).then(|| sum as f64 / count as f64)
@@ -397,6 +402,7 @@ macro_rules! number_accumulator {
             /// assert_eq!(total.count(), 0);
             /// # Ok::<(), Error>(())
             /// ```
+            #[track_caller]
             pub fn reset(&self) {
                 self.0.reset();
             }

@@ -56,6 +56,7 @@ impl Random {
     /// assert!(ctx.random(Random::uniform(2.0..3.0), 100, 42).filter(|n| !(2.0..3.0).contains(n)).is_empty()?);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn uniform(range: Range<f64>) -> Self {
         let span = range.end - range.start;
         assert!(span > 0.0 && span.is_finite(), "there are no numbers to choose from in {range:?}");
@@ -73,6 +74,7 @@ impl Random {
     /// assert!((ctx.random(Random::normal(0.0, 2.0), 10_000, 42).stdev()?.unwrap() - 2.0).abs() < 0.1);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn normal(mean: f64, stdev: f64) -> Self {
         let fine = mean.is_finite() && stdev.is_finite() && stdev >= 0.0;
         match Normal::new(mean, stdev) {
@@ -93,6 +95,7 @@ impl Random {
     /// assert!((logs.mean()?.unwrap() - 1.0).abs() < 0.05);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn log_normal(mean: f64, stdev: f64) -> Self {
         let fine = mean.is_finite() && stdev.is_finite() && stdev >= 0.0;
         match LogNormal::new(mean, stdev) {
@@ -112,6 +115,7 @@ impl Random {
     /// assert!((ctx.random(Random::exponential(3.0), 10_000, 42).mean()?.unwrap() - 3.0).abs() < 0.2);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn exponential(mean: f64) -> Self {
         match Exp::new(mean.recip()) {
             Ok(exponential) if mean > 0.0 && mean.is_finite() => Self(Kind::Exponential(exponential)),
@@ -132,6 +136,7 @@ impl Random {
     /// assert!(visits.filter(|n| n.fract() != 0.0).is_empty()?);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn poisson(mean: f64) -> Self {
         match Poisson::new(mean) {
             Ok(poisson) => Self(Kind::Poisson(poisson)),
