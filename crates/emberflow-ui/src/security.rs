@@ -6,15 +6,14 @@
 //!    port may be any, so that a tunnel works; a name is what the attack needs. Names by which a proxy is known have to be
 //!    listed, with their port or without.
 //! 3. A request that changes something is a `POST` with the token in `X-Emberflow-Token`, or as a bearer's. The token
-//! is random,
-//!    made for each context unless one was chosen, and only in the URL that the context tells its owner; it stands behind
-//!    the `#`, which browsers send to nobody. A request that a browser says comes from another origin is refused even
+//!    is random, made for each context unless one was chosen, and only in the URL that the context tells its owner; it
+//!    stands behind the `#`, which browsers send to nobody. A request that a browser says comes from another origin is refused even
 //!    with it.
 //! 4. If anybody but the users of this machine may come, by an interface or by a proxy's name, then what is told of the
 //!    application needs the token, too. The page's own files, which tell nothing, do not.
 //! 5. Answers forbid scripts, styles and frames of others, are never cached, and are never guessed to be of another
 //!    type. There are no CORS headers. Names and texts that come from users reach the page as JSON, and its script
-//! writes text only.
+//!    writes text only.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
