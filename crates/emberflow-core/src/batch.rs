@@ -153,13 +153,32 @@ pub struct AnyStream {
     stream: Box<dyn Any>,
     rows_of: &'static str,
     row_bytes: usize,
+    paced: bool,
 }
 
 impl AnyStream {
     /// Forgets the row type.
     pub fn new<T: Data>(stream: impl Stream<T> + 'static) -> Self {
         let stream: BoxStream<T> = Box::new(stream);
-        Self { stream: Box::new(stream), rows_of: std::any::type_name::<T>(), row_bytes: mem::size_of::<T>() }
+        Self {
+            stream: Box::new(stream),
+            rows_of: std::any::type_name::<T>(),
+            row_bytes: mem::size_of::<T>(),
+            paced: false,
+        }
+    }
+
+    /// Promises that the stream gives no batch without having asked for one that came at its reader's pace and had as many
+    /// rows or more, or that it keeps a pace of its own. Then nobody has to look at the clock again.
+    #[must_use]
+    pub fn paced(mut self) -> Self {
+        self.paced = true;
+        self
+    }
+
+    /// Returns whether the batches come at the pace of their reader as they are.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.paced
     }
 
     /// The bytes that a batch of it takes, without those that its rows own, where batches have so many rows.

@@ -76,6 +76,9 @@ impl AnyStream {
     /// # Errors
     /// [`TaskError::PlanMismatch`] if the rows are of another type.
     pub fn read<T: Data>(self, cx: &TaskContext) -> Result<BoxStream<T>, TaskError> {
+        if self.is_paced() {
+            return self.downcast();
+        }
         Ok(Box::new(Paced { rows: self.downcast()?, rest: Rest::None, pace: Pace::new(), task: cx.clone() }))
     }
 }

@@ -48,7 +48,22 @@ impl<T: Data> Rdd<T> {
         A: Fn(&E, PartitionIndex) -> S + Send + Sync + 'static,
         F: Fn(&E, &mut S, Batch<T>) -> Result<Batch<U>, TaskError> + Send + Sync + 'static,
     {
-        self.narrow(info, Batches { with: With::new(env, (start, each)), types: PhantomData }, placement)
+        let with = With::new(env, (start, each));
+        self.narrow(info, Batches { with, grows: false, types: PhantomData }, placement)
+    }
+
+    /// As [`batches_from`](Self::batches_from), where a batch may become one of more rows.
+    #[cfg(feature = "tables")]
+    pub(crate) fn larger_batches_from<U, E, S, A, F>(&self, info: OpInfo, env: E, start: A, each: F) -> Rdd<U>
+    where
+        U: Data,
+        E: Env,
+        S: 'static,
+        A: Fn(&E, PartitionIndex) -> S + Send + Sync + 'static,
+        F: Fn(&E, &mut S, Batch<T>) -> Result<Batch<U>, TaskError> + Send + Sync + 'static,
+    {
+        let with = With::new(env, (start, each));
+        self.narrow(info, Batches { with, grows: true, types: PhantomData }, None)
     }
 }
 
@@ -56,6 +71,8 @@ impl<T: Data> Rdd<T> {
 #[serde(bound = "E: Env")]
 struct Batches<T, U, E, S, A, F> {
     with: With<E, (A, F)>,
+    /// Whether a batch may become one of more rows.
+    grows: bool,
     #[allow(clippy::type_complexity, reason = "only names the types")]
     types: PhantomData<fn(T, S) -> U>,
 }
@@ -75,7 +92,8 @@ where
         marker.enter();
         let with = self.with.clone();
         let (env, (start, _)) = with.parts();
-        Ok(AnyStream::new(BatchesStream { rows, marker, state: start(env, partition), with }))
+        let stream = AnyStream::new(BatchesStream { rows, marker, state: start(env, partition), with });
+        Ok(if self.grows { stream } else { stream.paced() })
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {

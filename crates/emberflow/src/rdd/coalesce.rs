@@ -105,7 +105,7 @@ struct Coalesce<T> {
 impl<T: Data> Operator for Coalesce<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let parts = self.narrow_partitions(0, partition).map(|parent| inputs.narrow::<T>(0, parent));
-        Ok(AnyStream::new(ChainStream::new(parts.collect::<Result<_, _>>()?)))
+        Ok(AnyStream::new(ChainStream::new(parts.collect::<Result<_, _>>()?)).paced())
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {

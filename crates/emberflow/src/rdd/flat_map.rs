@@ -148,7 +148,8 @@ where
             marker: inputs.marker(),
             batch_rows: inputs.task().batch_rows_of::<U>(),
             pace: Pace::new(),
-        }))
+        })
+        .paced())
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {
@@ -232,7 +233,8 @@ where
             marker: inputs.marker(),
             batch_rows: inputs.task().batch_rows_of::<I::Item>(),
             pace: Pace::new(),
-        }))
+        })
+        .paced())
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {

@@ -260,6 +260,7 @@ where
         batch_rows: inputs.task().batch_rows_of::<I::Item>(),
         pace: Pace::new(),
     })
+    .paced()
 }
 
 enum Rows<I> {

@@ -108,7 +108,8 @@ where
             marker: inputs.marker(),
             batch_rows: inputs.task().batch_rows_of::<T>(),
             pace: Pace::new(),
-        }))
+        })
+        .paced())
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {

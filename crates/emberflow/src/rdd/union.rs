@@ -63,7 +63,7 @@ struct Union<T> {
 impl<T: Data> Operator for Union<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let input = self.starts.partition_point(|start| *start <= partition) - 1;
-        inputs.narrow::<T>(input, partition - self.starts[input]).map(AnyStream::new)
+        inputs.narrow::<T>(input, partition - self.starts[input]).map(|rows| AnyStream::new(rows).paced())
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {

@@ -104,7 +104,7 @@ impl<T: Data> Operator for ZipWithIndex<T> {
                 next += count?.0;
             }
         }
-        Ok(AnyStream::new(Numbered { rows: inputs.narrow::<T>(0, partition)?, next }))
+        Ok(AnyStream::new(Numbered { rows: inputs.narrow::<T>(0, partition)?, next }).paced())
     }
 
     fn ship(&self) -> Result<Shipped<dyn Operator>, NotShippable> {

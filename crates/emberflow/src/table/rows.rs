@@ -51,7 +51,7 @@ impl Table {
     pub fn rows<T: Data + DeserializeOwned>(&self) -> Rdd<T> {
         let start = |(): &(), partition: PartitionIndex| (partition, 0_u64);
         let info = OpInfo::new("rows", Place::caller());
-        self.chunks.batches_from(info, None, (), start, |(), (partition, before), batch: Batch<Chunk>| {
+        self.chunks.larger_batches_from(info, (), start, |(), (partition, before), batch: Batch<Chunk>| {
             let mut rows = Vec::new();
             for chunk in batch.as_slice() {
                 let cells = Rows::of(&chunk.0);
