@@ -59,7 +59,9 @@ pub fn read<V: DeserializeOwned>(state: &[u8]) -> Result<Arc<V>, Box<dyn std::er
 /// # Errors
 /// If it is of another type, or cannot leave the process.
 pub fn encode_value<R: Serialize + 'static>(value: &(dyn Any + Send)) -> Result<Vec<u8>, NotShippable> {
-    let value = value.downcast_ref::<R>().ok_or_else(|| NotShippable(format!("no {}", type_name::<R>())))?;
+    let value = value
+        .downcast_ref::<R>()
+        .ok_or_else(|| NotShippable(format!("the value of the task is no {}", type_name::<R>())))?;
     codec::encode_plan(value).map_err(|error| NotShippable(error.cause()))
 }
 

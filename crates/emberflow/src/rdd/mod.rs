@@ -86,6 +86,37 @@ use crate::shared::{NodeSpec, Shared};
 /// [cached](Self::cache) or left over from earlier shuffles. Cloning a handle copies no row. A handle keeps the engine of
 /// its [context](Self::context) alive, until that is [stopped](crate::Context::stop).
 ///
+/// # Rows
+/// Any type that is `Clone + Send + Sync` can be a row ([`Data`]). Rows that are shuffled, cached or collected are serde
+/// types ([`ExchangeData`](crate::ExchangeData)), keys have `Eq` and `Hash` ([`Key`](crate::Key)), and methods take rows
+/// of the types that fit together. The compiler refuses everything else:
+///
+/// ```compile_fail,E0599
+/// # use emberflow::prelude::*;
+/// # let ctx = Context::local(2)?;
+/// #[derive(Clone)]
+/// struct Film;
+/// // `Film` is no serde type, so it cannot be cached.
+/// ctx.parallelize([Film]).cache();
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use emberflow::prelude::*;
+/// # let ctx = Context::local(2)?;
+/// // Floating-point numbers have no `Eq`, so they are no keys.
+/// ctx.parallelize([(0.5, 1)]).reduce_by_key(|a, b| a + b);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use emberflow::prelude::*;
+/// # let ctx = Context::local(2)?;
+/// // Unions are of rows of one type; `zip` would make pairs of them.
+/// ctx.range(0..3_u64).union(&ctx.range(0..3_i32));
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Actions
 /// Blocking: [`collect`](Self::collect), [`count`](Self::count), [`first`](Self::first), [`take`](Self::take),
 /// [`reduce`](Self::reduce), [`fold`](Self::fold), [`aggregate`](Self::aggregate), [`for_each`](Self::for_each),
