@@ -122,6 +122,23 @@ fn every_wide_method_takes_a_number_of_partitions_or_a_partitioner() {
     assert_eq!(missing, Vec::<&String>::new());
 }
 
+#[test]
+fn the_form_that_a_refusal_advises_is_there_and_takes_an_environment() {
+    let methods = methods();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow/src/rdd");
+    let mut advised = BTreeSet::new();
+    for file in fs::read_dir(source).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        advised.extend(text.split(".with_form(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
+    }
+    let there: BTreeSet<String> =
+        methods.iter().filter(|(_, method)| takes_environment(method)).map(|(name, _)| name.clone()).collect();
+    assert!(advised.is_subset(&there), "advised, but not there: {:?}", advised.difference(&there));
+    // An `_into` form has the advice of its sibling.
+    let silent = there.difference(&advised).filter(|name| !name.ends_with("_into"));
+    assert_eq!(silent.collect::<Vec<_>>(), [""; 0], "there, but advised by nobody");
+}
+
 /// Whether a method is given the number of partitions of what it makes, which may be none.
 fn takes_partitions(method: &Method) -> bool {
     ["impl IntoPartitioning<", "partitions: usize"].iter().any(|word| method.signature.contains(word))
