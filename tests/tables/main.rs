@@ -779,3 +779,22 @@ fn actions_of_a_table_can_be_awaited_and_give_what_their_blocking_forms_give() {
     assert!(matches!(films.show_async(1).wait(), Err(Error::ContextClosed)));
     assert!(matches!(films.take(1), Err(Error::ContextClosed)));
 }
+
+#[test]
+fn a_table_is_read_by_plans_that_went_by_way_of_bytes() {
+    let csv = "title,year,seen\nAlien,1979,2009-12-18\nBrazil,x,\nCube,1997,2010-01-01\n";
+    let json = "{\"a\": 1, \"b\": {\"c\": [1.5]}}\n{\"a\": 2}\n{\"a\": 3, \"b\": {\"c\": []}}\n";
+    let (_dir, path) = files(&[("films.csv", csv), ("rows.json", json)]);
+    let read = |ctx: &Context| {
+        let films = ctx.read().mode(Mode::DropMalformed).sampling_ratio(0.3).csv(path.join("films.csv")).unwrap();
+        let rows = ctx.read().json_lines(path.join("rows.json")).unwrap();
+        let texts =
+            [films.select(&["year", "title"]).unwrap(), rows.clone()].map(|table| table.show_string(9).unwrap());
+        (texts, rows.count().unwrap(), rows.rows::<(i64, Option<serde_json::Value>)>().count().unwrap())
+    };
+    let (plain, sending) = (Context::local(2).unwrap(), Context::local(2).unwrap());
+    let plans = emberflow::testing::send_plans_as_bytes(&sending);
+    assert_eq!(read(&sending), read(&plain));
+    assert_eq!(plans.refused(), [""; 0]);
+    assert!(plans.sent() >= 6, "{}", plans.sent());
+}

@@ -7,9 +7,6 @@ use emberflow_core::{error::Error, ids::PartitionIndex};
 
 use super::{cells::CellError, plain::type_name};
 
-/// Said of tables when they would have to leave the process.
-pub(super) const ONLY_HERE: &str = "a table is read by this process only";
-
 /// An error in the use of a table, with advice.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TableError {

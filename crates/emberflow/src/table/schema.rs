@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use arrow_schema::{DataType, Field, SchemaRef};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::{error::TableError, plain::type_name};
 
 /// The names and types of a table's columns, in their order.
@@ -21,6 +23,18 @@ use super::{error::TableError, plain::type_name};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schema(SchemaRef);
+
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Schema {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        arrow_schema::Schema::deserialize(deserializer).map(|schema| Self(Arc::new(schema)))
+    }
+}
 
 impl Schema {
     /// Columns that may hold nulls.

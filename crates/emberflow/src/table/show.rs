@@ -40,7 +40,7 @@ impl Table {
     pub fn head_async(&self, n: usize) -> Action<RecordBatch> {
         let schema = self.schema().clone();
         // No chunk is empty.
-        self.chunks.map(move |chunk| chunk.head(n)).take_async(n).and_then(move |chunks| {
+        self.chunks.map_with(n, |n, chunk| chunk.head(*n)).take_async(n).and_then(move |chunks| {
             let rows = together(&schema, chunks)?;
             Ok(rows.slice(0, n.min(rows.num_rows())))
         })

@@ -13,7 +13,7 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     place::OpInfo,
     remake,
-    ship::{Local, NotShippable, Shipped},
+    ship::{Held, NotShippable, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
@@ -23,7 +23,7 @@ use self::records::{Record, Records};
 use super::{
     Mode, Schema, Table,
     chunk::{CHUNK_ROWS, Chunk},
-    error::{ONLY_HERE, RecordFault, TableError},
+    error::{RecordFault, TableError},
     kind::{Column, Forms, Kind, Value},
 };
 use crate::{
@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// See the methods of [`Reader`](super::Reader).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CsvOptions {
     pub(super) header: bool,
     pub(super) delimiter: u8,
@@ -130,8 +130,7 @@ pub(super) fn table(
     let columns = schema.arrow().fields().iter().map(|field| (field.name().clone(), field.data_type().clone()));
     let schema = Schema::new(columns.chain(corrupt)).check()?;
     let partitions = source.partitions.len();
-    let reading = Reading { source, kinds, found, schema: Arc::clone(schema.arrow()) };
-    let read = Read(Local::new(reading, ONLY_HERE));
+    let read = Read { source: Held(source), kinds, found, schema: schema.clone() };
     Ok(Table::new(leaf(shared, info.clone(), partitions, read), schema))
 }
 
@@ -141,7 +140,7 @@ fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<CsvFiles>) -> Resu
     if !(ratio > 0.0 && ratio <= 1.0) {
         return Err(TableError::SamplingRatio(ratio).into());
     }
-    let scan = Scan(Local::new(Arc::clone(source), ONLY_HERE));
+    let scan = Scan(Held(Arc::clone(source)));
     let scan: Rdd<Found> = leaf(shared, info.clone(), source.partitions.len(), scan);
     let mut all = Found::default();
     for found in scan.collect()? {
@@ -185,6 +184,7 @@ fn named(header: &[String]) -> Vec<String> {
 }
 
 /// The files and how they are read.
+#[derive(Serialize, Deserialize)]
 struct CsvFiles {
     partitions: Vec<Vec<Piece>>,
     options: CsvOptions,
@@ -240,12 +240,12 @@ impl Found {
 
 /// A row a partition: what it says of the schema.
 #[derive(Serialize, Deserialize)]
-struct Scan(Local<Arc<CsvFiles>>);
+struct Scan(Held<CsvFiles>);
 
 impl Operator for Scan {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(ScanStream {
-            source: Arc::clone(&self.0),
+            source: Arc::clone(&self.0.0),
             records: self.0.records(partition, inputs),
             task: inputs.task().clone(),
             marker: inputs.marker(),
@@ -291,24 +291,22 @@ impl Stream<Found> for ScanStream {
 
 /// The rows, as chunks.
 #[derive(Serialize, Deserialize)]
-struct Read(Local<Reading>);
-
-struct Reading {
-    source: Arc<CsvFiles>,
+struct Read {
+    source: Held<CsvFiles>,
     kinds: Vec<Kind>,
     /// The forms that were found in the columns, if not all values were looked at.
     found: Option<Vec<Forms>>,
-    schema: SchemaRef,
+    schema: Schema,
 }
 
 impl Operator for Read {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(ReadStream {
-            source: Arc::clone(&self.0.source),
-            kinds: self.0.kinds.clone(),
-            found: self.0.found.clone(),
-            schema: Arc::clone(&self.0.schema),
-            records: self.0.source.records(partition, inputs),
+            source: Arc::clone(&self.source.0),
+            kinds: self.kinds.clone(),
+            found: self.found.clone(),
+            schema: Arc::clone(self.schema.arrow()),
+            records: self.source.records(partition, inputs),
             task: inputs.task().clone(),
             marker: inputs.marker(),
         }))

@@ -16,7 +16,7 @@ use emberflow_core::{
     operator::{Inputs, Operator},
     place::OpInfo,
     remake,
-    ship::{Local, NotShippable, Shipped},
+    ship::{Held, NotShippable, Shipped},
     storage::InputFile,
     task::{Marker, TaskContext},
 };
@@ -31,7 +31,7 @@ use super::{
     Mode, Schema, Table,
     chunk::{CHUNK_ROWS, Chunk},
     csv::CsvOptions,
-    error::{MalformedRecord, ONLY_HERE, RecordFault, RecordPlace, TableError},
+    error::{MalformedRecord, RecordFault, RecordPlace, TableError},
     lines::PieceLines,
 };
 use crate::{
@@ -72,8 +72,7 @@ pub(super) fn table(
     let columns = schema.arrow().fields().iter().map(|field| (field.name().clone(), field.data_type().clone()));
     let schema = Schema::new(columns.chain(corrupt)).check()?;
     let partitions = source.partitions.len();
-    let reading = Reading { source, parts: Arc::new(parts), schema: Arc::clone(schema.arrow()) };
-    let read = Read(Local::new(reading, ONLY_HERE));
+    let read = Read { source: Held(source), parts: Held::new(parts), schema: schema.clone() };
     Ok(Table::new(leaf(shared, info.clone(), partitions, read), schema))
 }
 
@@ -83,8 +82,7 @@ fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<JsonFiles>) -> Res
     if !(ratio > 0.0 && ratio <= 1.0) {
         return Err(TableError::SamplingRatio(ratio).into());
     }
-    let scan: Rdd<Found> =
-        leaf(shared, info.clone(), source.partitions.len(), Scan(Local::new(Arc::clone(source), ONLY_HERE)));
+    let scan: Rdd<Found> = leaf(shared, info.clone(), source.partitions.len(), Scan(Held(Arc::clone(source))));
     let mut all = Found::default();
     for found in scan.collect()? {
         all.shape.merge(found.shape);
@@ -99,6 +97,7 @@ fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<JsonFiles>) -> Res
 }
 
 /// The files and how they are read.
+#[derive(Serialize, Deserialize)]
 struct JsonFiles {
     partitions: Vec<Vec<Piece>>,
     options: CsvOptions,
@@ -183,7 +182,7 @@ struct Found {
 
 /// A row a partition: what it says of the schema.
 #[derive(Serialize, Deserialize)]
-struct Scan(Local<Arc<JsonFiles>>);
+struct Scan(Held<JsonFiles>);
 
 impl Operator for Scan {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
@@ -231,21 +230,19 @@ impl Stream<Found> for ScanStream {
 
 /// The rows, as chunks.
 #[derive(Serialize, Deserialize)]
-struct Read(Local<Reading>);
-
-struct Reading {
-    source: Arc<JsonFiles>,
-    parts: Arc<Parts>,
-    schema: SchemaRef,
+struct Read {
+    source: Held<JsonFiles>,
+    parts: Held<Parts>,
+    schema: Schema,
 }
 
 impl Operator for Read {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         Ok(AnyStream::new(ReadStream {
-            source: Arc::clone(&self.0.source),
-            parts: Arc::clone(&self.0.parts),
-            schema: Arc::clone(&self.0.schema),
-            records: Some(self.0.source.records(partition, inputs)),
+            source: Arc::clone(&self.source.0),
+            parts: Arc::clone(&self.parts.0),
+            schema: Arc::clone(self.schema.arrow()),
+            records: Some(self.source.records(partition, inputs)),
             marker: inputs.marker(),
         }))
     }

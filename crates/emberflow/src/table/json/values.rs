@@ -6,6 +6,8 @@ use arrow_array::{ArrayRef, ListArray, StructArray};
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, FieldRef, Fields};
 
+use serde::{Deserialize, Serialize};
+
 use super::text::{Json, RawValue};
 use crate::table::{
     error::RecordFault,
@@ -14,6 +16,7 @@ use crate::table::{
 };
 
 /// The type that a column is read as.
+#[derive(Serialize, Deserialize)]
 pub(super) enum Wanted {
     Scalar(Kind),
     List(Box<Wanted>),
@@ -40,6 +43,7 @@ impl Wanted {
 }
 
 /// The fields of an object, by their names.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Parts {
     wanted: Vec<(String, Wanted)>,
     places: HashMap<String, usize>,
