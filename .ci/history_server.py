@@ -81,8 +81,8 @@ def check(base, name, told, server):
         return [event[kind] for event in told if kind in event]
 
     jobs = ask(f"{base}/jobs")
-    errors = {job["job"]: job["error"] for job in events("JobFinished")}
-    wanted = {job: "SUCCEEDED" if error is None else "FAILED" for job, error in errors.items()}
+    ends = {job["job"]: job["end"] for job in events("JobFinished")}
+    wanted = {job: "SUCCEEDED" if end == "Succeeded" else "FAILED" for job, end in ends.items()}
     same("jobs", {job["jobId"]: job["status"] for job in jobs}, wanted)
     labels = {job["job"]: job["labels"]["description"] for job in events("JobLabelled")}
     same("descriptions", {job["jobId"]: job.get("description") for job in jobs if job["jobId"] in labels}, labels)
