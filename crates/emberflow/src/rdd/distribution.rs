@@ -228,14 +228,14 @@ impl<T: Data> Rdd<T> {
                 &driver,
                 info,
                 (),
-                |()| Digest(new_digest()),
-                |(), Digest(digest), row| {
+                |()| Digest { digest: new_digest(), sent: false },
+                |(), Digest { digest, .. }, row| {
                     digest.update(finite(row, "quantiles; filter it out")?);
                     Ok(())
                 },
             );
             let mut all = new_digest();
-            parts.await?.iter().for_each(|part| all.merge(&part.settled()));
+            parts.await?.into_iter().for_each(|part| all.merge(&part.settled()));
             Ok(all.quantiles(&ranks).expect("ranks were checked when the action was made"))
         })
     }
@@ -254,26 +254,34 @@ fn finite<T: Number>(row: T, place: &'static str) -> Result<f64, TaskError> {
 }
 
 /// A digest that can be sent.
-struct Digest(TDigestMut);
+struct Digest {
+    digest: TDigestMut,
+    /// Whether it was sent already.
+    sent: bool,
+}
 
 impl Digest {
-    /// The digest as it is when it was sent, so that it makes no difference whether it was.
-    fn settled(&self) -> TDigestMut {
-        let bytes = self.0.clone().serialize();
-        TDigestMut::deserialize(&bytes).expect("a digest reads what a digest has written")
+    /// The digest as it is when it was sent once, so that it makes no difference whether it was.
+    fn settled(self) -> TDigestMut {
+        if self.sent {
+            return self.digest;
+        }
+        let mut digest = self.digest;
+        TDigestMut::deserialize(&digest.serialize()).expect("a digest reads what a digest has written")
     }
 }
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.0.clone().serialize().serialize(to)
+        self.digest.clone().serialize().serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let bytes = Vec::<u8>::deserialize(from)?;
-        TDigestMut::deserialize(&bytes).map(Self).map_err(|error| de::Error::custom(error.to_string()))
+        let digest = TDigestMut::deserialize(&bytes).map_err(|error| de::Error::custom(error.to_string()))?;
+        Ok(Self { digest, sent: true })
     }
 }
 
