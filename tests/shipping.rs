@@ -69,4 +69,9 @@ fn any_graph_gives_the_same_bits_in_a_child_process() {
     child.args(["--exact", "any_graph_gives_the_same_bits_in_a_child_process"]).stdout(Stdio::null());
     let plans = testing::send_plans_to_child(&sending, child).unwrap();
     compare(1_000, &plain, &sending, &plans);
+    // An error there is an error here, and the child goes on.
+    let rows = sending.distribute([1, 2]);
+    let error = rows.try_map(|_| Err::<i32, _>("a bad row")).collect().unwrap_err().to_string();
+    assert!(error.contains("try_map at tests/shipping.rs") && error.ends_with("a bad row"), "{error}");
+    assert_eq!(rows.count().unwrap(), 2);
 }

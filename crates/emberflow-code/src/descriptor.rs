@@ -121,11 +121,6 @@ impl<D: ?Sized + 'static> Shipped<D> {
         let descriptor: &Descriptor<D> = unsafe { remake::whole(head) };
         (descriptor.make)(&self.state).map_err(|source| CodeError::State { name: descriptor.name(), source })
     }
-
-    /// The length of the state in bytes.
-    pub fn state_bytes(&self) -> usize {
-        self.state.len()
-    }
 }
 
 impl<D: ?Sized> fmt::Debug for Shipped<D> {

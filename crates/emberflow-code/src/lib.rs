@@ -15,7 +15,8 @@
 //! The one surprising decision: values are read only inside of [`trusting`], which is `unsafe`. A value that is read
 //! runs as code, so bytes of another origin must not be read at all; a plan is trusted as a program is.
 //!
-//! Owns all `unsafe` code of this kind, in `remake`. It never reads anything from a network or a pipe.
+//! Owns all `unsafe` code of this kind, in `remake`; the one call of it from elsewhere is in `descriptor`. It never
+//! reads anything from a network or a pipe.
 
 mod build;
 mod closure;

@@ -441,12 +441,12 @@ pub enum Error {
         /// How many there are.
         partitions: usize,
     },
-    /// A plan that was written out as bytes could not be read back.
-    #[error("{operator}: its plan was written out and cannot be read back: {cause}")]
-    PlanLost {
+    /// A job whose plan was sent as bytes has failed: the plan could not be read, or a task failed in the other process.
+    #[error("{operator}, by a plan that was sent as bytes: {cause}")]
+    SentJobFailed {
         /// The operator and where it was written.
         operator: String,
-        /// The check that failed.
+        /// The reason, with the operator that failed.
         cause: Cause,
     },
     /// A stage has something in it that cannot be sent to another process.
@@ -500,7 +500,7 @@ impl fmt::Debug for Error {
             Self::NoSuchPartition { rdd, operator, partition, partitions } => {
                 fields!(NoSuchPartition: rdd operator partition partitions)
             }
-            Self::PlanLost { operator, cause } => fields!(PlanLost: operator cause),
+            Self::SentJobFailed { operator, cause } => fields!(SentJobFailed: operator cause),
             Self::NotShippable { operator, reason } => fields!(NotShippable: operator reason),
         }
     }

@@ -110,7 +110,6 @@ struct Info {
     line: u32,
     column: u32,
     code: Vec<(String, usize, bool)>,
-    env: Option<Vec<u8>>,
     with: Option<String>,
 }
 
@@ -291,7 +290,6 @@ impl Info {
                 .iter()
                 .map(|code| (code.type_name.to_owned(), code.captured_bytes, code.needs_drop))
                 .collect(),
-            env: info.env.clone(),
             with: info.with.map(str::to_owned),
         }
     }
@@ -306,7 +304,8 @@ impl Info {
             name: known(self.name),
             place: Place { file: known(self.file), line: self.line, column: self.column },
             code: self.code.into_iter().map(code).collect(),
-            env: self.env,
+            // The operator has it; the copy in words is for those who look at the plan where it was made.
+            env: None,
             with: self.with.map(known),
         }
     }

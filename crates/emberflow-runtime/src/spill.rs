@@ -1,4 +1,5 @@
-//! The files that rows are spilled to. Owns them, and the one `unsafe` line of the runtime, which looks into their maps.
+//! The files that rows are spilled to. Owns them, and the `unsafe` line that looks into
+//! their maps.
 //!
 //! A file has no name: it is made in the spill directory and unlinked before it is returned (on Linux it never has a
 //! name at all), with access for its owner only. So nothing is left behind however the process ends, and nobody else

@@ -60,7 +60,7 @@ impl Driver {
             let mut stages = plan::compile(rdd.node(), engine.id(), spec)?;
             if let Some(plans) = rdd.shared().sent_plans.get() {
                 let sent = plans.send(stages, &wanted);
-                match sent.map_err(|cause| Error::PlanLost { operator: operator.to_string(), cause })? {
+                match sent.map_err(|cause| Error::SentJobFailed { operator: operator.to_string(), cause })? {
                     Sent::Here(read_back) => stages = read_back,
                     #[cfg(unix)]
                     Sent::There(values) => return results(values),

@@ -54,7 +54,8 @@ impl<T: Data> Rdd<T> {
         self.map_env(info, env, f)
     }
 
-    pub(crate) fn map_as<U: Data, F: Fn(T) -> U + Send + Sync + 'static>(&self, info: OpInfo, f: F) -> Rdd<U> {
+    /// Gives the closure's type a name, which `map` has none for: its callers may name the row's type alone.
+    fn map_as<U: Data, F: Fn(T) -> U + Send + Sync + 'static>(&self, info: OpInfo, f: F) -> Rdd<U> {
         self.map_info(info.with_code::<F>(), f)
     }
 

@@ -1,3 +1,5 @@
+//! The table of settings beside the environment, the documents and the builder.
+
 use std::{env, fs};
 
 use emberflow_core::error::Error;
