@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     mem,
     sync::{
         Arc,
@@ -21,6 +22,7 @@ use crate::{
     segments::{self, Footprint, Segment},
     spill::{SpillError, SpillSpace},
     store::StoredData,
+    wire::{self, Arrived, Give},
 };
 
 const FIRST_CHUNK_BYTES: usize = 512;
@@ -57,6 +59,33 @@ impl<R: ExchangeData> Blocks<R> {
         if !self.blocks.iter().flat_map(|(_, segments)| segments).all(Segment::is_sound) {
             self.damaged.store(true, Ordering::Release);
         }
+    }
+
+    /// Gives the rows for one reducer, or those for all of them, as pieces of this kind.
+    ///
+    /// # Errors
+    /// As [`wire::pack`].
+    pub fn pack(&self, kind: u8, reducer: Option<usize>, give: &mut Give<'_>) -> Result<(), TaskError> {
+        match reducer {
+            Some(reducer) => wire::pack(kind, Some(wire::reader(reducer)), self.of(reducer), give),
+            None => self.blocks.iter().try_for_each(|(reader, rows)| wire::pack(kind, Some(*reader), rows, give)),
+        }
+    }
+
+    /// The blocks in pieces of this kind.
+    ///
+    /// # Errors
+    /// As [`wire::unpack`].
+    pub fn unpack(kind: u8, pieces: &[Arrived]) -> Result<Self, TaskError> {
+        let mut blocks: BTreeMap<u32, Vec<Segment<R>>> = BTreeMap::new();
+        for piece in pieces {
+            let reader = piece.reader.ok_or_else(|| wire::missing("the reducer of a block"))?;
+            let rows = wire::unpack(kind, piece)?;
+            if !rows.is_empty() {
+                blocks.entry(reader).or_default().extend(rows);
+            }
+        }
+        Ok(Self::new(blocks.into_iter().collect()))
     }
 
     /// Writes the blocks to disk and returns the same ones, all of them there.
@@ -126,6 +155,10 @@ impl<R: ExchangeData> StoredData for Blocks<R> {
 
     fn print(&self) -> Print {
         Self::print(self)
+    }
+
+    fn pack(&self, reader: Option<usize>, give: &mut Give<'_>) -> Result<(), TaskError> {
+        Self::pack(self, 0, reader, give)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -25,6 +25,7 @@ use crate::{
     spill::{SpillError, SpillSpace},
     store::{Stored, StoredData},
     task::TaskContext,
+    wire::{self, Arrived, Give},
 };
 
 /// The rows of one partition of a persisted RDD, kept as they came.
@@ -68,6 +69,10 @@ impl<T: ExchangeData> StoredData for CachedRows<T> {
 
     fn print(&self) -> Print {
         Print::of([(0, &*self.segments)])
+    }
+
+    fn pack(&self, _: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError> {
+        wire::pack(0, None, &self.segments, give)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -120,6 +125,12 @@ impl<T: ExchangeData> StoreWriter for CacheWriter<T> {
         }
         let (segments, _claim) = kept.finish()?;
         let (footprint, rows) = CachedRows::new(segments);
+        Ok(Stored { keep: self.keep, ..Stored::new(footprint, rows) })
+    }
+
+    fn unpack(&self, pieces: &[Arrived]) -> Result<Stored, TaskError> {
+        let segments = pieces.iter().map(|piece| wire::unpack(0, piece)).collect::<Result<Vec<Vec<_>>, _>>()?;
+        let (footprint, rows) = CachedRows::<T>::new(segments.into_iter().flatten().collect());
         Ok(Stored { keep: self.keep, ..Stored::new(footprint, rows) })
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{TaskError, over_budget},
@@ -178,62 +178,6 @@ impl Drop for Claim {
         if self.bytes > 0 {
             self.workspace.release(self.bytes);
         }
-    }
-}
-
-/// Room for rows on their way to the caller of an action; given back when it is dropped.
-pub struct ResultClaim {
-    /// The account, unless the rows have come from another process.
-    workspace: Option<Arc<dyn Workspace>>,
-    bytes: u64,
-}
-
-impl ResultClaim {
-    /// No room yet.
-    pub fn new(workspace: &Arc<dyn Workspace>) -> Self {
-        Self { workspace: Some(Arc::clone(workspace)), bytes: 0 }
-    }
-
-    /// Takes so many bytes more.
-    ///
-    /// # Errors
-    /// [`TaskError::OverBudget`] if results would take more than the budget.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), TaskError> {
-        if let Some(workspace) = &self.workspace {
-            workspace.reserve_result(bytes)?;
-        }
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    /// Takes so many bytes more for rows that are candidates only: most of them will not be in the result.
-    pub fn force(&mut self, bytes: u64) {
-        if let Some(workspace) = &self.workspace {
-            workspace.overdraw_result(bytes);
-        }
-        self.bytes += bytes;
-    }
-}
-
-impl Drop for ResultClaim {
-    fn drop(&mut self) {
-        if let Some(workspace) = &self.workspace {
-            workspace.release_result(self.bytes);
-        }
-    }
-}
-
-/// Room is not sent along: an account is that of a process.
-impl Serialize for ResultClaim {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_unit()
-    }
-}
-
-impl<'de> Deserialize<'de> for ResultClaim {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <()>::deserialize(deserializer)?;
-        Ok(Self { workspace: None, bytes: 0 })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     ship::{NotShippable, Shipped},
     store::{Stored, StoredData},
     task::{Marker, TaskContext},
+    wire::Arrived,
 };
 
 /// One node's work: opens the stream of one partition over the streams of its inputs.
@@ -51,6 +52,13 @@ pub trait StoreWriter: Send + Sync + 'static {
     /// # Errors
     /// The error that ends the task.
     fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError>;
+
+    /// Makes a partition, or what one reader gets of it, of the pieces that [`StoredData::pack`] has given in another
+    /// process, in their order.
+    ///
+    /// # Errors
+    /// If they are no such pieces.
+    fn unpack(&self, pieces: &[Arrived]) -> Result<Stored, TaskError>;
 
     /// The writer as another process of the same program can make it again: [`remake::writer`](crate::remake::writer).
     ///
@@ -142,15 +150,27 @@ pub enum PlanInput {
         store: StoreId,
         /// The RDD that the rows belong to.
         rdd: RddId,
+        /// The writer that has filled it.
+        writer: Arc<dyn StoreWriter>,
     },
     /// A shuffle: the outputs of all its map tasks.
     Shuffle {
         /// Where they are kept.
         store: StoreId,
+        /// The writer that has filled it.
+        writer: Arc<dyn StoreWriter>,
     },
 }
 
 impl PlanInput {
+    /// The store that is read, and the writer that has filled it; none if another operator is read.
+    pub fn store(&self) -> Option<(StoreId, &Arc<dyn StoreWriter>)> {
+        match self {
+            Self::Narrow(_) => None,
+            Self::Persisted { store, writer, .. } | Self::Shuffle { store, writer } => Some((*store, writer)),
+        }
+    }
+
     pub(crate) fn open(
         &self,
         partition: PartitionIndex,
@@ -232,7 +252,7 @@ impl Inputs<'_> {
 
     fn maps(&self, input: usize) -> impl Iterator<Item = (StoreId, PartitionIndex)> + '_ {
         let store = match &self.node.inputs[input] {
-            PlanInput::Shuffle { store } => Some(*store),
+            PlanInput::Shuffle { store, .. } => Some(*store),
             PlanInput::Narrow(_) | PlanInput::Persisted { .. } => None,
         };
         store.into_iter().flat_map(|store| (0..self.fetch.partitions(store)).map(move |map| (store, map)))

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, HashSet, btree_map::Entry},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use emberflow_code::{BuildId, CodeError, Shipped};
@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     ids::{RddId, StoreId},
     operator::{Action, OpNode, Operator, PlanInput, StoreWriter},
-    place::{Code, OpInfo, Place},
+    place::{Code, OpInfo, Place, known},
     plan::{Sink, StageKind, StagePlan},
     ship::NotShippable,
 };
@@ -56,6 +56,9 @@ pub enum ParcelError {
     /// A stage reads an RDD that is not in the parcel.
     #[error("the plan reads {0}, which it does not have")]
     NoSuchRdd(RddId),
+    /// A stage reads a store whose writer is not in the parcel.
+    #[error("the plan reads {0}, whose writer it does not have")]
+    NoSuchStore(StoreId),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +71,8 @@ struct Job {
     /// Inputs first.
     nodes: Vec<Node>,
     stages: Vec<Stage>,
+    /// The writers of the stores that stages read and none of them fills.
+    stores: Vec<(StoreId, Shipped<dyn StoreWriter>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,7 +134,8 @@ impl Parcel {
             }
             packed.push(Stage::of(stage)?);
         }
-        let job = Job { nodes: nodes.into_values().collect(), stages: packed };
+        let stores = stores(stages)?;
+        let job = Job { nodes: nodes.into_values().collect(), stages: packed, stores };
         let failed = |error: &dyn fmt::Display| Error::NotShippable {
             operator: stages.last().map_or_else(|| "a plan".to_owned(), |stage| stage.info.to_string()),
             reason: error.to_string(),
@@ -241,42 +247,73 @@ impl Input {
     fn of(input: &PlanInput) -> Self {
         match input {
             PlanInput::Narrow(node) => Self::Narrow(node.rdd),
-            PlanInput::Persisted { store, rdd } => Self::Persisted { store: *store, rdd: *rdd },
-            PlanInput::Shuffle { store } => Self::Shuffle { store: *store },
+            PlanInput::Persisted { store, rdd, .. } => Self::Persisted { store: *store, rdd: *rdd },
+            PlanInput::Shuffle { store, .. } => Self::Shuffle { store: *store },
         }
     }
 
-    fn open(self, nodes: &BTreeMap<RddId, Arc<OpNode>>) -> Result<PlanInput, ParcelError> {
+    fn open(self, nodes: &BTreeMap<RddId, Arc<OpNode>>, writers: &Writers) -> Result<PlanInput, ParcelError> {
+        let writer = |store| writers.get(&store).cloned().ok_or(ParcelError::NoSuchStore(store));
         Ok(match self {
             Self::Narrow(rdd) => PlanInput::Narrow(nodes.get(&rdd).cloned().ok_or(ParcelError::NoSuchRdd(rdd))?),
-            Self::Persisted { store, rdd } => PlanInput::Persisted { store, rdd },
-            Self::Shuffle { store } => PlanInput::Shuffle { store },
+            Self::Persisted { store, rdd } => PlanInput::Persisted { store, rdd, writer: writer(store)? },
+            Self::Shuffle { store } => PlanInput::Shuffle { store, writer: writer(store)? },
         })
     }
 }
 
 impl Job {
     fn open(self) -> Result<Vec<Arc<StagePlan>>, ParcelError> {
+        let failed = |operator: String| |source| ParcelError::Operator { operator, source };
+        let filled = self.stages.iter().filter_map(|stage| match &stage.sink {
+            ShippedSink::Store(writer) => Some((stage.store, writer)),
+            ShippedSink::Result(_) => None,
+        });
+        let writers = self.stores.iter().map(|(store, writer)| (*store, writer)).chain(filled);
+        let writers = writers
+            .map(|(store, writer)| Ok((store, writer.make().map_err(failed(format!("the writer of {store}")))?)));
+        let writers: Writers = writers.collect::<Result<_, ParcelError>>()?;
         let mut nodes: BTreeMap<RddId, Arc<OpNode>> = BTreeMap::new();
         for Node { rdd, info, name, op, inputs } in self.nodes {
             let info = info.open();
-            let op = op.make().map_err(|source| ParcelError::Operator { operator: info.to_string(), source })?;
-            let inputs = inputs.into_iter().map(|input| input.open(&nodes)).collect::<Result<_, _>>()?;
+            let op = op.make().map_err(failed(info.to_string()))?;
+            let inputs = inputs.into_iter().map(|input| input.open(&nodes, &writers)).collect::<Result<_, _>>()?;
             nodes.insert(rdd, Arc::new(OpNode { rdd, info, name, op, inputs }));
         }
         let open = |stage: Stage| {
-            let info = stage.info.open();
-            let failed = |source| ParcelError::Operator { operator: info.to_string(), source };
-            let sink = match stage.sink {
-                ShippedSink::Store(writer) => Sink::Store(writer.make().map_err(failed)?),
-                ShippedSink::Result(action) => Sink::Result(action.make().map_err(failed)?),
-            };
             let Stage { store, kind, rdd, partitions, root, .. } = stage;
-            Ok(Arc::new(StagePlan { store, kind, rdd, info, partitions, root: root.open(&nodes)?, sink }))
+            let info = stage.info.open();
+            let sink = match stage.sink {
+                ShippedSink::Store(_) => Sink::Store(Arc::clone(&writers[&store])),
+                ShippedSink::Result(action) => Sink::Result(action.make().map_err(failed(info.to_string()))?),
+            };
+            Ok(Arc::new(StagePlan { store, kind, rdd, info, partitions, root: root.open(&nodes, &writers)?, sink }))
         };
         self.stages.into_iter().map(open).collect()
     }
 }
+
+/// The writers of stores that the parcel does not fill itself.
+fn stores(stages: &[Arc<StagePlan>]) -> Result<Vec<(StoreId, Shipped<dyn StoreWriter>)>, Error> {
+    let filled: HashSet<StoreId> = stages.iter().map(|stage| stage.store).collect();
+    let mut found = BTreeMap::new();
+    for stage in stages {
+        let operators = stage.operators();
+        let inputs = operators.iter().flat_map(|node| node.inputs.iter().map(|input| (&node.info, input)));
+        for (info, input) in inputs.chain([(&stage.info, &stage.root)]) {
+            if let Some((store, writer)) = input.store()
+                && !filled.contains(&store)
+                && let Entry::Vacant(place) = found.entry(store)
+            {
+                place.insert(shipped(info, || writer.ship())?);
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The writers of the stores that stages read.
+type Writers = BTreeMap<StoreId, Arc<dyn StoreWriter>>;
 
 impl Info {
     fn of(info: &OpInfo) -> Self {
@@ -307,22 +344,6 @@ impl Info {
             // The operator has it; the copy in words is for those who look at the plan where it was made.
             env: None,
             with: self.with.map(known),
-        }
-    }
-}
-
-/// The same text for as long as the process runs. Names of operators, files and types are constants of the program, so
-/// that what is kept has a bound.
-fn known(text: String) -> &'static str {
-    static KNOWN: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = known.get_or_insert_default();
-    match known.get(&*text) {
-        Some(text) => text,
-        None => {
-            let text: &'static str = text.leak();
-            known.insert(text);
-            text
         }
     }
 }

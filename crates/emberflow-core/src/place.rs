@@ -1,6 +1,11 @@
 //! Where in the user's program an operator was written, and what its closure is.
 
-use std::{fmt, mem, panic::Location};
+use std::{
+    collections::HashSet,
+    fmt, mem,
+    panic::Location,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::Serialize;
 
@@ -109,5 +114,21 @@ impl OpInfo {
 impl fmt::Display for OpInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.name, self.place)
+    }
+}
+
+/// The same text for as long as the process runs. Names of operators, files and types are constants of the program, so
+/// that what is kept has a bound.
+pub(crate) fn known(text: String) -> &'static str {
+    static KNOWN: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    match known.get(&*text) {
+        Some(text) => text,
+        None => {
+            let text: &'static str = text.leak();
+            known.insert(text);
+            text
+        }
     }
 }

@@ -63,6 +63,15 @@ pub struct TaskInputs {
     pub persisted: Vec<(StoreId, PartitionIndex)>,
 }
 
+/// A part of a store that a task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoreRead {
+    /// A partition of a persisted RDD.
+    Partition(StoreId, PartitionIndex),
+    /// The blocks for a reducer in all map outputs of a shuffle.
+    Reducer(StoreId, PartitionIndex),
+}
+
 /// One stage: the same narrow work on each of its partitions, and where the rows go.
 pub struct StagePlan {
     /// Where its output lives.
@@ -97,37 +106,65 @@ impl StagePlan {
     /// The stored partitions that the task of `partition` reads.
     pub fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs {
         let mut inputs = TaskInputs::default();
-        let mut seen: HashSet<(RddId, PartitionIndex)> = HashSet::new();
         let mut persisted: HashSet<(StoreId, PartitionIndex)> = HashSet::new();
+        self.walk(partition, |input, partition| match input {
+            PlanInput::Persisted { store, .. } => {
+                if persisted.insert((*store, partition)) {
+                    inputs.persisted.push((*store, partition));
+                }
+            }
+            PlanInput::Shuffle { store, .. } => {
+                if !inputs.shuffles.contains(store) {
+                    inputs.shuffles.push(*store);
+                }
+            }
+            PlanInput::Narrow(_) => {}
+        });
+        inputs
+    }
+
+    /// The parts of stores that the task of `partition` reads: for each shuffle, the reducers that it is.
+    pub fn reads_of(&self, partition: PartitionIndex) -> BTreeSet<StoreRead> {
+        let mut reads = BTreeSet::new();
+        self.walk(partition, |input, partition| {
+            reads.extend(match input {
+                PlanInput::Persisted { store, .. } => Some(StoreRead::Partition(*store, partition)),
+                PlanInput::Shuffle { store, .. } => Some(StoreRead::Reducer(*store, partition)),
+                PlanInput::Narrow(_) => None,
+            });
+        });
+        reads
+    }
+
+    /// Shows every input that the task of `partition` reads of a store, with the partition or the reducer that it reads
+    /// there: some of them more than once.
+    fn walk<'a>(&'a self, partition: PartitionIndex, mut found: impl FnMut(&'a PlanInput, PartitionIndex)) {
+        let mut seen: HashSet<(RddId, PartitionIndex)> = HashSet::new();
         let mut open: Vec<(&PlanInput, PartitionIndex)> = vec![(&self.root, partition)];
         while let Some((input, partition)) = open.pop() {
-            match input {
-                PlanInput::Persisted { store, .. } => {
-                    if persisted.insert((*store, partition)) {
-                        inputs.persisted.push((*store, partition));
-                    }
-                }
-                PlanInput::Shuffle { store } => {
-                    if !inputs.shuffles.contains(store) {
-                        inputs.shuffles.push(*store);
-                    }
-                }
-                PlanInput::Narrow(node) => {
-                    // Only where paths can meet again is it worth remembering the way.
-                    if node.inputs.len() > 1 && !seen.insert((node.rdd, partition)) {
-                        continue;
-                    }
-                    for (at, input) in node.inputs.iter().enumerate() {
-                        match input {
-                            PlanInput::Shuffle { .. } if node.op.reads_shuffle(at, partition) => open.push((input, 0)),
-                            PlanInput::Shuffle { .. } => {}
-                            _ => open.extend(node.op.narrow_partitions(at, partition).map(|parent| (input, parent))),
-                        }
-                    }
+            let PlanInput::Narrow(node) = input else {
+                found(input, partition);
+                continue;
+            };
+            // Only where paths can meet again is it worth remembering the way.
+            if node.inputs.len() > 1 && !seen.insert((node.rdd, partition)) {
+                continue;
+            }
+            for (at, input) in node.inputs.iter().enumerate() {
+                match input {
+                    PlanInput::Shuffle { .. } if node.op.reads_shuffle(at, partition) => open.push((input, partition)),
+                    PlanInput::Shuffle { .. } => {}
+                    _ => open.extend(node.op.narrow_partitions(at, partition).map(|parent| (input, parent))),
                 }
             }
         }
-        inputs
+    }
+
+    /// The stores that the stage reads, each with the writer that fills it.
+    pub fn stores(&self) -> BTreeMap<StoreId, Arc<dyn StoreWriter>> {
+        let operators = self.operators();
+        let inputs = operators.iter().flat_map(|node| &node.inputs).chain([&self.root]);
+        inputs.filter_map(|input| input.store().map(|(store, writer)| (store, Arc::clone(writer)))).collect()
     }
 
     /// The stage's operators, inputs first.
@@ -211,7 +248,7 @@ impl InputDescription {
         match input {
             PlanInput::Narrow(node) => Self::Operator(node.rdd),
             PlanInput::Persisted { store, .. } => Self::Persisted(*store),
-            PlanInput::Shuffle { store } => Self::Shuffle(*store),
+            PlanInput::Shuffle { store, .. } => Self::Shuffle(*store),
         }
     }
 }
@@ -257,10 +294,8 @@ impl StageOutline {
     /// The outline of a plan.
     pub fn of(plan: &StagePlan) -> Self {
         let all = plan.operators();
-        let reads = all.iter().flat_map(|node| &node.inputs).chain([&plan.root]).filter_map(|input| match input {
-            PlanInput::Narrow(_) => None,
-            PlanInput::Persisted { store, .. } | PlanInput::Shuffle { store } => Some(*store),
-        });
+        let inputs = all.iter().flat_map(|node| &node.inputs).chain([&plan.root]);
+        let reads = inputs.filter_map(|input| input.store().map(|(store, _)| store));
         let more_operators = all.len().saturating_sub(OUTLINED_OPERATORS);
         let operators = all[more_operators..].iter().map(|node| OperatorOutline {
             rdd: node.rdd,
@@ -313,7 +348,7 @@ pub fn compile(target: &Arc<RddNode>, context: u64, action: ActionSpec) -> Resul
             match dependency {
                 Dependency::Narrow(parent) => inputs.push(nodes[&parent.id].clone()),
                 Dependency::Wide(shuffle) => {
-                    inputs.push(PlanInput::Shuffle { store: shuffle.store });
+                    inputs.push(PlanInput::Shuffle { store: shuffle.store, writer: Arc::clone(&shuffle.writer) });
                     if cut.insert(shuffle.store) {
                         stages.push(Arc::new(StagePlan {
                             store: shuffle.store,
@@ -351,9 +386,9 @@ pub fn compile(target: &Arc<RddNode>, context: u64, action: ActionSpec) -> Resul
                     info: rdd.info.clone(),
                     partitions: rdd.partitions,
                     root,
-                    sink: Sink::Store(writer),
+                    sink: Sink::Store(Arc::clone(&writer)),
                 }));
-                PlanInput::Persisted { store, rdd: rdd.id }
+                PlanInput::Persisted { store, rdd: rdd.id, writer }
             }
         };
         nodes.insert(rdd.id, input);

@@ -6,6 +6,8 @@
 
 use std::{any, cell::Cell, io, marker::PhantomData, mem, ops::Range, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     batch::buffers,
     codec::{self, CodecError, DECODE_LIMIT_BYTES},
@@ -116,8 +118,8 @@ pub struct Frame<T> {
 }
 
 /// Facts about a frame that are remembered.
-#[derive(Clone, Copy)]
-struct Facts {
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Facts {
     rows: usize,
     /// The bytes that the rows take in memory when they are read.
     memory_bytes: u64,
@@ -154,6 +156,21 @@ impl<T> Frame<T> {
     pub fn content(&self) -> crc32fast::Hasher {
         let (bytes, checksum) = self.facts.decompressed.unwrap_or((self.part.len(), self.facts.checksum));
         crc32fast::Hasher::new_with_initial_len(checksum, bytes as u64)
+    }
+
+    /// Appends the bytes of the frame to `out`, as they are. Returns the facts by which a process that gets them makes
+    /// the frame again.
+    ///
+    /// # Errors
+    /// The error of the system.
+    pub fn append_to(&self, out: &mut Vec<u8>) -> io::Result<Facts> {
+        self.bytes.show(self.part.clone(), &mut |bytes| out.extend_from_slice(bytes))?;
+        Ok(self.facts)
+    }
+
+    /// The frame in a part of bytes that have come from another process.
+    pub fn arrived(bytes: &Arc<dyn SpilledBytes>, part: Range<usize>, facts: Facts) -> Self {
+        Self { bytes: Arc::clone(bytes), part, facts, types: PhantomData }
     }
 
     /// Returns whether they are in memory, serialised.
@@ -301,8 +318,8 @@ impl<'a, T: ExchangeData> FrameWriter<'a, T> {
     pub fn add_frame(&mut self, frame: &Frame<T>) -> Result<(), SpillError> {
         let (list, start) = (self.lists.len(), self.buffer.len());
         self.lists.push(Vec::new());
-        frame.bytes.show(frame.part.clone(), &mut |bytes| self.buffer.extend_from_slice(bytes))?;
-        self.frame_ends(list, start, frame.facts)
+        let facts = frame.append_to(&mut self.buffer)?;
+        self.frame_ends(list, start, facts)
     }
 
     fn write(&mut self) -> Result<(), SpillError> {

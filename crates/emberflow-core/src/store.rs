@@ -5,11 +5,13 @@ use std::{any::Any, sync::Arc};
 
 use crate::{
     batch::AnyStream,
+    error::TaskError,
     ids::PartitionIndex,
     memory::Keep,
     print::Print,
     segments::Footprint,
     spill::{SpillError, SpillSpace},
+    wire::Give,
 };
 
 /// The contents of one stored partition, row type forgotten.
@@ -52,6 +54,12 @@ pub trait StoredData: Send + Sync + 'static {
     fn print(&self) -> Print {
         Print::default()
     }
+
+    /// Gives the contents as pieces for another process: those that one reader gets, or all of them.
+    ///
+    /// # Errors
+    /// If the rows do not go through the codec, or cannot be read; or those of `give`.
+    fn pack(&self, reader: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError>;
 
     /// The contents, to be downcast by who knows their type.
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;

@@ -295,6 +295,11 @@ impl TaskContext {
         self.inner.watched.set(true);
     }
 
+    /// Returns whether reads of stored partitions are counted.
+    pub fn is_watched(&self) -> bool {
+        self.inner.watched.get()
+    }
+
     /// Counts something stored that the attempt has opened.
     pub fn count_stored(&self, count: impl FnOnce(&mut Reads)) {
         if self.inner.watched.get() {
@@ -302,6 +307,13 @@ impl TaskContext {
             count(&mut reads);
             self.inner.stored_reads.set(reads);
         }
+    }
+
+    /// Counts the reads that it has done in another process.
+    pub fn add_reads(&self, reads: Reads) {
+        let mut all = self.inner.stored_reads.get();
+        all += reads;
+        self.inner.stored_reads.set(all);
     }
 
     /// The reads of the attempt so far.
@@ -389,6 +401,13 @@ impl TaskContext {
     pub fn at_row(&self, of_batch: usize) {
         let at = self.inner.at_rows.get().map(|rows| RowSpan { first: rows.first + of_batch as u64, count: 1 });
         self.inner.at_rows.set(at);
+    }
+
+    /// Says that the operator of `rdd`, or else the stage's sink, runs now, and which rows it is at: for an attempt that
+    /// runs in another process.
+    pub fn is_at(&self, rdd: Option<RddId>, rows: Option<RowSpan>) {
+        self.inner.desk.run(rdd);
+        self.inner.at_rows.set(rows);
     }
 
     /// The RDD whose operator ran last, or `None` if it was the stage's sink: who is to blame for a panic.

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -29,8 +29,8 @@ use crate::{
     config::Config,
     console::Console,
     coordinator::{
-        CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Start, Stop,
-        StoreState, Submit, machine::Limits, watch::Patience,
+        CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Lend, Links, Start,
+        Stop, StoreState, Submit, machine::Limits, watch::Patience,
     },
     governor::{Governor, Ledger, MemoryUse},
     io::TokioIo,
@@ -39,6 +39,7 @@ use crate::{
     partition::Kill,
     pool::{Pool, Roster, in_task, is_ours, mark_thread},
     spill::SpillFiles,
+    task_run::Elsewhere,
 };
 
 /// Losses in a row of what one task reads, after which its job fails.
@@ -66,6 +67,8 @@ pub struct Engine {
     /// The signal that has interrupted it, or zero.
     interrupted: AtomicI32,
     long_lineage: AtomicUsize,
+    /// Where tasks run, if not on the workers' own threads.
+    elsewhere: Arc<OnceLock<Arc<dyn Elsewhere>>>,
     next_job: AtomicU64,
     next_rdd: AtomicU64,
     next_store: AtomicU64,
@@ -125,6 +128,8 @@ impl Engine {
         let (deadline, stall) = (config.task_deadline, config.stall_timeout);
         let patience = Patience { deadline, stall, speculation: config.speculation.is_some() };
         let chaos = config.chaos.clone();
+        let elsewhere: Arc<OnceLock<Arc<dyn Elsewhere>>> = Arc::default();
+        let tasks_elsewhere = Arc::clone(&elsewhere);
         let parts = (pool.handle(), Arc::clone(&io), Arc::clone(&bus), Arc::clone(&ledger), files, config.batch_rows);
         let (send, started) = crossbeam::channel::bounded(1);
         let run = move || {
@@ -146,6 +151,7 @@ impl Engine {
                     files,
                     chaos,
                     patience,
+                    elsewhere: tasks_elsewhere,
                 });
                 // The receiver waits for this very message.
                 let _ = send.send((System::current(), coordinator.start(), governor));
@@ -194,6 +200,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             interrupted: AtomicI32::new(0),
             long_lineage: AtomicUsize::new(LONG_LINEAGE),
+            elsewhere,
             next_job: AtomicU64::new(0),
             next_rdd: AtomicU64::new(0),
             next_store: AtomicU64::new(0),
@@ -407,6 +414,16 @@ impl Engine {
         self.ask(DescribeStore { store })
     }
 
+    /// From now on tasks run there, as far as their stages can be sent. Returns whether none did before.
+    pub(crate) fn run_tasks_in(&self, elsewhere: Arc<dyn Elsewhere>) -> bool {
+        self.elsewhere.set(elsewhere).is_ok()
+    }
+
+    /// The addresses that tasks talk to.
+    pub(crate) fn links(&self) -> Result<Arc<Links>> {
+        self.ask(Lend)?.ok_or(Error::ContextDead { actor: "coordinator" })
+    }
+
     /// The memory that rows take.
     pub fn memory(&self) -> MemoryUse {
         self.ledger.read()
@@ -493,10 +510,14 @@ impl Engine {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(threads) = threads else { return };
         let (coordinator, bus) = (self.coordinator.clone(), Arc::clone(&self.bus));
+        let elsewhere = Arc::clone(&self.elsewhere);
         let stop = move || {
             // If the coordinator is dead, there is nobody to tell.
             let _ = post(&coordinator, Stop);
             threads.stop(&bus);
+            if let Some(elsewhere) = elsewhere.get() {
+                elsewhere.stop();
+            }
         };
         match thread::Builder::new().name("emberflow-stop".to_owned()).spawn(stop) {
             Ok(thread) if !is_ours() => {

@@ -196,6 +196,10 @@ impl StoredData for Rows {
         None
     }
 
+    fn pack(&self, _: Option<PartitionIndex>, _: &mut Give<'_>) -> Result<(), TaskError> {
+        unreachable!("no other process reads them")
+    }
+
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }

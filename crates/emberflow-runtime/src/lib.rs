@@ -14,8 +14,6 @@
 #![deny(unsafe_code)]
 
 mod bus;
-#[cfg(unix)]
-mod child;
 mod config;
 mod console;
 mod coordinator;
@@ -36,6 +34,7 @@ mod summary;
 mod sync;
 mod task_run;
 mod turns;
+mod worker;
 mod workspace;
 
 #[cfg(all(test, shuttle))]
@@ -44,11 +43,12 @@ mod interleavings;
 pub mod system;
 
 pub use bus::{EventRecord, EventStream};
-#[cfg(unix)]
-pub use child::{ChildProcess, is_child, serve};
 pub use config::{Config, Progress};
 pub use coordinator::{CachedPartition, Speculation, StoreState};
 pub use engine::Engine;
 pub use governor::MemoryUse;
 pub use job::{JobHandle, JobOutput};
 pub use pool::in_task;
+#[cfg(unix)]
+pub use worker::WorkerProcesses;
+pub use worker::{is_worker, serve, take_link};

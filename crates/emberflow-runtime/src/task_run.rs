@@ -16,7 +16,7 @@ use emberflow_core::{
     event::{self, Event},
     ids::{JobId, PartitionIndex, StageId, TaskId},
     memory::{Keep, Workspace},
-    operator::ActionOutput,
+    operator::{ActionOutput, Fetch},
     plan::{StagePlan, TaskOutput},
     print::Print,
     segments::Footprint,
@@ -41,6 +41,16 @@ use crate::{
     turns::Turn,
     workspace::TaskMemory,
 };
+
+/// Where tasks run that do not run on the worker's own thread.
+pub(crate) trait Elsewhere: Send + Sync {
+    /// Runs an attempt, and waits for it; nothing if the stage cannot be sent there.
+    fn run(&self, stage: &Arc<StagePlan>, fetch: &dyn Fetch, cx: &TaskContext)
+    -> Option<Result<TaskOutput, TaskError>>;
+
+    /// The engine has stopped: nothing is to be left.
+    fn stop(&self);
+}
 
 pub(crate) struct TaskRun {
     pub(crate) task: TaskId,
@@ -181,7 +191,9 @@ impl TaskRun {
             false => catch_unwind(AssertUnwindSafe(|| {
                 cx.enter(|| {
                     self.strike(Point::BeforeTask)?;
-                    let output = self.plan.run(self.partition, &self.slots, &cx)?;
+                    let elsewhere = self.links.elsewhere.get();
+                    let output = elsewhere.and_then(|elsewhere| elsewhere.run(&self.plan, &self.slots, &cx));
+                    let output = output.unwrap_or_else(|| self.plan.run(self.partition, &self.slots, &cx))?;
                     let output = self.keep(output, &memory)?;
                     self.strike(Point::AfterTask)?;
                     Ok(output)
@@ -255,7 +267,7 @@ enum Found {
 }
 
 /// Runs what the user's code has left for the end of its attempt. If that panics, the attempt has failed.
-fn ended(cx: &TaskContext, mut outcome: Result<Output, TaskError>) -> Result<Output, TaskError> {
+pub(crate) fn ended<R>(cx: &TaskContext, mut outcome: Result<R, TaskError>) -> Result<R, TaskError> {
     while let Some(at_end) = cx.next_at_end() {
         let ended = catch_unwind(AssertUnwindSafe(|| cx.enter(|| at_end(outcome.as_ref().err()))));
         if let (Err(payload), Ok(_)) = (ended, &outcome) {

@@ -41,6 +41,7 @@ mod source;
 mod storage;
 #[cfg(feature = "tables")]
 pub mod table;
+mod worker;
 
 pub mod prelude;
 pub mod testing;
@@ -69,6 +70,7 @@ pub use sharing::{
 };
 pub use shuffle::{BorrowedKey, HashPartitioner, IntoPartitioning, Pairs, Partitioning};
 pub use source::{IntoRange, Random, RangeRow, Source, TextOptions};
+pub use worker::init;
 
 /// Applications that have ended, shown again from their [event logs](ContextBuilder::event_log).
 #[cfg(feature = "ui")]

@@ -30,6 +30,8 @@ use emberflow_core::{
     lineage::Dependency,
 };
 use emberflow_runtime::Engine;
+#[cfg(unix)]
+pub use emberflow_runtime::WorkerProcesses;
 
 pub use crate::sent_plans::SentPlans;
 use crate::{Context, rdd::Rdd};
@@ -56,36 +58,22 @@ pub fn send_plans_as_bytes(ctx: &Context) -> Arc<SentPlans> {
     Arc::clone(ctx.shared().sent_plans.get_or_init(Arc::default))
 }
 
-/// From now on the jobs of the context are run by a child process of the same program, by plans that are sent to it; jobs
-/// that cannot be sent run here. `command` has to start this program in a way that makes it call [`serve_plans`]. Returns
-/// an account of both kinds. The child ends with the context.
-///
-/// A job in the child has no events here, and cannot be cancelled.
+/// From now on the tasks of the context run in worker processes of the same program, one for each task that runs at once;
+/// tasks of stages that cannot be sent run here. `command` has to start this program in a way that makes it call
+/// [`init`](crate::init). Returns the processes, which end with the context.
 ///
 /// # Errors
-/// If the child cannot be started, or plans of the context are sent elsewhere already.
+/// If the tasks of the context run in other processes already.
 #[cfg(unix)]
-pub fn send_plans_to_child(ctx: &Context, command: std::process::Command) -> std::io::Result<Arc<SentPlans>> {
-    let plans = Arc::new(SentPlans::to(emberflow_runtime::ChildProcess::start(command)?));
-    match ctx.shared().sent_plans.set(Arc::clone(&plans)) {
-        Ok(()) => Ok(plans),
-        Err(_) => Err(std::io::Error::other("the plans of this context are sent elsewhere already")),
+pub fn run_tasks_in_processes(
+    ctx: &Context,
+    command: impl Fn() -> std::process::Command + Send + Sync + 'static,
+) -> std::io::Result<Arc<WorkerProcesses>> {
+    let processes = Arc::new(WorkerProcesses::new(command));
+    match processes.run_tasks_of(&ctx.shared().engine) {
+        true => Ok(processes),
+        false => Err(std::io::Error::other("the tasks of this context run in other processes already")),
     }
-}
-
-/// Returns whether this process was started by [`send_plans_to_child`], and so has to call [`serve_plans`].
-#[cfg(unix)]
-pub fn is_child() -> bool {
-    emberflow_runtime::is_child()
-}
-
-/// Runs the jobs of the parent process in this context, until the parent has no more.
-///
-/// # Errors
-/// If the process is no [child](is_child), or the parent is gone in the middle of a job.
-#[cfg(unix)]
-pub fn serve_plans(ctx: &Context) -> std::io::Result<()> {
-    emberflow_runtime::serve(&ctx.shared().engine)
 }
 
 /// Kills the actor of a cached partition; says whether there was one. When this returns, the rows are lost and the

@@ -7,7 +7,7 @@ use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -42,7 +42,7 @@ use crate::{
     slot::{Slot, StoreSlots, TaskSlots},
     spans::Spans,
     spill::SpillFiles,
-    task_run::TaskRun,
+    task_run::{Elsewhere, TaskRun},
 };
 
 /// The parts that the shell needs to carry out commands.
@@ -57,6 +57,7 @@ pub(crate) struct Start {
     pub(crate) files: Arc<SpillFiles>,
     pub(crate) chaos: Chaos,
     pub(crate) patience: Patience,
+    pub(crate) elsewhere: Arc<OnceLock<Arc<dyn Elsewhere>>>,
 }
 
 /// The addresses that partition actors and tasks talk to. They are shared, since each clone of an address costs two
@@ -69,6 +70,8 @@ pub(crate) struct Links {
     pub(crate) bus: Arc<Bus>,
     pub(crate) pool: PoolHandle,
     pub(crate) chaos: Chaos,
+    /// Set if tasks run in other processes.
+    pub(crate) elsewhere: Arc<OnceLock<Arc<dyn Elsewhere>>>,
 }
 
 pub(crate) struct Coordinator {
@@ -507,6 +510,7 @@ impl Actor for Coordinator {
             bus: Arc::clone(&self.with.bus),
             pool: self.with.pool.clone(),
             chaos: self.with.chaos.clone(),
+            elsewhere: Arc::clone(&self.with.elsewhere),
         }));
     }
 }
@@ -799,6 +803,21 @@ pub struct StoreState {
     pub compute_time: Duration,
     /// How often one was dropped for want of room.
     pub dropped: u64,
+}
+
+/// From the engine, in a worker process: the addresses that its tasks talk to.
+pub(crate) struct Lend;
+
+impl Message for Lend {
+    type Result = Option<Arc<Links>>;
+}
+
+impl Handler<Lend> for Coordinator {
+    type Result = MessageResult<Lend>;
+
+    fn handle(&mut self, _: Lend, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.links.clone())
+    }
 }
 
 /// From anybody: what is there of a store? `None` if no job has needed it yet, or it was released.

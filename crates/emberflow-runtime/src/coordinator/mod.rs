@@ -8,7 +8,7 @@ pub(crate) mod watch;
 
 pub use actor::{CachedPartition, StoreState};
 pub(crate) use actor::{
-    CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Evicted, Forget, KillPartition, Links, Made,
-    MakeRoom, PartitionGone, Start, Stop, Submit, TaskReport,
+    CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Evicted, Forget, KillPartition, Lend, Links,
+    Made, MakeRoom, PartitionGone, Start, Stop, Submit, TaskReport,
 };
 pub use stragglers::Speculation;

@@ -416,10 +416,11 @@ impl ContextBuilder {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn build(self) -> Result<Context> {
+        crate::worker::check_is_none()?;
         self.build_from(&|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
-    pub(super) fn build_from(self, env: Env<'_>) -> Result<Context> {
+    pub(crate) fn build_from(self, env: Env<'_>) -> Result<Context> {
         let set = self.given.settle(env)?;
         #[cfg(feature = "chaos")]
         let chaos = chaos::faults(set.chaos, set.task_failure_limit)?;

@@ -23,10 +23,7 @@ use emberflow_core::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Rdd;
-use crate::{
-    action::{Canceller, Driver},
-    sent_plans::Sent,
-};
+use crate::action::{Canceller, Driver};
 
 impl Driver {
     /// Runs one job: `each` on every partition in `wanted`, its results in partition order.
@@ -59,12 +56,8 @@ impl Driver {
             };
             let mut stages = plan::compile(rdd.node(), engine.id(), spec)?;
             if let Some(plans) = rdd.shared().sent_plans.get() {
-                let sent = plans.send(stages, &wanted);
-                match sent.map_err(|cause| Error::SentJobFailed { operator: operator.to_string(), cause })? {
-                    Sent::Here(read_back) => stages = read_back,
-                    #[cfg(unix)]
-                    Sent::There(values) => return results(values),
-                }
+                let sent = plans.send(stages);
+                stages = sent.map_err(|cause| Error::SentJobFailed { operator: operator.to_string(), cause })?;
             }
             // The lock is held while submitting, so that no cancel falls between the question and the job.
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,9 +6,9 @@ use emberflow_core::{
     data::{Data, ExchangeData, Key},
     error::Result,
     ids::PartitionIndex,
-    memory::ResultClaim,
     partitioner::{KeyHasher, Placement, partition_of_hash},
     place::{OpInfo, Place},
+    result::ResultClaim,
     ship::Local,
     size,
 };

@@ -5,8 +5,8 @@ use std::cmp::{Ordering, Reverse};
 use emberflow_core::{
     data::{Data, ExchangeData, Ordered},
     error::Result,
-    memory::ResultClaim,
     place::{OpInfo, Place},
+    result::ResultClaim,
     ship::With,
     size,
 };

@@ -8,8 +8,8 @@ use std::{
 use emberflow_core::{
     data::{ExchangeData, Key},
     error::Result,
-    memory::ResultClaim,
     place::{OpInfo, Place},
+    result::ResultClaim,
     ship::With,
     size,
 };

@@ -3,8 +3,8 @@
 use emberflow_core::{
     data::{Data, ExchangeData},
     error::Result,
-    memory::ResultClaim,
     place::{OpInfo, Place},
+    result::ResultClaim,
     size,
 };
 

@@ -4,8 +4,8 @@ use emberflow_core::{
     data::ExchangeData,
     error::{Result, TaskError},
     ids::PartitionIndex,
-    memory::ResultClaim,
     place::{OpInfo, Place},
+    result::ResultClaim,
     size,
 };
 use rand::Rng;

@@ -19,6 +19,7 @@ use emberflow_core::{
     ship::{NotShippable, Shipped},
     store::{Stored, StoredData},
     task::TaskContext,
+    wire::{self, Arrived, Give, Piece},
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,12 @@ struct CountRows<T>(PhantomData<fn(T)>);
 
 struct RowCount(u64);
 
+impl RowCount {
+    fn stored(self) -> Stored {
+        Stored::in_memory(1, size_of::<Self>() as u64, self)
+    }
+}
+
 impl StoredData for RowCount {
     fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
         None
@@ -69,6 +76,10 @@ impl StoredData for RowCount {
 
     fn print(&self) -> Print {
         Print::of_rows(self.0)
+    }
+
+    fn pack(&self, _: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError> {
+        give(Piece::of_value(&self.0)?)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -84,7 +95,12 @@ impl<T: Data> StoreWriter for CountRows<T> {
             cx.check_cancelled()?;
             rows += batch.len() as u64;
         }
-        Ok(Stored::in_memory(1, size_of::<RowCount>() as u64, RowCount(rows)))
+        Ok(RowCount(rows).stored())
+    }
+
+    fn unpack(&self, pieces: &[Arrived]) -> Result<Stored, TaskError> {
+        let [count] = pieces else { return Err(wire::missing("the number of rows of a partition")) };
+        count.value().map(|rows| RowCount(rows).stored())
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {

@@ -20,6 +20,7 @@ use emberflow_core::{
     ship::{Code, Env, Held, NotShippable, Shipped},
     store::Stored,
     task::{Marker, TaskContext},
+    wire::Arrived,
 };
 
 use serde::{Deserialize, Serialize};
@@ -159,6 +160,10 @@ where
     fn write(&self, _: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
         let rows = input.read(cx)?;
         if mem::needs_drop::<C>() { self.write_in::<Taken<C>>(rows, cx) } else { self.write_in::<Plain<C>>(rows, cx) }
+    }
+
+    fn unpack(&self, pieces: &[Arrived]) -> Result<Stored, TaskError> {
+        CombineBlocks::<K, V, C>::unpack(pieces)
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {

@@ -22,6 +22,7 @@ use emberflow_core::{
     segments::Footprint,
     spill::{SpillError, SpillSpace},
     store::{Stored, StoredData},
+    wire::{Arrived, Give},
 };
 
 use super::{
@@ -56,7 +57,17 @@ pub(super) struct CombineBlocks<K, V, C> {
     pub(super) passed: Blocks<(K, V)>,
 }
 
+/// The two kinds of rows in pieces for another process.
+const COMBINED: u8 = 0;
+const PASSED: u8 = 1;
+
 impl<K: Key, V: ExchangeData, C: ExchangeData> CombineBlocks<K, V, C> {
+    /// The blocks in pieces from another process.
+    pub(super) fn unpack(pieces: &[Arrived]) -> Result<Stored, TaskError> {
+        let blocks = Self { combined: Blocks::unpack(COMBINED, pieces)?, passed: Blocks::unpack(PASSED, pieces)? };
+        Ok(Stored::new(blocks.footprint(), blocks))
+    }
+
     fn footprint(&self) -> Footprint {
         self.combined.footprint() + self.passed.footprint()
     }
@@ -92,6 +103,11 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
 
     fn print(&self) -> Print {
         self.combined.print().and(self.passed.print())
+    }
+
+    fn pack(&self, reader: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError> {
+        self.combined.pack(COMBINED, reader, give)?;
+        self.passed.pack(PASSED, reader, give)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -14,6 +14,7 @@ use emberflow_core::{
     ship::{Env, NotShippable, Shipped, With},
     store::Stored,
     task::TaskContext,
+    wire::Arrived,
 };
 
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,11 @@ where
             writer.settle()?;
         }
         let (blocks, _claim) = writer.finish();
+        Ok(Stored::new(blocks.footprint(), blocks))
+    }
+
+    fn unpack(&self, pieces: &[Arrived]) -> Result<Stored, TaskError> {
+        let blocks = Blocks::<T>::unpack(0, pieces)?;
         Ok(Stored::new(blocks.footprint(), blocks))
     }
 

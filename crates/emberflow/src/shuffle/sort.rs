@@ -21,7 +21,7 @@ use std::{
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, IterStream, Stream, buffers},
-    blocks::BlockWriter,
+    blocks::{BlockWriter, Blocks},
     data::{Data, ExchangeData},
     error::TaskError,
     ids::PartitionIndex,
@@ -35,6 +35,7 @@ use emberflow_core::{
     spill::SpillError,
     store::{Stored, StoredData},
     task::{Marker, TaskContext},
+    wire::{self, Arrived, Give, Piece},
 };
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ const FEWEST_SAMPLES: usize = 16;
 /// How rows compare.
 pub(crate) trait SortKey<T>: Env {
     type Key: Ord + Data;
+    /// The form of a key in another process, to which the order itself was sent before.
+    type Sent: ExchangeData;
 
     fn key(&self, row: &T) -> Self::Key;
 
@@ -55,6 +58,12 @@ pub(crate) trait SortKey<T>: Env {
 
     /// Sorts, stably.
     fn sort(&self, rows: &mut [T]);
+
+    /// The form in which a key is sent.
+    fn sent(&self, key: &Self::Key) -> Self::Sent;
+
+    /// The key that was sent.
+    fn arrived(&self, key: Self::Sent) -> Self::Key;
 
     /// The estimated size in bytes of sampled keys.
     fn estimate(&self, keys: &[Sample<Self::Key>]) -> u64;
@@ -71,6 +80,7 @@ where
     F: Fn(&T) -> K + Send + Sync + 'static,
 {
     type Key = K;
+    type Sent = K;
 
     #[inline]
     fn key(&self, row: &T) -> K {
@@ -90,6 +100,14 @@ where
         } else {
             rows.sort_by_key(&*self.0);
         }
+    }
+
+    fn sent(&self, key: &K) -> K {
+        key.clone()
+    }
+
+    fn arrived(&self, key: K) -> K {
+        key
     }
 
     fn estimate(&self, keys: &[Sample<K>]) -> u64 {
@@ -140,6 +158,7 @@ where
     F: Fn(&T, &T) -> Ordering + Send + Sync + 'static,
 {
     type Key = Compared<T, F>;
+    type Sent = T;
 
     fn key(&self, row: &T) -> Compared<T, F> {
         Compared { row: row.clone(), compare: self.0.clone() }
@@ -151,6 +170,14 @@ where
 
     fn sort(&self, rows: &mut [T]) {
         rows.sort_by(|a, b| (self.0)(a, b));
+    }
+
+    fn sent(&self, key: &Compared<T, F>) -> T {
+        key.row.clone()
+    }
+
+    fn arrived(&self, row: T) -> Compared<T, F> {
+        Compared { row, compare: self.0.clone() }
     }
 
     fn estimate(&self, keys: &[Sample<Compared<T, F>>]) -> u64 {
@@ -190,6 +217,7 @@ fn directed<K: Ord>(a: &K, b: &K, descending: bool) -> Ordering {
 
 impl<K: Ord + ExchangeData, V> SortKey<(K, V)> for ByPairKey {
     type Key = Directed<K>;
+    type Sent = Directed<K>;
 
     fn key(&self, row: &(K, V)) -> Directed<K> {
         Directed { key: row.0.clone(), descending: self.descending }
@@ -208,6 +236,14 @@ impl<K: Ord + ExchangeData, V> SortKey<(K, V)> for ByPairKey {
         }
     }
 
+    fn sent(&self, key: &Directed<K>) -> Directed<K> {
+        key.clone()
+    }
+
+    fn arrived(&self, key: Directed<K>) -> Directed<K> {
+        key
+    }
+
     fn estimate(&self, keys: &[Sample<Directed<K>>]) -> u64 {
         size::estimate(keys)
     }
@@ -217,18 +253,24 @@ impl<K: Ord + ExchangeData, V> SortKey<(K, V)> for ByPairKey {
 pub(crate) type Sample<K> = (K, u64);
 
 /// Some keys of a partition, each for `weight` rows.
-struct Samples<K> {
-    keys: Vec<Sample<K>>,
+struct Samples<T, S: SortKey<T>> {
+    keys: Vec<Sample<S::Key>>,
     weight: u64,
+    by: Held<S>,
 }
 
-impl<K: Send + Sync + 'static> StoredData for Samples<K> {
+impl<T: 'static, S: SortKey<T>> StoredData for Samples<T, S> {
     fn open(self: Arc<Self>, _: usize) -> Option<AnyStream> {
         None
     }
 
     fn print(&self) -> Print {
         Print::of_rows(self.keys.len() as u64)
+    }
+
+    fn pack(&self, _: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError> {
+        let keys: Vec<(S::Sent, u64)> = self.keys.iter().map(|(key, row)| (self.by.sent(key), *row)).collect();
+        give(Piece::of_value(&(keys, self.weight))?)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -284,7 +326,15 @@ impl<T: Data, S: SortKey<T>> StoreWriter for SampleKeys<T, S> {
             seen = end;
         }
         let bytes = self.by.estimate(&keys);
-        Ok(Stored::in_memory(keys.len() as u64, bytes, Samples { keys, weight: window }))
+        Ok(Stored::in_memory(keys.len() as u64, bytes, Samples::<T, S> { keys, weight: window, by: self.by.clone() }))
+    }
+
+    fn unpack(&self, pieces: &[Arrived]) -> Result<Stored, TaskError> {
+        let [sample] = pieces else { return Err(wire::missing("a sample of keys")) };
+        let (keys, weight): (Vec<(S::Sent, u64)>, u64) = sample.value()?;
+        let keys: Vec<Sample<S::Key>> = keys.into_iter().map(|(key, row)| (self.by.arrived(key), row)).collect();
+        let bytes = self.by.estimate(&keys);
+        Ok(Stored::in_memory(keys.len() as u64, bytes, Samples::<T, S> { keys, weight, by: self.by.clone() }))
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
@@ -348,7 +398,7 @@ impl<T, S: SortKey<T>> TagPart<T, S> {
 impl<T: ExchangeData, S: SortKey<T>> TagPart<T, S> {
     fn choose(&self, inputs: &Inputs<'_>) -> Result<Arc<[Bound<S::Key>]>, TaskError> {
         let mut samples: Vec<(Bound<S::Key>, u64)> = Vec::new();
-        for (partition, of_one) in inputs.map_outputs::<Samples<S::Key>>(1).enumerate() {
+        for (partition, of_one) in inputs.map_outputs::<Samples<T, S>>(1).enumerate() {
             let of_one = of_one?;
             let keys = of_one.keys.iter().cloned();
             samples.extend(keys.map(|(key, row)| ((key, partition, row), of_one.weight)));
@@ -437,6 +487,11 @@ impl<T: ExchangeData> StoreWriter for StripTag<T> {
             writer.settle()?;
         }
         let (blocks, _claim) = writer.finish();
+        Ok(Stored::new(blocks.footprint(), blocks))
+    }
+
+    fn unpack(&self, pieces: &[Arrived]) -> Result<Stored, TaskError> {
+        let blocks = Blocks::<T>::unpack(0, pieces)?;
         Ok(Stored::new(blocks.footprint(), blocks))
     }
 

@@ -1,0 +1,149 @@
+//! Messages between a process and its workers: a tag, two numbers, and bytes.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use emberflow_core::{codec, wire::Piece};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Bytes of a frame before its content: the tag, two numbers of four bytes and a length of eight, little end first.
+const HEAD_BYTES: usize = 17;
+
+/// The reader of a piece that every reader gets.
+const EVERY_READER: u32 = u32::MAX;
+
+/// The subject of a frame. To the worker go `Plan` and, for each task, `Task`, `Store` and `Block` as often as needed, and
+/// `Go` or `Never`; back come `Working`, `Piece` or `Value`, and `Done` or `Failed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Tag {
+    /// The stage of the tasks that follow: a parcel.
+    Plan = b'P',
+    /// A task begins: partition, number of the attempt, an order.
+    Task = b'T',
+    /// A shuffle that the task reads: its number among the stores of the stage, how many map outputs it has.
+    Store = b'S',
+    /// A piece of a store: the store's number, the partition of the store, the piece.
+    Block = b'B',
+    /// All inputs are there.
+    Go = b'G',
+    /// The task is not to be run after all.
+    Never = b'N',
+    /// The task runs: whether it has gone on since, nothing, the RDD whose operator runs.
+    Working = b'W',
+    /// A piece of what the task has stored: its reader, nothing, the piece.
+    Piece = b'D',
+    /// The task's share of an action's result.
+    Value = b'R',
+    /// The task has succeeded.
+    Done = b'E',
+    /// The task has failed.
+    Failed = b'X',
+}
+
+const TAGS: [Tag; 11] = [
+    Tag::Plan,
+    Tag::Task,
+    Tag::Store,
+    Tag::Block,
+    Tag::Go,
+    Tag::Never,
+    Tag::Working,
+    Tag::Piece,
+    Tag::Value,
+    Tag::Done,
+    Tag::Failed,
+];
+
+/// One message.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) tag: Tag,
+    pub(super) a: u32,
+    pub(super) b: u32,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Frame {
+    pub(super) fn new(tag: Tag, a: u32, b: u32, bytes: Vec<u8>) -> Self {
+        Self { tag, a, b, bytes }
+    }
+
+    /// A frame with a value in it.
+    pub(super) fn with<T: Serialize>(tag: Tag, (a, b): (u32, u32), value: &T) -> io::Result<Self> {
+        Ok(Self::new(tag, a, b, codec::encode_plan(value).map_err(io::Error::other)?))
+    }
+
+    /// A frame with a piece in it.
+    pub(super) fn of_piece(tag: Tag, (a, b): (u32, u32), piece: &Piece) -> Self {
+        let mut bytes = Vec::with_capacity(4 + piece.bytes.len());
+        bytes.extend_from_slice(&piece.reader.unwrap_or(EVERY_READER).to_le_bytes());
+        bytes.extend_from_slice(&piece.bytes);
+        Self::new(tag, a, b, bytes)
+    }
+
+    /// The value in it.
+    pub(super) fn value<T: DeserializeOwned>(&self) -> io::Result<T> {
+        codec::decode_plan(&self.bytes).map_err(io::Error::other)
+    }
+
+    /// The piece in it.
+    pub(super) fn into_piece(mut self) -> io::Result<Piece> {
+        let reader = self.bytes.first_chunk().map(|reader| u32::from_le_bytes(*reader));
+        let reader = Some(reader.ok_or(ErrorKind::InvalidData)?).filter(|reader| *reader != EVERY_READER);
+        self.bytes.drain(..4);
+        Ok(Piece { reader, bytes: self.bytes })
+    }
+
+    pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut head = [0; HEAD_BYTES];
+        head[0] = self.tag as u8;
+        head[1..5].copy_from_slice(&self.a.to_le_bytes());
+        head[5..9].copy_from_slice(&self.b.to_le_bytes());
+        head[9..].copy_from_slice(&(self.bytes.len() as u64).to_le_bytes());
+        to.write_all(&head)?;
+        to.write_all(&self.bytes)
+    }
+
+    /// The next frame; nothing at the end.
+    pub(super) fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
+        let mut head = [0; HEAD_BYTES];
+        match from.read(&mut head[..1])? {
+            0 => return Ok(None),
+            _ => from.read_exact(&mut head[1..])?,
+        }
+        let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let tag = TAGS.into_iter().find(|tag| *tag as u8 == head[0]);
+        let tag = tag.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "a message with an unknown tag"))?;
+        let length = u64::from(number(9)) | u64::from(number(13)) << 32;
+        let mut bytes = Vec::new();
+        if from.take(length).read_to_end(&mut bytes)? as u64 != length {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Some(Self::new(tag, number(1), number(5), bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_arrive_as_they_were_sent_and_a_half_one_is_an_error() {
+        let mut bytes = Vec::new();
+        let piece = Piece { reader: Some(7), bytes: vec![1, 2, 3] };
+        for (tag, number) in TAGS.into_iter().zip(0..) {
+            Frame::of_piece(tag, (number, u32::MAX), &piece).write(&mut bytes).unwrap();
+        }
+        let mut rest = &bytes[..];
+        for (tag, number) in TAGS.into_iter().zip(0..) {
+            let frame = Frame::read(&mut rest).unwrap().unwrap();
+            assert_eq!((frame.tag, frame.a, frame.b), (tag, number, u32::MAX));
+            assert_eq!(frame.into_piece().unwrap(), piece);
+        }
+        assert!(Frame::read(&mut rest).unwrap().is_none());
+        assert!(Frame::read(&mut &bytes[..HEAD_BYTES - 1]).is_err());
+        assert!(Frame::read(&mut &bytes[..HEAD_BYTES + 1]).is_err());
+        bytes[0] = b'?';
+        assert!(Frame::read(&mut &bytes[..]).is_err());
+    }
+}
