@@ -101,6 +101,23 @@ fn every_action_has_an_async_form() {
 }
 
 #[test]
+fn every_action_of_a_table_has_an_async_form() {
+    let methods: BTreeMap<_, _> =
+        functions(&["table"], "impl Table").filter(|(_, method)| method.signature.contains("&self")).collect();
+    let actions = methods.iter().filter(|(_, method)| {
+        let returns = method.returns();
+        returns.starts_with("Result<") && !returns.starts_with("Result<Self>")
+    });
+    let actions: Vec<&str> = actions.map(|(name, _)| name.as_str()).collect();
+    assert!(actions.len() >= 9, "{actions:?}");
+    let missing = actions.iter().filter(|name| {
+        let twin = methods.get(&format!("{name}_async"));
+        !twin.is_some_and(|twin| twin.returns().starts_with("Action<"))
+    });
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+#[test]
 fn every_wide_method_takes_a_number_of_partitions_or_a_partitioner() {
     let methods = methods();
     let wide = methods.iter().filter(|(_, method)| method.docs.lines().any(|line| line.starts_with("Wide")));
