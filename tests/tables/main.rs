@@ -10,6 +10,7 @@ use emberflow::{
 };
 use serde::{Deserialize, Serialize};
 
+mod doors;
 mod json;
 mod printed;
 

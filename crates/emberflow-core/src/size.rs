@@ -22,7 +22,7 @@ use serde::{
 use crate::data::ExchangeData;
 
 /// Rows looked at for one estimate.
-const SAMPLE_ROWS: usize = 32;
+pub const SAMPLE_ROWS: usize = 32;
 
 /// The estimated size in bytes of `rows`, heap included.
 pub fn estimate<T: ExchangeData>(rows: &[T]) -> u64 {

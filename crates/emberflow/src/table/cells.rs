@@ -9,7 +9,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
     StringArray, StructArray, TimestampMicrosecondArray, UInt64Array,
 };
-use arrow_schema::DataType;
+use arrow_schema::{DataType, TimeUnit};
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor,
     value::{StrDeserializer, StringDeserializer},
@@ -37,6 +37,11 @@ pub(crate) enum CellError {
          zeros at its end); read it as that type, or make the column a string by Reader::schema"
     )]
     NoText { column: String, of: String, value: String },
+    #[error(
+        "column {column:?} is {of}, of which no values are read; leave its field out, or cast the column before it \
+         becomes part of a table"
+    )]
+    NotRead { column: String, of: String },
     #[error("column {column:?} is a single value, not {wanted}")]
     Single { column: String, wanted: &'static str },
     #[error(
@@ -104,6 +109,8 @@ enum Column<'a> {
     /// With the elements of all its lists.
     List(&'a ListArray, Box<Column<'a>>),
     Struct(&'a StructArray, Vec<(&'a str, Column<'a>)>),
+    /// A column of a type that no values are read from.
+    Other(&'a ArrayRef),
 }
 
 impl<'a> Column<'a> {
@@ -116,7 +123,8 @@ impl<'a> Column<'a> {
             DataType::UInt64 => any.downcast_ref().map(Self::Unsigned),
             DataType::Float64 => any.downcast_ref().map(Self::Double),
             DataType::Date32 => any.downcast_ref().map(Self::Date),
-            DataType::Timestamp(..) => any.downcast_ref().map(Self::Timestamp),
+            DataType::Timestamp(TimeUnit::Microsecond, None) => any.downcast_ref().map(Self::Timestamp),
+            DataType::Utf8 => any.downcast_ref().map(Self::String),
             DataType::List(_) => any.downcast_ref().map(|lists: &ListArray| {
                 let elements = Box::new(Self::of(lists.values()));
                 Self::List(lists, elements)
@@ -125,9 +133,9 @@ impl<'a> Column<'a> {
                 let names = fields.iter().map(|field| field.name().as_str());
                 Self::Struct(structs, names.zip(structs.columns().iter().map(Self::of)).collect())
             }),
-            _ => any.downcast_ref().map(Self::String),
+            _ => Some(Self::Other(array)),
         };
-        column.expect("tables have columns of the types that files are read as")
+        column.expect("an array is of the type that it says")
     }
 
     fn array(&self) -> &'a dyn Array {
@@ -142,6 +150,7 @@ impl<'a> Column<'a> {
             Self::String(array) => *array,
             Self::List(array, _) => *array,
             Self::Struct(array, _) => *array,
+            Self::Other(array) => *array,
         }
     }
 }
@@ -360,7 +369,7 @@ impl<'r, 'a> Cell<'r, 'a> {
                 array.value_as_datetime(at).map_or_else(String::new, |time| format!("{time:?}")).into()
             }
             Column::String(array) => array.value(at).into(),
-            Column::List(..) | Column::Struct(..) => {
+            Column::List(..) | Column::Struct(..) | Column::Other(_) => {
                 let mut text = String::new();
                 write_plainly(&mut text, self.column.array(), at).expect("a string takes whatever is written to it");
                 text.into()
@@ -378,7 +387,12 @@ impl<'r, 'a> Cell<'r, 'a> {
     }
 
     fn some(&self, wanted: &'static str) -> Result<(), CellError> {
-        if self.is_null() { Err(CellError::Null { column: self.name.to_owned(), wanted }) } else { Ok(()) }
+        let column = || self.name.to_owned();
+        match self.column {
+            _ if self.is_null() => Err(CellError::Null { column: column(), wanted }),
+            Column::Other(_) => Err(CellError::NotRead { column: column(), of: self.of() }),
+            _ => Ok(()),
+        }
     }
 
     fn other_type(&self, wanted: &'static str) -> CellError {
@@ -406,7 +420,7 @@ impl<'r, 'a> Cell<'r, 'a> {
                 let text = array.value(at);
                 plain_integer(text).or_else(|| whole(plain_double(text)?))
             }
-            Column::Boolean(_) | Column::Date(_) | Column::Timestamp(_) | Column::List(..) | Column::Struct(..) => None,
+            _ => None,
         };
         value.ok_or_else(|| self.other_type(wanted))
     }
@@ -420,9 +434,7 @@ impl<'r, 'a> Cell<'r, 'a> {
             Column::Unsigned(array) => array.value(at).into(),
             Column::Double(array) => return Ok(array.value(at)),
             Column::String(array) => return plain_double(array.value(at)).ok_or_else(|| self.other_type(wanted)),
-            Column::Boolean(_) | Column::Date(_) | Column::Timestamp(_) | Column::List(..) | Column::Struct(..) => {
-                return Err(self.other_type(wanted));
-            }
+            _ => return Err(self.other_type(wanted)),
         };
         let double = whole as f64;
         if double as i128 == whole { Ok(double) } else { Err(self.does_not_fit(wanted, "an i64, u64 or String")) }
@@ -532,6 +544,7 @@ impl<'de> Deserializer<'de> for Cell<'_, '_> {
             Column::Date(_) | Column::Timestamp(_) => visitor.visit_string(self.text().into_owned()),
             Column::List(..) => visitor.visit_seq(self.elements("a sequence")?),
             Column::Struct(_, columns) => visitor.visit_map(Fields { row: Row { columns, at: self.at }, next: 0 }),
+            Column::Other(_) => Err(CellError::NotRead { column: self.name.to_owned(), of: self.of() }),
         }
     }
 

@@ -38,6 +38,18 @@ pub(crate) enum TableError {
     TwoUses { name: &'static str, mark: char },
     #[error("Reader::sampling_ratio({0}): it is the share of rows to look at, above 0 and up to 1")]
     SamplingRatio(f64),
+    #[error(
+        "there is no batch, so that nothing says which columns there are; give one without rows for a table without rows"
+    )]
+    NoBatch,
+    #[error("batch {number} has other columns than the first: {columns}, not {first_columns}")]
+    OtherColumns { number: usize, columns: String, first_columns: String },
+    #[error(
+        "no columns can be made of {row_type}: {reason}. Rows are structs and tuples, and a number n becomes one by map(|n| (n,)); Rdd::to_table_as takes a schema for types that do not tell their columns"
+    )]
+    NoColumns { row_type: &'static str, reason: String },
+    #[error("no columns of this schema can be made of rows: {reason}")]
+    NoBuilder { reason: String },
     #[error("cannot print to standard output: {0}")]
     Print(std::io::Error),
     #[error(transparent)]
@@ -72,6 +84,18 @@ pub(crate) struct NoSuchRow {
     pub(crate) partition: PartitionIndex,
     pub(crate) row_type: &'static str,
     pub(crate) shown: String,
+}
+
+/// A row that does not fit the columns that are made of its type.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}. Row {row} of partition {partition}, a {row_type}, does not fit the table's columns")]
+pub(crate) struct NoSuchColumns {
+    /// With its field, if that is known.
+    pub(crate) reason: String,
+    /// Counted from 1.
+    pub(crate) row: u64,
+    pub(crate) partition: PartitionIndex,
+    pub(crate) row_type: &'static str,
 }
 
 /// Where a record begins: its line is known if its file is read from its beginning.

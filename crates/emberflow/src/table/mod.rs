@@ -31,8 +31,10 @@ mod cells;
 mod chunk;
 mod csv;
 mod error;
+mod from_batches;
 mod json;
 mod kind;
+mod known;
 mod lines;
 mod mode;
 mod plain;
@@ -41,6 +43,7 @@ mod row;
 mod rows;
 mod schema;
 mod show;
+mod to_table;
 
 use std::{fmt, sync::Arc};
 

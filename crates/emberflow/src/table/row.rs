@@ -20,6 +20,7 @@ use super::{
     Schema, Table,
     cells::{Rows, read_cell},
     error::TableError,
+    known::known,
     plain::write_plainly,
 };
 use crate::action::Action;
@@ -94,7 +95,9 @@ impl Row {
     /// ```
     pub fn get<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
         let at = Schema::of(self.batch.schema()).index_of(column)?;
-        Ok(read_cell(column, self.batch.column(at), self.at).map_err(TableError::from)?)
+        let cell = self.batch.slice(self.at, 1).project(&[at]).map_err(TableError::from)?;
+        let known = known(&cell).map_err(TableError::from)?;
+        Ok(read_cell(column, known.column(0), 0).map_err(TableError::from)?)
     }
 
     /// The whole row as a value of a type of yours: a struct with fields called as the columns are, a tuple of all
@@ -115,7 +118,9 @@ impl Row {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
-        Ok(Rows::of(&self.batch).read_one(self.at).map_err(TableError::from)?)
+        let row = self.batch.slice(self.at, 1);
+        let known = known(&row).map_err(TableError::from)?;
+        Ok(Rows::of(&known).read_one(0).map_err(TableError::from)?)
     }
 }
 

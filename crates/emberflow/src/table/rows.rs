@@ -14,7 +14,7 @@ use emberflow_core::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Table, cells::Rows, chunk::Chunk, error::NoSuchRow};
+use super::{Table, cells::Rows, chunk::Chunk, error::NoSuchRow, known::known};
 use crate::rdd::Rdd;
 
 impl Table {
@@ -54,7 +54,8 @@ impl Table {
         self.chunks.larger_batches_from(info, (), start, |(), (partition, before), batch: Batch<Chunk>| {
             let mut rows = Vec::new();
             for chunk in batch.as_slice() {
-                let cells = Rows::of(&chunk.0);
+                let known = known(&chunk.0).map_err(TaskError::rejected)?;
+                let cells = Rows::of(&known);
                 rows.reserve(chunk.0.num_rows());
                 for (at, row) in cells.read().enumerate() {
                     rows.push(row.map_err(|cause| {
@@ -71,7 +72,7 @@ impl Table {
 }
 
 /// The type's name without the modules that it is in; that of a generic one as it is.
-fn short_type_name<T>() -> &'static str {
+pub(super) fn short_type_name<T>() -> &'static str {
     let name = type_name::<T>();
     if name.contains(['<', '(']) { name } else { name.rsplit("::").next().unwrap_or(name) }
 }
