@@ -75,6 +75,77 @@ fn rows_without_serde_and_rows_that_are_no_numbers_are_named() {
 }
 
 #[test]
+fn every_method_that_needs_serde_says_so() {
+    let statements = [
+        "films.reduce(|a, _| a);",
+        "films.reduce_async(|a, _| a);",
+        "films.fold(Film, |a, _| a);",
+        "films.fold_async(Film, |a, _| a);",
+        "films.aggregate(Film, |a, _| a, |a, _| a);",
+        "films.tree_reduce(|a, _| a, 2);",
+        "films.tree_reduce_async(|a, _| a, 2);",
+        "films.tree_aggregate(Film, |a, _| a, |a, _| a, 2);",
+        "films.take(1);",
+        "films.take_async(1);",
+        "films.first();",
+        "films.first_async();",
+        "films.take_sample(false, 1, 1);",
+        "films.take_sample_async(false, 1, 1);",
+        "let _ = films.to_local_iter();",
+        "films.cache();",
+        "films.persist(emberflow::StorageLevel::DiskOnly);",
+        "let _ = films.glom();",
+        "let _ = films.repartition(3);",
+        "films.save_as_object_file(\"out\");",
+        "films.save_as_object_file_async(\"out\");",
+        "films.checkpoint();",
+        "films.checkpoint_async();",
+        "films.local_checkpoint();",
+        "films.local_checkpoint_async();",
+        "let _ = films.cartesian(&films);",
+        "films.map(|film| (1, film)).reduce_by_key_locally(|a, _| a);",
+        "films.map(|film| (1, film)).reduce_by_key_locally_async(|a, _| a);",
+    ];
+    let rows = "#[derive(Clone)] struct Film; let films = ctx.parallelize(vec![Film]);\n";
+    let said = compiler_on(&format!("{rows}{}", statements.join("\n")));
+    let first_line_of = 5;
+    for (number, statement) in statements.iter().enumerate() {
+        let place = format!("--> program.rs:{}:", first_line_of + number);
+        let told = said.split("\n\n").find(|told| told.starts_with("error[E0277]") && told.contains(&place));
+        assert!(
+            told.is_some_and(|told| told.contains("rows of `Film` cannot leave their task")),
+            "{statement}: {said}"
+        );
+    }
+    assert!(!said.contains("[E0599]"), "{said}");
+}
+
+#[test]
+fn keys_that_are_counted_printed_or_merged_get_a_hint_too() {
+    let rows = "#[derive(Clone)] struct Film; let films = ctx.parallelize(vec![Film]);
+        let rows = ctx.parallelize(vec![1.5, 0.5]); let pairs = rows.map(|row| (row, 1));\n";
+    for (wrong, words) in [
+        ("rows.count_approx_distinct(0.05)?", "has no `Hash`"),
+        ("rows.count_approx_distinct_async(0.05)", "has no `Hash`"),
+        ("rows.map(|row| (1, row)).count_approx_distinct_by_key(0.05)", "has no `Hash`"),
+        ("pairs.count_approx_distinct_by_key(0.05)", "cannot be a key"),
+        ("pairs.reduce_by_key_locally(|a, b| a + b)?", "cannot be a key"),
+        (
+            "let _: Rdd<(Total<f64>, u64)> = films.flat_map_reduce_by_key(|_, pairs| pairs.push(&1.5, 1), |a, b| a + b)",
+            "keys cannot be borrowed from rows as",
+        ),
+        ("films.save_as_text_file(\"out\")?", "`Film` doesn't implement `std::fmt::Display`"),
+        ("films.pipe([\"cat\"])", "`Film` doesn't implement `std::fmt::Display`"),
+    ] {
+        let said = compiler_on(&format!("{rows} {wrong};"));
+        assert!(said.contains(words) && said.contains("error[E0277]") && !said.contains("[E0599]"), "{wrong}: {said}");
+        assert!(words.starts_with('`') || words.contains("borrowed") || said.contains("emberflow::Total"), "{said}");
+    }
+    let said = compiler_on(&format!("{rows} rows.map(Total).count_approx_distinct(0.05)?;"));
+    assert!(!said.contains("error"), "{said}");
+}
+
+#[test]
 fn rows_of_str_give_the_words_that_the_readme_explains() {
     let said = compiler_on("ctx.parallelize(vec![\"a\", \"b\"]).collect()?;");
     let words = "is not general enough";

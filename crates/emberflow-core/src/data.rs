@@ -57,3 +57,15 @@ pub trait Ordered: Ord {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Ord> Ordered for T {}
+
+/// Rows or values that are told apart by their hash, to be counted.
+///
+/// Implemented for every type that has `Hash`; floating-point numbers have it as [`Total`](crate::total::Total).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no `Hash`, by which different values are counted",
+    note = "derive `Hash`, or wrap floating-point numbers in `emberflow::Total`, as in `.map(|x| Total(x))`"
+)]
+pub trait Hashed: Hash {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Hash> Hashed for T {}

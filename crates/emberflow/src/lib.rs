@@ -49,7 +49,7 @@ pub mod testing;
 pub use action::{Action, Canceller};
 pub use context::{CachedRdd, Context, ContextBuilder};
 pub use emberflow_core::{
-    data::{Data, ExchangeData, Key, Ordered},
+    data::{Data, ExchangeData, Hashed, Key, Ordered},
     error::{Error, FailedAttempt, Result, TaskError},
     event::{Event, JobEnd, JobLabels},
     ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},

@@ -11,7 +11,7 @@ use emberflow_core::{
 use super::Rdd;
 use crate::action::Action;
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Merges all the rows by `f`; `None` if there is no row.
     ///
     /// Action. `f` should be associative; rows meet in their order, within partitions first and then across them, so
@@ -28,7 +28,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, f: F) -> Result<Option<T>> {
+    pub fn reduce<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, f: F) -> Result<Option<T>>
+    where
+        T: ExchangeData,
+    {
         self.reduce_as(OpInfo::new("reduce", Place::caller()).with_code::<F>(), f).wait()
     }
 
@@ -41,11 +44,17 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce_async<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, f: F) -> Action<Option<T>> {
+    pub fn reduce_async<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, f: F) -> Action<Option<T>>
+    where
+        T: ExchangeData,
+    {
         self.reduce_as(OpInfo::new("reduce", Place::caller()).with_code::<F>(), f)
     }
 
-    pub(super) fn reduce_as(&self, info: OpInfo, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Action<Option<T>> {
+    pub(super) fn reduce_as(&self, info: OpInfo, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Action<Option<T>>
+    where
+        T: ExchangeData,
+    {
         let (rdd, f) = (self.clone(), With::new((), f));
         Action::start(&self.shared().engine, |driver| async move {
             let parts = driver.run(&rdd, info, rdd.all_partitions(), f.clone(), |f, _, mut rows, cx| {
@@ -77,7 +86,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn fold<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, zero: T, f: F) -> Result<T> {
+    pub fn fold<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, zero: T, f: F) -> Result<T>
+    where
+        T: ExchangeData,
+    {
         self.fold_as(OpInfo::new("fold", Place::caller()).with_code::<F>(), zero, f).wait()
     }
 
@@ -90,10 +102,15 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn fold_async<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, zero: T, f: F) -> Action<T> {
+    pub fn fold_async<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, zero: T, f: F) -> Action<T>
+    where
+        T: ExchangeData,
+    {
         self.fold_as(OpInfo::new("fold", Place::caller()).with_code::<F>(), zero, f)
     }
+}
 
+impl<T: ExchangeData> Rdd<T> {
     fn fold_as(&self, info: OpInfo, zero: T, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Action<T> {
         let f = With::new((), f);
         let within = |f: &With<(), _>, sum, batch: Batch<T>| batch.fold(sum, f.parts().1);

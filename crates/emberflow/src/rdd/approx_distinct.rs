@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 use emberflow_core::{
-    data::{Data, ExchangeData, Key},
+    data::{Data, ExchangeData, Hashed, Key},
     error::Result,
     place::{OpInfo, Place},
 };
@@ -21,7 +21,7 @@ const ERROR_OF_ONE: f64 = 1.04;
 /// Most and fewest registers, as powers of two.
 const LG_REGISTERS: std::ops::RangeInclusive<u8> = 4..=21;
 
-impl<T: Data + Hash> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// About how many different rows there are, with a relative standard error of `relative_error`: of a hundred
     /// answers, some 68 are off by no more.
     ///
@@ -44,7 +44,10 @@ impl<T: Data + Hash> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn count_approx_distinct(&self, relative_error: f64) -> Result<u64> {
+    pub fn count_approx_distinct(&self, relative_error: f64) -> Result<u64>
+    where
+        T: Hashed,
+    {
         let info = OpInfo::new("count_approx_distinct", Place::caller());
         self.approx_distinct_as(info, Sketches::of_error(relative_error)).wait()
     }
@@ -61,11 +64,16 @@ impl<T: Data + Hash> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn count_approx_distinct_async(&self, relative_error: f64) -> Action<u64> {
+    pub fn count_approx_distinct_async(&self, relative_error: f64) -> Action<u64>
+    where
+        T: Hashed,
+    {
         let info = OpInfo::new("count_approx_distinct", Place::caller());
         self.approx_distinct_as(info, Sketches::of_error(relative_error))
     }
+}
 
+impl<T: Data + Hash> Rdd<T> {
     fn approx_distinct_as(&self, info: OpInfo, sketches: Sketches) -> Action<u64> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, move |driver| async move {
@@ -84,7 +92,7 @@ impl<T: Data + Hash> Rdd<T> {
     }
 }
 
-impl<K: Key, V: ExchangeData + Hash> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// About how many different values each key has, with a relative standard error of `relative_error`.
     ///
     /// Wide or narrow, and order, as [`reduce_by_key`](Self::reduce_by_key); the result is placed by key. Holds a sketch
@@ -103,7 +111,11 @@ impl<K: Key, V: ExchangeData + Hash> Rdd<(K, V)> {
     /// ```
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
-    pub fn count_approx_distinct_by_key(&self, relative_error: f64) -> Rdd<(K, u64)> {
+    pub fn count_approx_distinct_by_key(&self, relative_error: f64) -> Rdd<(K, u64)>
+    where
+        K: Key,
+        V: ExchangeData + Hashed,
+    {
         self.count_approx_distinct_by_key_into(relative_error, self.shared().default_partitions)
     }
 
@@ -126,7 +138,11 @@ impl<K: Key, V: ExchangeData + Hash> Rdd<(K, V)> {
         &self,
         relative_error: f64,
         into: impl IntoPartitioning<K>,
-    ) -> Rdd<(K, u64)> {
+    ) -> Rdd<(K, u64)>
+    where
+        K: Key,
+        V: ExchangeData + Hashed,
+    {
         let info = OpInfo::new("count_approx_distinct_by_key", Place::caller());
         let sketches = Sketches::of_error(relative_error);
         let combined = wide::combine(self, info.clone(), into, MapSide::Combine, sketches);

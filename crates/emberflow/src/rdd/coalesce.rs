@@ -53,7 +53,7 @@ impl<T: Data> Rdd<T> {
     }
 }
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Exactly so many partitions, the rows dealt out evenly.
     ///
     /// Wide. Every row moves. The order is fixed, but another one: row by row to the next partition, beginning with
@@ -71,7 +71,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// ```
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
-    pub fn repartition(&self, partitions: usize) -> Rdd<T> {
+    pub fn repartition(&self, partitions: usize) -> Rdd<T>
+    where
+        T: ExchangeData,
+    {
         assert!(partitions > 0, "rows cannot be put into no partitions");
         let info = OpInfo::new("repartition", Place::caller());
         wide::place_rows(

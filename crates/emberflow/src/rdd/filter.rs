@@ -67,9 +67,7 @@ impl<T: Data> Rdd<T> {
     }
 }
 
-/// `Vec::retain` without a branch that depends on the rows: each row is moved to the end of those that are kept, and
-/// that end moves on if the row is one of them. For rows that need no drop, where moving is cheaper than guessing.
-impl<K: ExchangeData + PartialOrd, V: Data> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// The rows whose keys lie in a range.
     ///
     /// Narrow. All partitions are read.
@@ -83,13 +81,18 @@ impl<K: ExchangeData + PartialOrd, V: Data> Rdd<(K, V)> {
     /// ```
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
-    pub fn filter_by_range(&self, keys: impl RangeBounds<K>) -> Rdd<(K, V)> {
+    pub fn filter_by_range(&self, keys: impl RangeBounds<K>) -> Rdd<(K, V)>
+    where
+        K: ExchangeData + PartialOrd,
+    {
         let info = OpInfo::new("filter_by_range", Place::caller());
         let ends = (keys.start_bound().cloned(), keys.end_bound().cloned());
         self.filter_info(info, ends, |ends, (key, _)| ends.contains(key))
     }
 }
 
+/// `Vec::retain` without a branch that depends on the rows: each row is moved to the end of those that are kept, and
+/// that end moves on if the row is one of them. For rows that need no drop, where moving is cheaper than guessing.
 fn compact<T>(mut rows: Vec<T>, keep: impl Fn(&T) -> bool) -> Vec<T> {
     let mut kept = 0;
     for at in 0..rows.len() {

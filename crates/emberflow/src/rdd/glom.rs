@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream},
-    data::ExchangeData,
+    data::{Data, ExchangeData},
     error::{TaskError, over_budget},
     ids::PartitionIndex,
     memory::Claim,
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Rdd;
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Each partition as one row: the `Vec` of its rows.
     ///
     /// Narrow. It gives one row for each partition. A task holds a whole partition in memory, within the budget: if it
@@ -34,7 +34,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// ```
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
-    pub fn glom(&self) -> Rdd<Vec<T>> {
+    pub fn glom(&self) -> Rdd<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         self.narrow(OpInfo::new("glom", Place::caller()), Glom(PhantomData::<fn(T)>), None)
     }
 }

@@ -91,7 +91,7 @@ use crate::shared::{NodeSpec, Shared};
 /// types ([`ExchangeData`](crate::ExchangeData)), keys have `Eq` and `Hash` ([`Key`](crate::Key)), and methods take rows
 /// of the types that fit together. The compiler refuses everything else:
 ///
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// # use emberflow::prelude::*;
 /// # let ctx = Context::local(2)?;
 /// #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use emberflow_core::{
     batch::Batch,
-    data::{Data, ExchangeData, Key},
+    data::{Data, ExchangeData},
     place::{OpInfo, Place},
     ship::Env,
 };
@@ -217,9 +217,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
             move |env: &E, (key, value): (K, V)| f(env, value).into_iter().map(move |value| (key.clone(), value));
         self.narrow(info, FlatMap::new(env, each), self.node().placement.clone())
     }
-}
 
-impl<K: Key, V: Data> Rdd<(K, V)> {
     /// Returns whether the rows are placed by key, so that the next operation by key over as many partitions moves
     /// none.
     ///

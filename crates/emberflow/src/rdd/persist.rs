@@ -61,7 +61,7 @@ impl StorageLevel {
     }
 }
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Keeps the rows of this RDD once they are computed: in memory, and on disk when memory is tight.
     ///
     /// [`persist`](Self::persist) with [`StorageLevel::MemoryAndDisk`]. It holds for this RDD whatever becomes of the handle
@@ -90,7 +90,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn cache(&self) -> Rdd<T> {
+    pub fn cache(&self) -> Rdd<T>
+    where
+        T: ExchangeData,
+    {
         self.persist(StorageLevel::MemoryAndDisk)
     }
 
@@ -113,7 +116,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// write and read it), and by how many jobs ago it could last be read. It is dropped if its level lets it be computed
     /// again and that is quicker, and else written to disk.
     #[track_caller]
-    pub fn persist(&self, level: StorageLevel) -> Rdd<T> {
+    pub fn persist(&self, level: StorageLevel) -> Rdd<T>
+    where
+        T: ExchangeData,
+    {
         let Some(keep) = level.keep() else { return self.clone() };
         let mut persisted = self.node().persisted.lock().unwrap_or_else(PoisonError::into_inner);
         let before = persisted.as_ref().map(|persisted| persisted.keep);

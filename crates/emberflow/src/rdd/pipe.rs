@@ -57,7 +57,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The same for a command whose pipes are closed, which is all but gone.
 const LOOK_AGAIN_AT_THE_END: Duration = Duration::from_millis(1);
 
-impl<T: Data + Display> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Sends each partition through a command of its own: a line a row into its standard input, a row a line out of its
     /// standard output.
     ///
@@ -86,7 +86,10 @@ impl<T: Data + Display> Rdd<T> {
     /// ```
     #[must_use = "an RDD is lazy: nothing happens before an action such as `collect` or `count`"]
     #[track_caller]
-    pub fn pipe<S: Into<OsString>>(&self, command: impl IntoIterator<Item = S>) -> Rdd<String> {
+    pub fn pipe<S: Into<OsString>>(&self, command: impl IntoIterator<Item = S>) -> Rdd<String>
+    where
+        T: Display,
+    {
         let command: Vec<OsString> = command.into_iter().map(Into::into).collect();
         assert!(!command.is_empty(), "a command has at least a name");
         let op = Pipe::<T> { command: Held::new(command), rows: PhantomData };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use emberflow_core::{
-    data::{ExchangeData, Key},
+    data::{Data, ExchangeData, Key},
     error::Result,
     place::{OpInfo, Place},
     result::ResultClaim,
@@ -17,7 +17,7 @@ use emberflow_core::{
 use super::Rdd;
 use crate::action::Action;
 
-impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// Merges the values of each key with `f`, into a map.
     ///
     /// Action, without a shuffle: every partition makes a map of its own, and the caller merges them in partition
@@ -37,6 +37,8 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     #[track_caller]
     pub fn reduce_by_key_locally<F>(&self, f: F) -> Result<HashMap<K, V>>
     where
+        K: Key,
+        V: ExchangeData,
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         self.reduce_locally(OpInfo::new("reduce_by_key_locally", Place::caller()).with_code::<F>(), f).wait()
@@ -54,11 +56,15 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     #[track_caller]
     pub fn reduce_by_key_locally_async<F>(&self, f: F) -> Action<HashMap<K, V>>
     where
+        K: Key,
+        V: ExchangeData,
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         self.reduce_locally(OpInfo::new("reduce_by_key_locally", Place::caller()).with_code::<F>(), f)
     }
+}
 
+impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
     fn reduce_locally<F>(&self, info: OpInfo, f: F) -> Action<HashMap<K, V>>
     where
         F: Fn(V, V) -> V + Send + Sync + 'static,

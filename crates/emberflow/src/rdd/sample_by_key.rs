@@ -1,7 +1,7 @@
 //! `sample_by_key`: each row with a probability that its key decides.
 
 use emberflow_core::{
-    data::{Data, ExchangeData, Key},
+    data::{Data, ExchangeData},
     error::TaskError,
     place::{OpInfo, Place},
     ship::Env,
@@ -16,7 +16,7 @@ use super::{
     sample::{Repeat, chosen, random_of, times},
 };
 
-impl<K: Key, V: Data> Rdd<(K, V)> {
+impl<K: Data, V: Data> Rdd<(K, V)> {
     /// A random part of the rows, of each key another fraction, decided by `seed` alone.
     ///
     /// Narrow. Order and placement by key are kept. As [`sample`](Rdd::sample), with the fraction that `fractions` gives

@@ -14,7 +14,7 @@ use crate::action::Action;
 /// How much larger one round of partitions may be than all before it.
 const GROWTH: usize = 4;
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// The first `n` rows, or all if there are fewer.
     ///
     /// Action. Looks at the first partition, then at as many more as the rows found so far make likely to be needed,
@@ -30,7 +30,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn take(&self, n: usize) -> Result<Vec<T>> {
+    pub fn take(&self, n: usize) -> Result<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         self.take_as(OpInfo::new("take", Place::caller()), n).wait()
     }
 
@@ -43,7 +46,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn take_async(&self, n: usize) -> Action<Vec<T>> {
+    pub fn take_async(&self, n: usize) -> Action<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         self.take_as(OpInfo::new("take", Place::caller()), n)
     }
 
@@ -62,7 +68,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn first(&self) -> Result<Option<T>> {
+    pub fn first(&self) -> Result<Option<T>>
+    where
+        T: ExchangeData,
+    {
         self.first_async_as(OpInfo::new("first", Place::caller())).wait()
     }
 
@@ -75,10 +84,15 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn first_async(&self) -> Action<Option<T>> {
+    pub fn first_async(&self) -> Action<Option<T>>
+    where
+        T: ExchangeData,
+    {
         self.first_async_as(OpInfo::new("first", Place::caller()))
     }
+}
 
+impl<T: ExchangeData> Rdd<T> {
     fn first_async_as(&self, info: OpInfo) -> Action<Option<T>> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {

@@ -1,7 +1,7 @@
 //! `take_sample`: so many rows by chance.
 
 use emberflow_core::{
-    data::ExchangeData,
+    data::{Data, ExchangeData},
     error::{Result, TaskError},
     ids::PartitionIndex,
     place::{OpInfo, Place},
@@ -16,7 +16,7 @@ use crate::action::{Action, Driver};
 /// The number of the caller that draws the rows, where partitions are numbered from zero.
 const CALLER: PartitionIndex = usize::MAX;
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Exactly `n` rows by chance, in random order, decided by `seed` alone; every row is as likely as any other.
     ///
     /// Action. Without replacement no row comes twice, and all come if there are no more than `n`: one job, that holds
@@ -37,7 +37,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn take_sample(&self, with_replacement: bool, n: usize, seed: u64) -> Result<Vec<T>> {
+    pub fn take_sample(&self, with_replacement: bool, n: usize, seed: u64) -> Result<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         self.take_sample_as(OpInfo::new("take_sample", Place::caller()), with_replacement, n, seed).wait()
     }
 
@@ -50,10 +53,15 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn take_sample_async(&self, with_replacement: bool, n: usize, seed: u64) -> Action<Vec<T>> {
+    pub fn take_sample_async(&self, with_replacement: bool, n: usize, seed: u64) -> Action<Vec<T>>
+    where
+        T: ExchangeData,
+    {
         self.take_sample_as(OpInfo::new("take_sample", Place::caller()), with_replacement, n, seed)
     }
+}
 
+impl<T: ExchangeData> Rdd<T> {
     fn take_sample_as(&self, info: OpInfo, with_replacement: bool, n: usize, seed: u64) -> Action<Vec<T>> {
         let rdd = self.clone();
         Action::start(&self.shared().engine, move |driver| async move {

@@ -3,7 +3,7 @@
 use std::{fmt, iter::FusedIterator};
 
 use emberflow_core::{
-    data::ExchangeData,
+    data::{Data, ExchangeData},
     error::Result,
     ids::PartitionIndex,
     place::{OpInfo, Place},
@@ -12,7 +12,7 @@ use emberflow_core::{
 use super::Rdd;
 use crate::action::Action;
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// An iterator over all the rows, in the order of partitions and within them.
     ///
     /// Each partition is an action of its own, run when its first row is asked for, so that the caller holds one
@@ -34,7 +34,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn to_local_iter(&self) -> LocalIter<T> {
+    pub fn to_local_iter(&self) -> LocalIter<T>
+    where
+        T: ExchangeData,
+    {
         let info = OpInfo::new("to_local_iter", Place::caller());
         LocalIter { rdd: self.clone(), info, next: 0, rows: Vec::new().into_iter() }
     }

@@ -10,7 +10,7 @@ use emberflow_core::{
 use super::{PartitionIter, Rdd, wide};
 use crate::{action::Action, shuffle::Placer};
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Merges all the rows by `f`, as [`reduce`](Self::reduce), but in a tree of about `depth` levels; `None` if there
     /// is no row.
     ///
@@ -32,7 +32,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn tree_reduce<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, f: F, depth: usize) -> Result<Option<T>> {
+    pub fn tree_reduce<F: Fn(T, T) -> T + Send + Sync + 'static>(&self, f: F, depth: usize) -> Result<Option<T>>
+    where
+        T: ExchangeData,
+    {
         self.tree_reduce_async(f, depth).wait()
     }
 
@@ -50,6 +53,7 @@ impl<T: ExchangeData> Rdd<T> {
     #[track_caller]
     pub fn tree_reduce_async<F>(&self, f: F, depth: usize) -> Action<Option<T>>
     where
+        T: ExchangeData,
         F: Fn(T, T) -> T + Send + Sync + 'static,
     {
         let info = OpInfo::new("tree_reduce", Place::caller()).with_code::<F>();

@@ -27,7 +27,7 @@ use crate::{
     storage::LocalOutput,
 };
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Writes the rows to files below the [checkpoint directory](crate::Context::set_checkpoint_dir), and gives an RDD
     /// that reads them: with the same partitions, placed alike by key, and without the lineage of this one.
     ///
@@ -60,7 +60,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn checkpoint(&self) -> Result<Rdd<T>> {
+    pub fn checkpoint(&self) -> Result<Rdd<T>>
+    where
+        T: ExchangeData,
+    {
         self.checkpoint_as(OpInfo::new("checkpoint", Place::caller())).wait()
     }
 
@@ -76,11 +79,17 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn checkpoint_async(&self) -> Action<Rdd<T>> {
+    pub fn checkpoint_async(&self) -> Action<Rdd<T>>
+    where
+        T: ExchangeData,
+    {
         self.checkpoint_as(OpInfo::new("checkpoint", Place::caller()))
     }
 
-    fn checkpoint_as(&self, info: OpInfo) -> Action<Rdd<T>> {
+    fn checkpoint_as(&self, info: OpInfo) -> Action<Rdd<T>>
+    where
+        T: ExchangeData,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let dir = rdd.next_checkpoint()?;
@@ -132,7 +141,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn local_checkpoint(&self) -> Result<Rdd<T>> {
+    pub fn local_checkpoint(&self) -> Result<Rdd<T>>
+    where
+        T: ExchangeData,
+    {
         self.local_checkpoint_as(OpInfo::new("local_checkpoint", Place::caller())).wait()
     }
 
@@ -145,11 +157,17 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn local_checkpoint_async(&self) -> Action<Rdd<T>> {
+    pub fn local_checkpoint_async(&self) -> Action<Rdd<T>>
+    where
+        T: ExchangeData,
+    {
         self.local_checkpoint_as(OpInfo::new("local_checkpoint", Place::caller()))
     }
 
-    fn local_checkpoint_as(&self, info: OpInfo) -> Action<Rdd<T>> {
+    fn local_checkpoint_as(&self, info: OpInfo) -> Action<Rdd<T>>
+    where
+        T: ExchangeData,
+    {
         let rdd = self.clone();
         Action::start(&self.shared().engine, |driver| async move {
             let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), (), |(), _, mut rows, cx| {

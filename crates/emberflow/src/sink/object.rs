@@ -5,7 +5,7 @@ use std::path::Path;
 use emberflow_core::{
     batch::BoxStream,
     chaos::{self, Point},
-    data::ExchangeData,
+    data::{Data, ExchangeData},
     error::{Result, TaskError},
     place::{OpInfo, Place},
     ship::Sent,
@@ -20,7 +20,7 @@ use crate::{
     storage::Output,
 };
 
-impl<T: ExchangeData> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Writes the rows in a form of our own, to be read back by [`object_file`](crate::Context::object_file): a
     /// directory at `path`, with one file `part-00000`, … a partition, and an empty file `_SUCCESS`.
     ///
@@ -44,7 +44,10 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn save_as_object_file(&self, path: impl AsRef<Path>) -> Result<()> {
+    pub fn save_as_object_file(&self, path: impl AsRef<Path>) -> Result<()>
+    where
+        T: ExchangeData,
+    {
         self.save_objects(OpInfo::new("save_as_object_file", Place::caller()), path.as_ref()).wait()
     }
 
@@ -58,10 +61,15 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn save_as_object_file_async(&self, path: impl AsRef<Path>) -> Action<()> {
+    pub fn save_as_object_file_async(&self, path: impl AsRef<Path>) -> Action<()>
+    where
+        T: ExchangeData,
+    {
         self.save_objects(OpInfo::new("save_as_object_file", Place::caller()), path.as_ref())
     }
+}
 
+impl<T: ExchangeData> Rdd<T> {
     fn save_objects(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(&self.shared().engine, |driver| async move {

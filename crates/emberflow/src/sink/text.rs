@@ -26,7 +26,7 @@ use crate::{
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 256 << 10;
 
-impl<T: Data + Display> Rdd<T> {
+impl<T: Data> Rdd<T> {
     /// Writes the rows as text: a directory at `path`, with one file `part-00000`, … a partition, a line a row, and an
     /// empty file `_SUCCESS`.
     ///
@@ -51,7 +51,10 @@ impl<T: Data + Display> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn save_as_text_file(&self, path: impl AsRef<Path>) -> Result<()> {
+    pub fn save_as_text_file(&self, path: impl AsRef<Path>) -> Result<()>
+    where
+        T: Display,
+    {
         self.save_text(OpInfo::new("save_as_text_file", Place::caller()), path.as_ref()).wait()
     }
 
@@ -65,10 +68,15 @@ impl<T: Data + Display> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn save_as_text_file_async(&self, path: impl AsRef<Path>) -> Action<()> {
+    pub fn save_as_text_file_async(&self, path: impl AsRef<Path>) -> Action<()>
+    where
+        T: Display,
+    {
         self.save_text(OpInfo::new("save_as_text_file", Place::caller()), path.as_ref())
     }
+}
 
+impl<T: Data + Display> Rdd<T> {
     fn save_text(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(&self.shared().engine, |driver| async move {
