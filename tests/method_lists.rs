@@ -4,10 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    future::Future,
     panic::{self, AssertUnwindSafe},
     path::Path,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    thread,
+    task, thread,
 };
 
 use emberflow::{Partitioner, Random, prelude::*};
@@ -327,8 +329,38 @@ fn no_partitions_and_other_arguments_that_cannot_be_are_refused_at_the_callers_l
         ("Random::log_normal", &|| drop(ctx.random(Random::log_normal(0.0, -1.0), 9, 1))),
         ("Random::exponential", &|| drop(ctx.random(Random::exponential(0.0), 9, 1))),
         ("Random::poisson", &|| drop(ctx.random(Random::poisson(0.0), 9, 1))),
+        ("persist", &|| drop(rows.cache().persist(StorageLevel::DiskOnly))),
+        ("zip", &|| drop(rows.coalesce(1).zip(&ctx.range_into(0..9_u64, 2)))),
     ];
     assert_eq!(elsewhere(into.iter().chain(others)), []);
+}
+
+#[test]
+fn what_is_used_after_its_end_panics_at_the_callers_line() {
+    let ctx = Context::local(1).unwrap();
+    let words = ctx.broadcast(vec!["to".to_owned(), "be".to_owned()]);
+    words.destroy();
+    let mut action = ctx.range(0..9_u64).count_async();
+    let mut cx = task::Context::from_waker(task::Waker::noop());
+    while Pin::new(&mut action).poll(&mut cx).is_pending() {
+        thread::yield_now();
+    }
+    let action = Mutex::new(action);
+    let calls: &[Call<'_>] = &[
+        ("*", &|| assert!((*words).is_empty())),
+        (".", &|| assert_eq!(words.len(), 2)),
+        ("[]", &|| drop(words[0].clone())),
+        ("&", &|| {
+            let _: &Vec<String> = &words;
+        }),
+        ("for", &|| words.iter().for_each(|word| drop(word.clone()))),
+        ("poll", &|| {
+            let mut action = action.lock().unwrap_or_else(PoisonError::into_inner);
+            let again = Pin::new(&mut *action).poll(&mut task::Context::from_waker(task::Waker::noop()));
+            assert!(again.is_pending());
+        }),
+    ];
+    assert_eq!(elsewhere(calls), []);
 }
 
 /// What can be sent, but for its value.

@@ -403,12 +403,16 @@ fn a_destroyed_broadcast_is_named_by_whoever_still_reads_it() {
     let world = World::with(|builder| builder.workers(2).task_failure_limit(1));
     let offset = world.broadcast(7_u64);
     let read = offset.clone();
+    let (made, used) = (line!() - 2, line!() + 1);
     let rows = world.range_into(0..3_u64, 3).map(move |n| n + *read);
     assert_eq!(rows.collect().unwrap(), [7, 8, 9]);
     offset.destroy();
+    let destroyed = line!() - 1;
     let error = rows.collect().unwrap_err().to_string();
-    let named = format!("broadcast {}, made at tests/sharing.rs:", offset.id());
-    assert!(error.contains(&named) && error.contains("was destroyed at tests/sharing.rs:"), "{error}");
+    let [made, destroyed, used] = [made, destroyed, used].map(|line| format!("tests/sharing.rs:{line}"));
+    let named = format!("broadcast {}, made at {made}", offset.id());
+    assert!(error.contains(&named) && error.contains(&format!("was destroyed at {destroyed}")), "{error}");
+    assert!(error.contains(&format!("and is still used at {used}")), "{error}");
     assert_eq!(world.range_into(0..3_u64, 3).count().unwrap(), 3);
 }
 

@@ -117,20 +117,27 @@ impl<R: 'static> Action<R> {
     }
 }
 
+/// # Panics
+/// If the action is polled again after it has given its result. The message names the action and its line.
 impl<R> Future for Action<R> {
     type Output = Result<R>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = match &mut self.state {
+        let Self { state, canceller } = &mut *self;
+        let outcome = match state {
             State::Running(work) => match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
                 Ok(Poll::Ready(outcome)) => outcome,
                 Ok(Poll::Pending) => return Poll::Pending,
                 // A closure that panics here is an error, as it is in a task.
-                Err(payload) => Err(self.canceller.merge_failed(TaskError::of_panic(payload))),
+                Err(payload) => Err(canceller.merge_failed(TaskError::of_panic(payload))),
             },
-            State::Done(outcome) => outcome.take().expect("an action is not polled again after its result"),
+            State::Done(outcome) => match outcome.take() {
+                Some(outcome) => outcome,
+                None => panic!("{} is polled again after its result; wait for it once", canceller.operator()),
+            },
         };
-        self.state = State::Done(None);
+        *state = State::Done(None);
         Poll::Ready(outcome)
     }
 }
@@ -198,8 +205,13 @@ impl Canceller {
     }
 
     fn merge_failed(&self, error: TaskError) -> Error {
+        Error::MergeFailed { operator: self.operator(), error }
+    }
+
+    /// The action, with its place; empty before it has begun a job.
+    fn operator(&self) -> String {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        Error::MergeFailed { operator: progress.operator.as_ref().map_or_else(String::new, OpInfo::to_string), error }
+        progress.operator.as_ref().map_or_else(String::new, OpInfo::to_string)
     }
 }
 

@@ -74,7 +74,7 @@ impl<T> Broadcast<T> {
     }
 
     /// Forbids any further use, here and in the closures that hold a clone: it panics, which fails their tasks. The
-    /// memory is freed when the last clone is dropped, closures included.
+    /// error names the lines where the broadcast was made, destroyed and used. The memory is freed when the last clone is dropped, closures included.
     ///
     /// It is not needed for the memory's sake; it finds code that still uses a value that should be over. Spark's
     /// `unpersist`, which drops the copies of other processes, has nothing to do here: there are none.
@@ -113,20 +113,25 @@ impl<T> Broadcast<T> {
         self.shared.destroyed_at.get().is_some()
     }
 
-    /// Why it cannot be used, if it cannot.
-    fn misuse(&self) -> Option<String> {
+    /// Why it cannot be used at this place, if it cannot.
+    fn misuse(&self, used_at: Option<Place>) -> Option<String> {
         let Shared { id, made_at, .. } = &*self.shared;
         let at = self.shared.destroyed_at.get()?;
-        Some(format!("broadcast {id}, made at {made_at}, was destroyed at {at}; destroy it after its last use"))
+        let used_at = used_at.map_or_else(String::new, |place| format!(" and is still used at {place}"));
+        Some(format!(
+            "broadcast {id}, made at {made_at}, was destroyed at {at}{used_at}; destroy it after its last use"
+        ))
     }
 }
 
 /// # Panics
-/// If the broadcast was [destroyed](Broadcast::destroy).
+/// If the broadcast was [destroyed](Broadcast::destroy). The panic names the line that reads the value, and its message
+/// also names the lines that made and destroyed the broadcast.
 impl<T> Deref for Broadcast<T> {
     type Target = T;
 
     #[inline]
+    #[track_caller]
     fn deref(&self) -> &T {
         if self.shared.destroyed_at.get().is_some() {
             destroyed(self);
@@ -137,8 +142,9 @@ impl<T> Deref for Broadcast<T> {
 
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn destroyed<T>(broadcast: &Broadcast<T>) {
-    if let Some(misuse) = broadcast.misuse() {
+    if let Some(misuse) = broadcast.misuse(Some(Place::caller())) {
         panic!("{misuse}");
     }
 }
@@ -153,7 +159,7 @@ impl<T> fmt::Debug for Broadcast<T> {
 /// A broadcast is written as its id, its place and its value. A destroyed one is refused.
 impl<T: Serialize> Serialize for Broadcast<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.misuse() {
+        match self.misuse(None) {
             Some(misuse) => Err(ser::Error::custom(misuse)),
             None => (self.shared.id, &self.shared.made_at, &self.shared.value).serialize(serializer),
         }
