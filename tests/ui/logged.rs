@@ -152,7 +152,7 @@ fn a_replayed_log_is_history_and_time_stands_still_in_it() {
     // Cut off within the last job: nobody will ever tell of its end.
     let end = text.lines().position(|line| line.contains("\"JobFinished\":{\"job\":2")).unwrap();
     fs::write(&log, text.lines().take(end).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-    let past = history::replay(&log, 0).unwrap();
+    let past = history::replay(format!("file://{}", log.display()).as_ref(), 0).unwrap();
     let address = past.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let page = Page { address, token: String::new() };
     let told = || {
@@ -188,6 +188,14 @@ fn what_is_no_log_of_ours_is_refused_with_its_line() {
     let broken = error(&format!("{of_spark}{{\"Event\":\"emberflow\",\"at\":7,\"told\":{{\"Nonsense\":1}}}}\n"));
     assert!(broken.contains("log:2: not a line of this version of emberflow: unknown variant `Nonsense`"), "{broken}");
     assert!(history::replay(&dir.path().join("nothing"), 0).is_err());
+    for url in ["s3://bucket/logs/one", "hdfs://host/logs/one"] {
+        let refused = history::replay(url.as_ref(), 0).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+        assert!(
+            refused.to_string().starts_with(url) && refused.to_string().ends_with("or file:///path/to/it"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]

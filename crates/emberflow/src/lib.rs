@@ -29,6 +29,8 @@
 
 mod action;
 mod context;
+#[cfg(feature = "ui")]
+pub mod history;
 mod labels;
 mod rdd;
 mod row_file;
@@ -71,12 +73,6 @@ pub use sharing::{
 pub use shuffle::{BorrowedKey, HashPartitioner, IntoPartitioning, Pairs, Partitioning};
 pub use source::{IntoRange, Random, RangeRow, Source, TextOptions};
 pub use worker::init;
-
-/// Applications that have ended, shown again from their [event logs](ContextBuilder::event_log).
-#[cfg(feature = "ui")]
-pub mod history {
-    pub use emberflow_ui::{History, replay};
-}
 
 /// The README's programs are compiled and run as tests.
 #[cfg(doctest)]
