@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Barrier, Mutex, mpsc},
 };
 
 use emberflow::{Context, Progress};
@@ -148,6 +148,36 @@ fn bars_are_there_while_a_stage_runs_and_leave_what_the_program_writes_alone() {
     terminal.press_enter();
     let left = terminal.end();
     assert_eq!(left, ["halfway", "counted 4", "at once 9"]);
+}
+
+#[test]
+#[ignore = "run by another test, in a terminal"]
+fn a_program_with_five_jobs_at_a_time() {
+    program(|| {
+        let ctx = Context::builder().workers(5).progress(Progress::Auto).build().unwrap();
+        let gate = Arc::new(Barrier::new(6));
+        let jobs: Vec<_> = (0..5)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                ctx.range_into(0..1_u64, 1).map(move |n| n + u64::from(gate.wait().is_leader())).count_async()
+            })
+            .collect();
+        enter();
+        gate.wait();
+        println!("counted {}", jobs.into_iter().map(|job| job.wait().unwrap()).sum::<u64>());
+    });
+}
+
+#[test]
+fn bars_have_the_order_of_their_stages() {
+    let mut terminal = Terminal::run("a_program_with_five_jobs_at_a_time", &[]);
+    let stages = |lines: &[String]| -> Vec<String> {
+        lines.iter().filter_map(|line| Some(line.strip_prefix("[stage ")?.split(':').next()?.to_owned())).collect()
+    };
+    assert!(terminal.shows(|lines| stages(lines).len() == 5), "{:#?}", terminal.lines());
+    assert_eq!(stages(&terminal.lines()), ["0", "1", "2", "3", "4"]);
+    terminal.press_enter();
+    assert_eq!(terminal.end(), ["counted 5"]);
 }
 
 #[test]
