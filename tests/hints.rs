@@ -146,6 +146,43 @@ fn keys_that_are_counted_printed_or_merged_get_a_hint_too() {
 }
 
 #[test]
+fn a_cache_is_a_statement_and_a_map_is_none() {
+    let rows = "let rows = ctx.range(0..9_u64);\n";
+    for fine in ["rows.cache();", "rows.persist(StorageLevel::DiskOnly);", "rows.unpersist();"] {
+        assert_eq!(compiler_on(&format!("{rows} {fine}")), "", "{fine}");
+    }
+    let said = compiler_on(&format!("{rows} rows.map(|n| n + 1);"));
+    assert!(said.contains("unused") && said.contains("nothing happens before an action"), "{said}");
+}
+
+#[test]
+fn the_prelude_has_the_names_of_what_programs_give_and_leaves_result_its_second_type() {
+    let said = compiler_on(
+        "struct Longest;
+        impl Accumulate for Longest {
+            type Input = String;
+            type Value = usize;
+            fn zero(&self) -> usize { 0 }
+            fn add(&self, longest: &mut usize, word: String) { *longest = (*longest).max(word.len()) }
+            fn merge(&self, longest: &mut usize, other: usize) { *longest = (*longest).max(other) }
+        }
+        struct Odd;
+        impl Partitioner<u64> for Odd {
+            fn partitions(&self) -> usize { 2 }
+            fn partition(&self, key: &u64) -> usize { (key % 2) as usize }
+        }
+        fn parsed(text: &str) -> Result<u64, std::num::ParseIntError> { text.parse() }
+        let longest = ctx.accumulator(\"\", Longest);
+        let pairs = ctx.parallelize([\"1\", \"2\"].map(str::to_owned)).try_map(|text| parsed(&text)).key_by(|n| *n);
+        pairs.partition_by(Partitioning::custom(Odd)).persist(StorageLevel::MemorySerialized);
+        pairs.partition_by(Partitioning::by(2, |key: &u64| (*key % 2) as usize)).for_each(move |(key, _)| {
+            longest.add(format!(\"{key} {:?}\", TaskInfo::current().map(|task| task.partition())));
+        })?;",
+    );
+    assert_eq!(said, "");
+}
+
+#[test]
 fn rows_of_str_give_the_words_that_the_readme_explains() {
     let said = compiler_on("ctx.parallelize(vec![\"a\", \"b\"]).collect()?;");
     let words = "is not general enough";
