@@ -63,15 +63,17 @@ fn main() -> std::process::ExitCode {
     };
     match ran {
         Ok(()) => std::process::ExitCode::SUCCESS,
-        // Whoever reads what it prints has read enough, as `head` does.
-        Err(error) if error.downcast_ref().is_some_and(|e: &std::io::Error| e.kind() == ErrorKind::BrokenPipe) => {
-            std::process::ExitCode::SUCCESS
-        }
+        Err(error) if was_read_enough(&error) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("movies: {error}");
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// Returns whether the reader of the output has gone, as `head` does when it has read enough.
+fn was_read_enough(error: &Failure) -> bool {
+    error.downcast_ref().is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// The films that come with emberflow.
@@ -201,4 +203,48 @@ fn column(schema: &Schema, name: &str, path: &Path) -> Result<usize, String> {
         let names: Vec<&str> = schema.fields.iter().map(|field| field.name.as_str()).collect();
         format!("{} has no column \"{name}\"; it has {}", path.display(), names.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        io::{BufRead, BufReader, Read},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// Runs itself as a child, whose output goes to a pipe that has no reader any more when it is told to begin.
+    #[test]
+    fn a_reader_that_has_read_enough_is_no_error() {
+        const CHILD: &str = "EMBERFLOW_TEST_READ_ENOUGH";
+        if env::var_os(CHILD).is_some() {
+            eprintln!("ready");
+            std::io::stdin().read_line(&mut String::new()).unwrap();
+            let error = run(Path::new(FILMS), Context::builder(), true).unwrap_err();
+            eprintln!("read enough: {}", was_read_enough(&error));
+            return;
+        }
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "tests::a_reader_that_has_read_enough_is_no_error", "--nocapture"])
+            .env(CHILD, "on")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut said, mut line) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+        while line != "ready\n" {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "the child has ended");
+        }
+        drop(child.stdout.take());
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let mut rest = String::new();
+        said.read_to_string(&mut rest).unwrap();
+        // The harness of the child cannot say how its test ended.
+        let _ = child.wait().unwrap();
+        assert!(rest.contains("read enough: true"), "{rest}");
+    }
 }
