@@ -20,8 +20,9 @@ impl<T: Clone + Send + Sync + 'static> Data for T {}
 ///
 /// It must be a serde type, since rows that leave memory are serialised. Implemented for every type that fits.
 ///
-/// Rows come back as serde gives them. A field with `#[serde(skip)]` comes back as its default, which nothing can find
-/// out: let a row's serde be complete. A type that is read from the name of a field or from its absence
+/// Rows come back as serde gives them. A field with `#[serde(skip)]` comes back as its default, in those rows that were on
+/// disk, which nothing can find out: let a row's serde be complete, or have it make the field again, as the documentation
+/// of `Rdd` shows. A type that is read from the name of a field or from its absence
 /// (`skip_serializing_if`, `untagged`, `flatten`) does not go through bincode: its rows stay in memory when they should
 /// be spilled, with a warning in the log, and are an error in files.
 #[diagnostic::on_unimplemented(

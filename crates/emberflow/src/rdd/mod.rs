@@ -117,6 +117,39 @@ use crate::shared::{NodeSpec, Shared};
 /// # Ok::<(), Error>(())
 /// ```
 ///
+/// Rows that went to disk, or to another process, come back as serde gives them. A field with `#[serde(skip)]` is its
+/// default then, and nothing can find that out, unless the row is a key: results would depend on the memory that was free.
+/// Let serde write all of a row, or make the field again when the row is read. A context that sends
+/// [all rows to disk](crate::ContextBuilder::force_spill) shows whether it is so:
+///
+/// ```
+/// # use emberflow::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// #[serde(from = "Kept")]
+/// struct Word {
+///     text: String,
+///     #[serde(skip)]
+///     letters: usize,
+/// }
+///
+/// #[derive(Deserialize)]
+/// struct Kept {
+///     text: String,
+/// }
+///
+/// impl From<Kept> for Word {
+///     fn from(Kept { text }: Kept) -> Self {
+///         Self { letters: text.chars().count(), text }
+///     }
+/// }
+///
+/// let ctx = Context::builder().force_spill(true).build()?;
+/// let words = ctx.parallelize([Word { text: "ember".to_owned(), letters: 5 }]).repartition(2).cache();
+/// assert_eq!(words.map(|word| word.letters).collect()?, [5]);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Actions
 /// Blocking: [`collect`](Self::collect), [`count`](Self::count), [`first`](Self::first), [`take`](Self::take),
 /// [`reduce`](Self::reduce), [`fold`](Self::fold), [`aggregate`](Self::aggregate), [`for_each`](Self::for_each),

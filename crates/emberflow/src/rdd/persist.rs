@@ -76,7 +76,8 @@ impl<T: Data> Rdd<T> {
     /// [spill directory](crate::ContextBuilder::spill_dir), and read back by each job that needs it. A partition that
     /// is lost, or damaged on disk, is computed again when it is needed. The rows are released by [`unpersist`](Self::unpersist), or when the last RDD that is made from this one is dropped.
     ///
-    /// Gives the same RDD, so that calls can be chained.
+    /// Gives the same RDD, so that calls can be chained. Rows that went to disk come back
+    /// [as serde gives them](Rdd#rows): let serde write all of their fields.
     ///
     /// ```
     /// # use emberflow::prelude::*;
