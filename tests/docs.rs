@@ -99,7 +99,7 @@ fn the_parity_table_has_rows_for_the_words_of_spark_sql_that_newcomers_look_for(
     };
     for (theirs, named) in [
         ("SparkSession.builder", "`Context::builder`"),
-        ("createDataFrame", "`parallelize`"),
+        ("createDataFrame", "`to_table`"),
         ("spark.read.csv", "`ctx.read()`"),
         ("spark.read.json", "`ctx.read().json_lines(path)`"),
         ("show", "`show(n)`"),

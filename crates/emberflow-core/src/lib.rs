@@ -13,6 +13,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod backend;
 pub mod batch;
 pub mod blocks;
 pub mod cache;

@@ -5,8 +5,9 @@
 //! each other would else wake a thread each time, and the governor on one of its own. Stopping joins every thread, on a thread that may block.
 
 use std::{
+    pin::Pin,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -15,11 +16,11 @@ use std::{
 
 use actix::{Actor, Addr, Arbiter, System};
 use emberflow_core::{
+    backend::{Backend, Job, JobSpec, StoreState, Which},
     error::{Error, Result},
-    event::{Event, JobLabels},
+    event::Event,
     ids::{JobId, PartitionIndex, RddId, StoreId, TaskId},
-    lineage::Guard,
-    plan::{StageOutline, StagePlan},
+    plan::StageOutline,
     task::{AtWork, Io},
 };
 use tokio::sync::oneshot;
@@ -30,7 +31,7 @@ use crate::{
     console::Console,
     coordinator::{
         CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Forget, KillPartition, Lend, Links, Start,
-        Stop, StoreState, Submit, machine::Limits, watch::Patience,
+        Stop, Submit, machine::Limits, watch::Patience,
     },
     governor::{Governor, Ledger, MemoryUse},
     io::TokioIo,
@@ -266,11 +267,6 @@ impl Engine {
         StoreId::new(self.next_store.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Something that releases the store when it is dropped. Does not keep the engine alive.
-    pub fn guard(self: &Arc<Self>, store: StoreId) -> Guard {
-        Arc::new(StoreGuard { engine: Arc::downgrade(self), store })
-    }
-
     /// An action looks at a lineage of so many operators. Says so if it has become long.
     pub fn mind_lineage(&self, rdd: RddId, operators: usize, stages: usize) {
         let grown = |told: usize| (operators >= told).then(|| operators.saturating_mul(2));
@@ -281,41 +277,6 @@ impl Engine {
             );
             self.bus.publish(&Event::LineageGrows { rdd, operators, stages });
         }
-    }
-
-    /// Runs the stages, of which the last one is the action's, and gives its values for the partitions in `wanted`.
-    ///
-    /// # Errors
-    /// [`Error::NestedAction`] inside a task; [`Error::ContextClosed`] after [`stop`](Self::stop);
-    /// [`Error::Interrupted`] after a signal.
-    pub fn submit(
-        &self,
-        stages: Vec<Arc<StagePlan>>,
-        wanted: Vec<PartitionIndex>,
-        labels: JobLabels,
-    ) -> Result<JobHandle> {
-        self.check_open()?;
-        if let Some(signal) = self.interrupted() {
-            return Err(Error::Interrupted { signal });
-        }
-        if in_task() {
-            let what = stages.last().map_or("an action", |stage| stage.info.name);
-            return Err(Error::NestedAction { what });
-        }
-        let job = JobId::new(self.next_job.fetch_add(1, Ordering::Relaxed));
-        let (send, receive) = oneshot::channel();
-        let handle = JobHandle::new(job, receive, self.coordinator.clone(), self.console.clone());
-        let outline = self.bus.is_heard().then(|| stages.iter().map(|stage| StageOutline::of(stage)).collect());
-        post(
-            &self.coordinator,
-            Submit { job, stages, wanted, labels, outline, span: tracing::Span::current(), outcome: send },
-        )
-        .map_err(|_| Error::ContextDead { actor: "coordinator" })?;
-        // Whoever interrupted it meanwhile may have ended the jobs before this one came.
-        if self.interrupted().is_some() {
-            self.cancel(job);
-        }
-        Ok(handle)
     }
 
     /// Has SIGINT and SIGTERM interrupt the engine.
@@ -347,42 +308,6 @@ impl Engine {
         Some(self.interrupted.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
     }
 
-    /// Cancels a job. One that has ended stays as it is.
-    pub fn cancel(&self, job: JobId) {
-        // A dead coordinator has no job to cancel.
-        let _ = post(&self.coordinator, CancelJob { job });
-    }
-
-    /// Cancels every job, and says which there were.
-    ///
-    /// # Errors
-    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
-    pub fn cancel_all(&self) -> Result<Vec<JobId>> {
-        self.ask(CancelAll)
-    }
-
-    /// Cancels the jobs of a group, and says which there were.
-    ///
-    /// # Errors
-    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
-    pub fn cancel_group(&self, group: &str) -> Result<Vec<JobId>> {
-        self.ask(CancelMatching::Group(group.to_owned()))
-    }
-
-    /// Cancels the jobs with a tag, and says which there were.
-    ///
-    /// # Errors
-    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
-    pub fn cancel_tag(&self, tag: &str) -> Result<Vec<JobId>> {
-        self.ask(CancelMatching::Tag(tag.to_owned()))
-    }
-
-    /// Releases a store.
-    pub fn forget(&self, store: StoreId) {
-        // A dead coordinator has no store to release.
-        let _ = post(&self.coordinator, Forget { store });
-    }
-
     /// Kills the actor of a stored partition as a fault would: its rows are gone, and nobody was asked. This is for
     /// tests of recovery. Returns which attempt made the partition, or is making it, if there was such an actor.
     ///
@@ -404,14 +329,6 @@ impl Engine {
     pub fn break_actor(&self, coordinator: bool) {
         // A dead one is broken already.
         let _ = if coordinator { post(&self.coordinator, Break) } else { post(&self.governor, Break) };
-    }
-
-    /// The state of a store; `None` if no job has needed it yet.
-    ///
-    /// # Errors
-    /// [`Error::ContextClosed`] after [`stop`](Self::stop).
-    pub fn store_state(&self, store: StoreId) -> Result<Option<StoreState>> {
-        self.ask(DescribeStore { store })
     }
 
     /// From now on tasks run there, as far as their stages can be sent. Returns whether none did before.
@@ -502,10 +419,59 @@ impl Engine {
             }
         }
     }
+}
+
+impl Backend for Engine {
+    fn submit(&self, JobSpec { stages, wanted, labels }: JobSpec) -> Result<Pin<Box<dyn Job>>> {
+        self.check_open()?;
+        if let Some(signal) = self.interrupted() {
+            return Err(Error::Interrupted { signal });
+        }
+        if in_task() {
+            let what = stages.last().map_or("an action", |stage| stage.info.name);
+            return Err(Error::NestedAction { what });
+        }
+        let job = JobId::new(self.next_job.fetch_add(1, Ordering::Relaxed));
+        let (send, receive) = oneshot::channel();
+        let handle = JobHandle::new(job, receive, self.coordinator.clone(), self.console.clone());
+        let outline = self.bus.is_heard().then(|| stages.iter().map(|stage| StageOutline::of(stage)).collect());
+        post(
+            &self.coordinator,
+            Submit { job, stages, wanted, labels, outline, span: tracing::Span::current(), outcome: send },
+        )
+        .map_err(|_| Error::ContextDead { actor: "coordinator" })?;
+        // Whoever interrupted it meanwhile may have ended the jobs before this one came.
+        if self.interrupted().is_some() {
+            Backend::cancel(self, job);
+        }
+        Ok(Box::pin(handle))
+    }
+
+    fn cancel(&self, job: JobId) {
+        // A dead coordinator has no job to cancel.
+        let _ = post(&self.coordinator, CancelJob { job });
+    }
+
+    fn cancel_all(&self, which: Which<'_>) -> Result<Vec<JobId>> {
+        match which {
+            Which::All => self.ask(CancelAll),
+            Which::Group(group) => self.ask(CancelMatching::Group(group.to_owned())),
+            Which::Tag(tag) => self.ask(CancelMatching::Tag(tag.to_owned())),
+        }
+    }
+
+    fn store_state(&self, store: StoreId) -> Result<Option<StoreState>> {
+        self.ask(DescribeStore { store })
+    }
+
+    fn forget(&self, store: StoreId) {
+        // A dead coordinator has no store to release.
+        let _ = post(&self.coordinator, Forget { store });
+    }
 
     /// Ends all jobs, stops all actors, joins all threads. Safe to call from anywhere, and twice; from one of its own
     /// threads it does not wait, since it would wait for itself.
-    pub fn stop(&self) {
+    fn stop(&self) {
         self.closed.store(true, Ordering::Release);
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(threads) = threads else { return };
@@ -551,18 +517,5 @@ impl Threads {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-struct StoreGuard {
-    engine: Weak<Engine>,
-    store: StoreId,
-}
-
-impl Drop for StoreGuard {
-    fn drop(&mut self) {
-        if let Some(engine) = self.engine.upgrade() {
-            engine.forget(self.store);
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! The caller's end of a job: a future for its results, which cancels the job when it is dropped unfinished.
 
 use std::{
-    any::Any,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -10,70 +9,21 @@ use std::{
 
 use actix::Addr;
 use emberflow_core::{
+    backend::{Job, JobOutput},
     error::{Error, Result},
-    ids::{JobId, PartitionIndex},
-    update::{UpdateFailed, Updates},
+    ids::JobId,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     console::Console,
-    coordinator::{CancelJob, Coordinator, machine::Key},
+    coordinator::{CancelJob, Coordinator},
     mail::post,
 };
 
-/// The result of a job: one value for each wanted partition, and the updates of accumulators by its tasks.
-#[derive(Default)]
-pub struct JobOutput {
-    values: Vec<(PartitionIndex, Value, Updates)>,
-    /// The updates of the tasks that have filled stores: stores in the order of the plan, partitions in theirs.
-    stored: Vec<(Key, Updates)>,
-}
-
-/// One partition's share of a result.
-type Value = Box<dyn Any + Send>;
-
-impl JobOutput {
-    pub(crate) fn push(&mut self, partition: PartitionIndex, value: Value, updates: Updates) {
-        self.values.push((partition, value, updates));
-    }
-
-    /// All values are there.
-    pub(crate) fn finish(mut self, stored: Vec<(Key, Updates)>) -> Self {
-        self.values.sort_unstable_by_key(|(partition, ..)| *partition);
-        self.stored = stored;
-        self
-    }
-
-    pub(crate) fn take_stored_updates(&mut self) -> Vec<(Key, Updates)> {
-        std::mem::take(&mut self.stored)
-    }
-
-    /// Merges what the tasks have added into their accumulators, parents first and in partition order, and gives the
-    /// values in partition order.
-    ///
-    /// # Errors
-    /// [`Error::AccumulatorPanicked`] if a merge panicked; the others were merged nevertheless.
-    pub fn into_values(self) -> Result<Vec<(PartitionIndex, Box<dyn Any + Send>)>> {
-        let mut outcome = Ok(());
-        for (_, updates) in self.stored {
-            outcome = outcome.and(updates.apply());
-        }
-        let mut values = Vec::with_capacity(self.values.len());
-        for (partition, value, updates) in self.values {
-            outcome = outcome.and(updates.apply());
-            values.push((partition, value));
-        }
-        match outcome {
-            Ok(()) => Ok(values),
-            Err(UpdateFailed { accumulator, message }) => Err(Error::AccumulatorPanicked { accumulator, message }),
-        }
-    }
-}
-
 /// A job under way. Await it, from any executor; drop it to cancel.
 #[must_use = "dropping the handle cancels the job"]
-pub struct JobHandle {
+pub(crate) struct JobHandle {
     job: JobId,
     outcome: oneshot::Receiver<Result<JobOutput>>,
     coordinator: Addr<Coordinator>,
@@ -91,9 +41,10 @@ impl JobHandle {
     ) -> Self {
         Self { job, outcome, coordinator, console, finished: false }
     }
+}
 
-    /// The job.
-    pub fn id(&self) -> JobId {
+impl Job for JobHandle {
+    fn id(&self) -> JobId {
         self.job
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! The principal type is [`Engine`]: it starts a coordinator actor, a governor actor, and one partition actor for each
 //! partition of every materialised dataset (all on actix), a pool of worker threads (crossbeam), and I/O threads
-//! (tokio). A job goes in as stage plans ([`Engine::submit`]) and comes out through a [`JobHandle`].
+//! (tokio). A job goes in as stage plans ([`Backend::submit`]) and comes out through a future, its job.
+//!
+//! [`Backend::submit`]: emberflow_core::backend::Backend::submit
 //!
 //! Three planes, kept apart: **control** is messages between actors, whose handlers are short and never touch a row;
 //! **compute** is worker threads that never wait for an actor; **data** is batches behind `Arc`s, lent by partition
@@ -44,11 +46,10 @@ pub mod system;
 
 pub use bus::{EventRecord, EventStream};
 pub use config::{Config, Progress};
-pub use coordinator::{CachedPartition, Speculation, StoreState};
+pub use coordinator::Speculation;
 pub use engine::Engine;
 pub use governor::MemoryUse;
-pub use job::{JobHandle, JobOutput};
 pub use pool::in_task;
 #[cfg(unix)]
 pub use worker::WorkerProcesses;
-pub use worker::{is_worker, serve, take_link};
+pub use worker::{Frame, Order, Tag, is_worker, serve, take_link};

@@ -6,6 +6,7 @@ use std::{
     time::SystemTime,
 };
 
+use emberflow_core::backend::Backend;
 use emberflow_core::{ids::JobId, task::AtWork};
 use emberflow_runtime::{Engine, EventStream, MemoryUse};
 use tokio::sync::watch;

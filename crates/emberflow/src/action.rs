@@ -19,9 +19,9 @@ use emberflow_core::{
     ids::JobId,
     place::OpInfo,
 };
-use emberflow_runtime::{Engine, in_task};
+use emberflow_runtime::in_task;
 
-use crate::labels;
+use crate::{labels, shared::Shared};
 
 /// An action under way: a future for its result.
 ///
@@ -50,14 +50,14 @@ enum State<R> {
 
 impl<R: 'static> Action<R> {
     /// Starts `work`, which submits its jobs through the [`Driver`].
-    pub(crate) fn start<W>(engine: &Arc<Engine>, work: impl FnOnce(Driver) -> W) -> Self
+    pub(crate) fn start<W>(shared: &Arc<Shared>, work: impl FnOnce(Driver) -> W) -> Self
     where
         W: Future<Output = Result<R>> + Send + 'static,
     {
         let canceller = Canceller {
-            engine: Arc::clone(engine),
+            shared: Arc::clone(shared),
             progress: Arc::new(Mutex::new(Running { job: None, over: false, operator: None })),
-            labels: labels::current(engine.id()),
+            labels: labels::current(shared.engine.id()),
         };
         let work = Box::pin(work(Driver(canceller.clone())));
         let mut action = Self { state: State::Running(work), canceller };
@@ -174,7 +174,7 @@ impl Wake for Unpark {
 /// ```
 #[derive(Clone)]
 pub struct Canceller {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) progress: Arc<Mutex<Running>>,
     pub(crate) labels: JobLabels,
 }
@@ -195,7 +195,7 @@ impl Canceller {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.over = true;
         if let Some(job) = progress.job {
-            self.engine.cancel(job);
+            self.shared.backend.cancel(job);
         }
     }
 

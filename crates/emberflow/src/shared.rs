@@ -10,8 +10,9 @@ use std::{
 };
 
 use emberflow_core::{
-    ids::RddId,
-    lineage::{Dependency, RddNode},
+    backend::Backend,
+    ids::{RddId, StoreId},
+    lineage::{Dependency, Guard, RddNode},
     operator::Operator,
     partitioner::{KeyHasher, Placement},
     place::OpInfo,
@@ -23,6 +24,8 @@ use crate::sent_plans::SentPlans;
 /// The parts that every RDD of a context needs: the engine, and the settings that shape lineage.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
+    /// Runs the jobs.
+    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) hasher: KeyHasher,
     pub(crate) default_partitions: usize,
     pub(crate) checkpoint_dir: Mutex<Option<PathBuf>>,
@@ -36,6 +39,26 @@ pub(crate) struct Shared {
     pub(crate) ui: OnceLock<emberflow_ui::Served>,
     #[cfg(feature = "ui")]
     pub(crate) event_log: OnceLock<PathBuf>,
+}
+
+impl Shared {
+    /// Something that releases the store when it is dropped. Does not keep the context alive.
+    pub(crate) fn guard(&self, store: StoreId) -> Guard {
+        Arc::new(StoreGuard { backend: Arc::downgrade(&self.backend), store })
+    }
+}
+
+struct StoreGuard {
+    backend: Weak<dyn Backend>,
+    store: StoreId,
+}
+
+impl Drop for StoreGuard {
+    fn drop(&mut self) {
+        if let Some(backend) = self.backend.upgrade() {
+            backend.forget(self.store);
+        }
+    }
 }
 
 /// A node to be: everything but its identity.

@@ -15,6 +15,7 @@ use std::{
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
 use emberflow_core::{
+    backend::{CachedPartition, JobOutput, StoreState},
     chaos::Chaos,
     error::{Error, Result},
     event::{Event, JobEnd, JobLabels},
@@ -35,7 +36,6 @@ use super::{
 use crate::{
     bus::Bus,
     governor::{Governor, Hope, Ledger},
-    job::JobOutput,
     mail::{Break, post},
     partition::{Dismiss, Kill, PartitionActor, Spill},
     pool::PoolHandle,
@@ -771,38 +771,6 @@ impl Handler<Break> for Coordinator {
     fn handle(&mut self, _: Break, _: &mut Self::Context) {
         Break::strike();
     }
-}
-
-/// One stored partition, as [`StoreState`] tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CachedPartition {
-    /// The partition.
-    pub partition: PartitionIndex,
-    /// The attempt that made it.
-    pub task: TaskId,
-    /// Rows in it.
-    pub rows: u64,
-    /// Bytes they take in memory, by estimate.
-    pub bytes: u64,
-    /// Bytes they take on disk.
-    pub spilled_bytes: u64,
-}
-
-/// The state of a store: the shuffle or persisted RDD as far as it is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreState {
-    /// Partitions that are there.
-    pub stored: Vec<CachedPartition>,
-    /// Partitions in all.
-    pub partitions: usize,
-    /// Bytes they take in memory, by estimate.
-    pub bytes: u64,
-    /// How often a partition was computed.
-    pub computed: u64,
-    /// The time that computing them took.
-    pub compute_time: Duration,
-    /// How often one was dropped for want of room.
-    pub dropped: u64,
 }
 
 /// From the engine, in a worker process: the addresses that its tasks talk to.

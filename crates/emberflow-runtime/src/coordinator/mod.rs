@@ -6,7 +6,6 @@ pub(crate) mod residents;
 pub(crate) mod stragglers;
 pub(crate) mod watch;
 
-pub use actor::{CachedPartition, StoreState};
 pub(crate) use actor::{
     CancelAll, CancelJob, CancelMatching, Coordinator, DescribeStore, Evicted, Forget, KillPartition, Lend, Links,
     Made, MakeRoom, PartitionGone, Start, Stop, Submit, TaskReport,

@@ -15,7 +15,7 @@ const EVERY_READER: u32 = u32::MAX;
 /// `Go` or `Never`; back come `Working`, `Piece` or `Value`, and `Done` or `Failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Tag {
+pub enum Tag {
     /// The stage of the tasks that follow: a parcel.
     Plan = b'P',
     /// A task begins: partition, number of the attempt, an order.
@@ -36,7 +36,7 @@ pub(super) enum Tag {
     Value = b'R',
     /// The task has succeeded.
     Done = b'E',
-    /// The task has failed.
+    /// The task has failed: whether it may be tried again, nothing, its error as a text, its failure.
     Failed = b'X',
 }
 
@@ -54,27 +54,50 @@ const TAGS: [Tag; 11] = [
     Tag::Failed,
 ];
 
+impl From<Tag> for u8 {
+    fn from(tag: Tag) -> Self {
+        tag as Self
+    }
+}
+
+impl TryFrom<u8> for Tag {
+    type Error = io::Error;
+
+    fn try_from(byte: u8) -> io::Result<Self> {
+        let tag = TAGS.into_iter().find(|tag| *tag as u8 == byte);
+        tag.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("a message with the unknown tag {byte}")))
+    }
+}
+
 /// One message.
 #[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) tag: Tag,
-    pub(super) a: u32,
-    pub(super) b: u32,
-    pub(super) bytes: Vec<u8>,
+pub struct Frame {
+    /// A [`Tag`], or one of another conversation in the same form.
+    pub tag: u8,
+    /// The first number.
+    pub a: u32,
+    /// The second number.
+    pub b: u32,
+    /// The content.
+    pub bytes: Vec<u8>,
 }
 
 impl Frame {
-    pub(super) fn new(tag: Tag, a: u32, b: u32, bytes: Vec<u8>) -> Self {
-        Self { tag, a, b, bytes }
+    /// A frame with these bytes.
+    pub fn new(tag: impl Into<u8>, a: u32, b: u32, bytes: Vec<u8>) -> Self {
+        Self { tag: tag.into(), a, b, bytes }
     }
 
     /// A frame with a value in it.
-    pub(super) fn with<T: Serialize>(tag: Tag, (a, b): (u32, u32), value: &T) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// If the value cannot be serialised.
+    pub fn with<T: Serialize>(tag: Tag, (a, b): (u32, u32), value: &T) -> io::Result<Self> {
         Ok(Self::new(tag, a, b, codec::encode_plan(value).map_err(io::Error::other)?))
     }
 
     /// A frame with a piece in it.
-    pub(super) fn of_piece(tag: Tag, (a, b): (u32, u32), piece: &Piece) -> Self {
+    pub fn of_piece(tag: Tag, (a, b): (u32, u32), piece: &Piece) -> Self {
         let mut bytes = Vec::with_capacity(4 + piece.bytes.len());
         bytes.extend_from_slice(&piece.reader.unwrap_or(EVERY_READER).to_le_bytes());
         bytes.extend_from_slice(&piece.bytes);
@@ -82,21 +105,31 @@ impl Frame {
     }
 
     /// The value in it.
-    pub(super) fn value<T: DeserializeOwned>(&self) -> io::Result<T> {
+    ///
+    /// # Errors
+    /// If it is no such value.
+    pub fn value<T: DeserializeOwned>(&self) -> io::Result<T> {
         codec::decode_plan(&self.bytes).map_err(io::Error::other)
     }
 
     /// The piece in it.
-    pub(super) fn into_piece(mut self) -> io::Result<Piece> {
+    ///
+    /// # Errors
+    /// If it is too short to be one.
+    pub fn into_piece(mut self) -> io::Result<Piece> {
         let reader = self.bytes.first_chunk().map(|reader| u32::from_le_bytes(*reader));
         let reader = Some(reader.ok_or(ErrorKind::InvalidData)?).filter(|reader| *reader != EVERY_READER);
         self.bytes.drain(..4);
         Ok(Piece { reader, bytes: self.bytes })
     }
 
-    pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The error of the system.
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let mut head = [0; HEAD_BYTES];
-        head[0] = self.tag as u8;
+        head[0] = self.tag;
         head[1..5].copy_from_slice(&self.a.to_le_bytes());
         head[5..9].copy_from_slice(&self.b.to_le_bytes());
         head[9..].copy_from_slice(&(self.bytes.len() as u64).to_le_bytes());
@@ -105,21 +138,22 @@ impl Frame {
     }
 
     /// The next frame; nothing at the end.
-    pub(super) fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// The error of the system, or the end in the middle of a frame.
+    pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
         let mut head = [0; HEAD_BYTES];
         match from.read(&mut head[..1])? {
             0 => return Ok(None),
             _ => from.read_exact(&mut head[1..])?,
         }
         let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let tag = TAGS.into_iter().find(|tag| *tag as u8 == head[0]);
-        let tag = tag.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "a message with an unknown tag"))?;
         let length = u64::from(number(9)) | u64::from(number(13)) << 32;
         let mut bytes = Vec::new();
         if from.take(length).read_to_end(&mut bytes)? as u64 != length {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        Ok(Some(Self::new(tag, number(1), number(5), bytes)))
+        Ok(Some(Self::new(head[0], number(1), number(5), bytes)))
     }
 }
 
@@ -137,13 +171,12 @@ mod tests {
         let mut rest = &bytes[..];
         for (tag, number) in TAGS.into_iter().zip(0..) {
             let frame = Frame::read(&mut rest).unwrap().unwrap();
-            assert_eq!((frame.tag, frame.a, frame.b), (tag, number, u32::MAX));
+            assert_eq!((Tag::try_from(frame.tag).unwrap(), frame.a, frame.b), (tag, number, u32::MAX));
             assert_eq!(frame.into_piece().unwrap(), piece);
         }
         assert!(Frame::read(&mut rest).unwrap().is_none());
         assert!(Frame::read(&mut &bytes[..HEAD_BYTES - 1]).is_err());
         assert!(Frame::read(&mut &bytes[..HEAD_BYTES + 1]).is_err());
-        bytes[0] = b'?';
-        assert!(Frame::read(&mut &bytes[..]).is_err());
+        assert!(Tag::try_from(b'?').is_err());
     }
 }

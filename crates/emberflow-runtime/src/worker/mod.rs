@@ -14,6 +14,7 @@ mod link;
 mod processes;
 mod serve;
 
+pub use frames::{Frame, Tag};
 pub use link::take_link;
 #[cfg(unix)]
 pub use processes::WorkerProcesses;
@@ -30,13 +31,17 @@ const IS_WORKER: &str = "EMBERFLOW_WORKER";
 
 /// The attempt at a task that a worker is to make, besides its partition and its number.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Order {
-    stage: StageId,
-    task: TaskId,
-    job: JobId,
-    batch_rows: usize,
+pub struct Order {
+    /// The stage.
+    pub stage: StageId,
+    /// The attempt.
+    pub task: TaskId,
+    /// The job that asked for the stage first.
+    pub job: JobId,
+    /// How many rows a batch should hold.
+    pub batch_rows: usize,
     /// Whether its reads are counted.
-    watched: bool,
+    pub watched: bool,
 }
 
 /// The end of an attempt that has succeeded, after what it has made.

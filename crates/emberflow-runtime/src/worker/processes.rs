@@ -290,7 +290,7 @@ fn receive(stage: &StagePlan, cx: &TaskContext, worker: &Patient<'_>) -> io::Res
     let (mut claim, mut pieces, mut value) = (Claim::new(cx.workspace()), Vec::new(), None);
     loop {
         let frame = Frame::read(&mut input)?.ok_or(ErrorKind::UnexpectedEof)?;
-        match frame.tag {
+        match Tag::try_from(frame.tag)? {
             Tag::Working if frame.a > 0 => cx.is_at(frame.value()?, None),
             Tag::Working => {}
             Tag::Piece => match Arrived::keep(frame.into_piece()?, &mut claim, cx.workspace().space()) {
@@ -298,7 +298,7 @@ fn receive(stage: &StagePlan, cx: &TaskContext, worker: &Patient<'_>) -> io::Res
                 Err(error) => return Err(io::Error::other(error)),
             },
             Tag::Value => value = Some(frame.bytes),
-            Tag::Failed => return Ok(Err(frame.value::<Failure>()?.told_to(cx))),
+            Tag::Failed => return Ok(Err(frame.value::<(String, Failure)>()?.1.told_to(cx))),
             Tag::Done => {
                 let Done { rows, reads } = frame.value()?;
                 cx.add_reads(reads);

@@ -52,7 +52,7 @@ pub fn serve(engine: &Engine, mut input: impl Read, mut output: impl Write) -> i
     let mut open: Option<Inbox> = None;
     while let Some(frame) = Frame::read(&mut input)? {
         let unexpected = || io::Error::new(ErrorKind::InvalidData, "a message that belongs to no task");
-        match (frame.tag, &mut open) {
+        match (Tag::try_from(frame.tag)?, &mut open) {
             (Tag::Plan, _) => stage = open_stage(frame.bytes),
             (Tag::Task, _) => open = Some(Inbox::new(&frame, &links)?),
             (Tag::Store, Some(inbox)) => _ = inbox.maps.insert(frame.a, frame.b as PartitionIndex),
@@ -68,7 +68,7 @@ pub fn serve(engine: &Engine, mut input: impl Read, mut output: impl Write) -> i
                     }
                     Err(reason) => {
                         let error = TaskError::io_permanent(reason.clone());
-                        send.send(Frame::with(Tag::Failed, (0, 0), &Failure::before_it_ran(&error))?).ok();
+                        send.send(failed(&error, &Failure::before_it_ran(&error))?).ok();
                         drop(send);
                     }
                 }
@@ -78,6 +78,10 @@ pub fn serve(engine: &Engine, mut input: impl Read, mut output: impl Write) -> i
         }
     }
     Ok(())
+}
+
+fn failed(error: &TaskError, failure: &Failure) -> io::Result<Frame> {
+    Frame::with(Tag::Failed, (u32::from(error.is_retryable()), 0), &(error.to_string(), failure))
 }
 
 /// Sends on what the task says, and in between whether it goes on.
@@ -188,7 +192,7 @@ impl Inbox {
         let outcome = ended(&cx, outcome.unwrap_or_else(|payload| Err(TaskError::of_panic(payload))));
         let last = match outcome {
             Ok(rows) => Frame::with(Tag::Done, (0, 0), &Done { rows, reads: cx.reads() }),
-            Err(error) => Frame::with(Tag::Failed, (0, 0), &Failure::of(&error, &cx)),
+            Err(error) => failed(&error, &Failure::of(&error, &cx)),
         };
         drop((inputs, claim));
         memory.end();

@@ -3,6 +3,7 @@
 use std::{sync::PoisonError, time::Duration};
 
 use emberflow_core::{
+    backend::Which,
     error::{Error, Result},
     ids::{JobId, RddId},
 };
@@ -106,7 +107,7 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn cancel_job_group(&self, group: &str) -> Result<Vec<JobId>> {
-        self.shared().engine.cancel_group(group)
+        self.shared().backend.cancel_all(Which::Group(group))
     }
 
     /// Cancels the jobs with a tag that run now, and says which.
@@ -121,7 +122,7 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn cancel_jobs_with_tag(&self, tag: &str) -> Result<Vec<JobId>> {
-        self.shared().engine.cancel_tag(tag)
+        self.shared().backend.cancel_all(Which::Tag(tag))
     }
 
     /// The cached RDDs, by id: those that are marked by [`cache`](crate::Rdd::cache) and still reachable, with what is
@@ -149,7 +150,7 @@ impl Context {
         let mut found = Vec::new();
         for node in self.shared().cached.living() {
             let Some((store, _)) = node.persisted() else { continue };
-            let state = self.shared().engine.store_state(store)?;
+            let state = self.shared().backend.store_state(store)?;
             let (computed, compute_time, dropped) = state
                 .as_ref()
                 .map_or_else(Default::default, |state| (state.computed, state.compute_time, state.dropped));

@@ -21,6 +21,7 @@ use std::{
 };
 
 use emberflow_core::{
+    backend::{Backend, Which},
     data::Data,
     error::Result,
     ids::JobId,
@@ -113,6 +114,7 @@ impl Context {
         let shared = Arc::new(Shared {
             #[cfg(feature = "s3")]
             s3: emberflow_s3::S3::new(s3, engine.io()),
+            backend: Arc::clone(&engine) as Arc<dyn Backend>,
             engine,
             hasher,
             default_partitions,
@@ -487,7 +489,7 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn cancel_job(&self, job: JobId) {
-        self.shared().engine.cancel(job);
+        self.shared().backend.cancel(job);
     }
 
     /// Cancels all the jobs that run now, and says which.
@@ -504,7 +506,7 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn cancel_all_jobs(&self) -> Result<Vec<JobId>> {
-        self.shared().engine.cancel_all()
+        self.shared().backend.cancel_all(Which::All)
     }
 
     /// The number of the signal that has [ended its jobs](ContextBuilder::cancel_on_signal), if one has.
@@ -531,7 +533,7 @@ impl Context {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn stop(&self) {
-        self.shared().engine.stop();
+        self.shared().backend.stop();
     }
 
     /// Returns whether the context was stopped.

@@ -68,7 +68,7 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move { rdd.collect_with(&driver, info).await })
+        Action::start(self.shared(), |driver| async move { rdd.collect_with(&driver, info).await })
     }
 
     pub(crate) async fn collect_with(&self, driver: &Driver, info: OpInfo) -> Result<Vec<T>>
@@ -148,7 +148,7 @@ impl<T: Data> Rdd<T> {
 
     fn count_as(&self, info: OpInfo) -> Action<u64> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let counts = driver.run(&rdd, info, rdd.all_partitions(), (), |(), _, mut rows, cx| {
                 let mut count = 0;
                 while let Some(batch) = rows.next()? {

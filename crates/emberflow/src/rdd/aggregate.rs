@@ -56,7 +56,7 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData,
     {
         let (rdd, f) = (self.clone(), With::new((), f));
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let parts = driver.run(&rdd, info, rdd.all_partitions(), f.clone(), |f, _, mut rows, cx| {
                 let ((), each) = f.parts();
                 let (mut sum, mut count): (Option<T>, u64) = (None, 0);
@@ -185,7 +185,7 @@ impl<T: Data> Rdd<T> {
         across: impl Fn(U, U) -> U + Send + Sync + 'static,
     ) -> Action<U> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let env = (env, zero.clone());
             let parts = driver.run(&rdd, info, rdd.all_partitions(), env, move |(env, zero), _, mut rows, cx| {
                 let (mut sum, mut count) = (zero.clone(), 0);

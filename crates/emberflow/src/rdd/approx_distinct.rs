@@ -76,7 +76,7 @@ impl<T: Data> Rdd<T> {
 impl<T: Data + Hash> Rdd<T> {
     fn approx_distinct_as(&self, info: OpInfo, sketches: Sketches) -> Action<u64> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, move |driver| async move {
+        Action::start(self.shared(), move |driver| async move {
             let parts = driver.run(&rdd, info, rdd.all_partitions(), sketches, |sketches, _, mut rows, cx| {
                 let (mut sketch, mut count) = (sketches.start(), 0);
                 while let Some(batch) = rows.next()? {

@@ -234,9 +234,10 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         V: ExchangeData,
     {
         let (rdd, info) = (self.clone(), OpInfo::new("collect_as_map", Place::caller()));
-        Action::start(&self.shared().engine, |driver| async move {
-            rdd.collect_with(&driver, info).await.map(HashMap::from_iter)
-        })
+        Action::start(
+            self.shared(),
+            |driver| async move { rdd.collect_with(&driver, info).await.map(HashMap::from_iter) },
+        )
     }
 }
 

@@ -65,7 +65,7 @@ impl<T: Data> Rdd<T> {
         T: Number,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move { rdd.count_between(&driver, info, edges).await })
+        Action::start(self.shared(), |driver| async move { rdd.count_between(&driver, info, edges).await })
     }
 
     async fn count_between(&self, driver: &Driver, info: OpInfo, edges: Vec<f64>) -> Result<Vec<u64>>
@@ -150,7 +150,7 @@ impl<T: Data> Rdd<T> {
         T: Number,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, move |driver| async move {
+        Action::start(self.shared(), move |driver| async move {
             let parts = rdd.scan(
                 &driver,
                 info.clone(),
@@ -223,7 +223,7 @@ impl<T: Data> Rdd<T> {
         T: Number,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let parts = rdd.scan(
                 &driver,
                 info,

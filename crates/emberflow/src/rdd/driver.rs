@@ -7,6 +7,7 @@ use std::{
 };
 
 use emberflow_core::{
+    backend::JobSpec,
     batch::{AnyStream, Batch, BoxStream, Stream},
     codec::CodecError,
     data::Data,
@@ -47,7 +48,8 @@ impl Driver {
         // Before the plan is made, and until the job has ended.
         let guards = rdd.node().guards();
         let handle = {
-            let Canceller { engine, progress, labels } = &self.0;
+            let Canceller { shared, progress, labels } = &self.0;
+            let engine = &shared.engine;
             let operator = info.clone();
             let spec = ActionSpec {
                 info,
@@ -55,7 +57,7 @@ impl Driver {
                 store: engine.next_store(),
             };
             let mut stages = plan::compile(rdd.node(), engine.id(), spec)?;
-            if let Some(plans) = rdd.shared().sent_plans.get() {
+            if let Some(plans) = shared.sent_plans.get() {
                 let sent = plans.send(stages);
                 stages = sent.map_err(|cause| Error::SentJobFailed { operator: operator.to_string(), cause })?;
             }
@@ -65,7 +67,7 @@ impl Driver {
                 return Err(Error::Cancelled { job });
             }
             engine.mind_lineage(rdd.id(), rdd.node().ancestors().len(), stages.len());
-            let handle = engine.submit(stages, wanted, labels.clone())?;
+            let handle = shared.backend.submit(JobSpec { stages, wanted, labels: labels.clone() })?;
             (progress.job, progress.operator) = (Some(handle.id()), Some(operator));
             handle
         };

@@ -60,10 +60,10 @@ impl<T: Data> Rdd<T> {
         if let Some(last) = stages.last_mut() {
             last.name = self.node().info.to_string();
         }
-        let engine = &self.shared().engine;
+        let backend = &self.shared().backend;
         let kept = |store: StoreId| {
             // A stopped context keeps nothing.
-            let state = engine.store_state(store).ok().flatten()?;
+            let state = backend.store_state(store).ok().flatten()?;
             let bytes = state.stored.iter().map(|partition| partition.bytes + partition.spilled_bytes).sum();
             Some((state.stored.len(), bytes))
         };

@@ -49,7 +49,7 @@ impl<T: Data> Rdd<T> {
 
     fn for_each_as(&self, info: OpInfo, f: impl Fn(T) + Send + Sync + 'static) -> Action<()> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let wanted = rdd.all_partitions();
             let parts = driver.run(&rdd, info, wanted, (), move |(), _, mut rows, cx| {
                 let mut count = 0;
@@ -98,7 +98,7 @@ impl<T: Data> Rdd<T> {
 
     fn each_partition_as(&self, info: OpInfo, f: impl Fn(PartitionIter<T>) + Send + Sync + 'static) -> Action<()> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let wanted = rdd.all_partitions();
             let parts = driver.run(&rdd, info, wanted, (), move |(), _, rows, cx| {
                 PartitionIter::run(rows, cx.sink_marker(), &f).map(|()| ((), 0))

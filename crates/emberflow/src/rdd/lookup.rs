@@ -73,7 +73,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
     {
         let (rdd, wanted, key) = (self.clone(), self.partitions_with(key), key.to_owned());
         let key = Local::new(key, "the key of a lookup is compared by this process: use filter");
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let parts = driver.run(&rdd, info, wanted, key, |key, _, mut rows, cx| {
                 let (mut found, mut count): (Vec<V>, u64) = (Vec::new(), 0);
                 let mut room = ResultClaim::new(cx.workspace());

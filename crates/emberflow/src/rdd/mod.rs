@@ -300,10 +300,9 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn to_debug_string(&self) -> String {
-        let engine = &self.shared.engine;
         let kept = |store| {
             // A stopped context keeps nothing.
-            let state = engine.store_state(store).ok().flatten();
+            let state = self.shared.backend.store_state(store).ok().flatten();
             state.map_or((0, 0), |state| (state.stored.len(), state.bytes))
         };
         // What no job can run, for it has an RDD of another context in it, has no stages.

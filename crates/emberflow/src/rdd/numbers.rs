@@ -336,7 +336,7 @@ impl<T: Data> Rdd<T> {
         T: Number,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let parts = rdd.scan(
                 &driver,
                 info,
@@ -581,7 +581,7 @@ impl<T: Data> Rdd<T> {
         T: Number,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, move |driver| async move {
+        Action::start(self.shared(), move |driver| async move {
             let parts = rdd.scan(
                 &driver,
                 info,

@@ -522,7 +522,7 @@ impl<T: Data> Rdd<T> {
         C: Fn((&O, &T), (&O, &T)) -> Ordering + Send + Sync + 'static,
     {
         let (rdd, compare) = (self.clone(), With::new((), (key, compare)));
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let env = (n, compare.clone());
             let parts = driver.run(&rdd, info, rdd.all_partitions(), env, |(n, order), _, mut rows, cx| {
                 let (n, (key, order)) = (*n, order.parts().1);

@@ -126,7 +126,7 @@ impl<T: Data> Rdd<T> {
         let before = persisted.as_ref().map(|persisted| persisted.keep);
         if before.is_none() {
             let store = self.shared().engine.next_store();
-            let guard = self.shared().engine.guard(store);
+            let guard = self.shared().guard(store);
             *persisted = Some(Persisted { store, keep, writer: Arc::new(CacheWriter::<T>::new(keep)), guard });
             self.shared().cached.add(self.node());
         }
@@ -179,7 +179,7 @@ impl<T: Data> Rdd<T> {
         let taken = self.node().persisted.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(store) = taken.map(|persisted| persisted.store) else { return Ok(()) };
         // Events are missed by who is slow, so the store itself is asked now and then.
-        while engine.store_state(store)?.is_some() {
+        while self.shared().backend.store_state(store)?.is_some() {
             let over = |event| matches!(event, Event::StoreDropped { store: dropped, .. } if dropped == store);
             while events.next_within(LOOK_AGAIN).is_some_and(|record| !over(record.event)) {}
         }

@@ -70,7 +70,7 @@ impl<K: Key, V: ExchangeData> Rdd<(K, V)> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
     {
         let (rdd, f) = (self.clone(), With::new((), f));
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let parts = driver.run(&rdd, info, rdd.all_partitions(), f.clone(), |f, _, mut rows, cx| {
                 // In first-come order, so that the order in which `f` is called is the same every time.
                 let mut sums = Sums::default();

@@ -78,7 +78,7 @@ impl<T: Data> Rdd<T> {
         f: impl Fn(PartitionIndex, PartitionIter<T>) -> R + Send + Sync + 'static,
     ) -> Action<Vec<(PartitionIndex, R)>> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let partitions = rdd.partitions();
             if let Some(&partition) = wanted.iter().find(|partition| **partition >= partitions) {
                 let operator = rdd.node().info.to_string();

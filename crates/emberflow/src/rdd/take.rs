@@ -95,14 +95,15 @@ impl<T: Data> Rdd<T> {
 impl<T: ExchangeData> Rdd<T> {
     fn first_async_as(&self, info: OpInfo) -> Action<Option<T>> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
-            Ok(rdd.take_with(&driver, info, 1).await?.into_iter().next())
-        })
+        Action::start(
+            self.shared(),
+            |driver| async move { Ok(rdd.take_with(&driver, info, 1).await?.into_iter().next()) },
+        )
     }
 
     fn take_as(&self, info: OpInfo, n: usize) -> Action<Vec<T>> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move { rdd.take_with(&driver, info, n).await })
+        Action::start(self.shared(), |driver| async move { rdd.take_with(&driver, info, n).await })
     }
 
     async fn take_with(&self, driver: &crate::action::Driver, info: OpInfo, n: usize) -> Result<Vec<T>> {
@@ -175,7 +176,7 @@ impl<T: Data> Rdd<T> {
 
     fn is_empty_as(&self, info: OpInfo) -> Action<bool> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let mut looked_at = 0;
             while looked_at < rdd.partitions() {
                 let until = rdd.partitions().min(looked_at + (looked_at * GROWTH).max(1));

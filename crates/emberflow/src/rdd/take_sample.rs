@@ -64,7 +64,7 @@ impl<T: Data> Rdd<T> {
 impl<T: ExchangeData> Rdd<T> {
     fn take_sample_as(&self, info: OpInfo, with_replacement: bool, n: usize, seed: u64) -> Action<Vec<T>> {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, move |driver| async move {
+        Action::start(self.shared(), move |driver| async move {
             match (n, with_replacement) {
                 (0, _) => Ok(Vec::new()),
                 (_, false) => rdd.sample_once(&driver, info, n, seed).await,

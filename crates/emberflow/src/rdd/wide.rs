@@ -29,14 +29,14 @@ use crate::{
 
 /// A wide dependency on `parent`, whose partitions `writer` writes.
 pub(super) fn dependency<T: Data>(parent: &Rdd<T>, info: OpInfo, writer: impl StoreWriter) -> Dependency {
-    let engine = &parent.shared().engine;
-    let store = engine.next_store();
+    let shared = parent.shared();
+    let store = shared.engine.next_store();
     Dependency::Wide(Arc::new(ShuffleDependency {
         store,
         parent: Arc::clone(parent.node()),
         writer: Arc::new(writer),
         info,
-        guard: engine.guard(store),
+        guard: shared.guard(store),
     }))
 }
 

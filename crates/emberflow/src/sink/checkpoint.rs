@@ -91,7 +91,7 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let dir = rdd.next_checkpoint()?;
             let output = LocalOutput::begin(&dir, rdd.id().get(), rdd.partitions())?;
             let files = Sent(output.files());
@@ -169,7 +169,7 @@ impl<T: Data> Rdd<T> {
         T: ExchangeData,
     {
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), (), |(), _, mut rows, cx| {
                 let mut all: Vec<T> = Vec::new();
                 while let Some(batch) = rows.next()? {

@@ -72,7 +72,7 @@ impl<T: Data> Rdd<T> {
 impl<T: ExchangeData> Rdd<T> {
     fn save_objects(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let output = Output::begin(rdd.shared(), &path, rdd.id(), rdd.partitions())?;
             let files = Sent(output.files());
             let parts = driver.run(&rdd, info, rdd.all_partitions(), files, |files, partition, rows, cx| {

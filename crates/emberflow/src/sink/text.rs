@@ -79,7 +79,7 @@ impl<T: Data> Rdd<T> {
 impl<T: Data + Display> Rdd<T> {
     fn save_text(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let output = Output::begin(rdd.shared(), &path, rdd.id(), rdd.partitions())?;
             let files = Sent(output.files());
             let parts = driver.run(&rdd, info, rdd.all_partitions(), files, |files, partition, mut rows, cx| {
