@@ -449,6 +449,14 @@ pub enum Error {
         /// The reason, with the operator that failed.
         cause: Cause,
     },
+    /// The cluster that runs the jobs has failed, and no task of ours.
+    #[error("{operator}: the cluster has failed: {reason}")]
+    ClusterFailed {
+        /// The operator and where it was written.
+        operator: String,
+        /// The cluster's own words.
+        reason: String,
+    },
     /// A stage has something in it that cannot be sent to another process.
     #[error("{operator}: {reason}")]
     NotShippable {
@@ -501,6 +509,7 @@ impl fmt::Debug for Error {
                 fields!(NoSuchPartition: rdd operator partition partitions)
             }
             Self::SentJobFailed { operator, cause } => fields!(SentJobFailed: operator cause),
+            Self::ClusterFailed { operator, reason } => fields!(ClusterFailed: operator reason),
             Self::NotShippable { operator, reason } => fields!(NotShippable: operator reason),
         }
     }

@@ -77,6 +77,11 @@ impl Failure {
         Self { error: SentError::of(error), rdd: cx.running(), rows: cx.at_rows() }
     }
 
+    /// The error, the RDD whose operator ran (none if it was the stage's sink), and the rows that it was at.
+    pub fn into_parts(self) -> (TaskError, Option<RddId>, Option<RowSpan>) {
+        (self.error.open(), self.rdd, self.rows)
+    }
+
     /// The error. The attempt of `cx`, which stands for it here, is said to have been at the operator and the rows that
     /// failed there.
     pub fn told_to(self, cx: &TaskContext) -> TaskError {

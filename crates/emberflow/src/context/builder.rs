@@ -1,8 +1,10 @@
 //! The builder of a context: a method for each setting, and the start. `settings` says what they are and which values
 //! are right.
 
-use std::{env, path::Path, time::Duration};
+use std::{env, path::Path, sync::Arc, time::Duration};
 
+#[cfg(not(feature = "spark"))]
+use emberflow_core::backend::Backend;
 use emberflow_core::error::Result;
 use emberflow_runtime::{Config, Engine, Progress, Speculation};
 #[cfg(feature = "ui")]
@@ -403,6 +405,25 @@ impl ContextBuilder {
         self
     }
 
+    /// Runs the jobs on Apache Spark, if it is given: `local[2]`, `local-cluster[2,1,1024]`, `spark://host:7077`, or what
+    /// else Spark's `--master` takes. `EMBERFLOW_MASTER`; none by default: jobs run in this process. `SPARK_HOME` says
+    /// where Spark is. The tasks are run by this program, which Spark starts once more for each of them: call
+    /// [`init`](crate::init) first of all in `main`. Only with the feature `spark`.
+    ///
+    /// ```no_run
+    /// use emberflow::prelude::*;
+    ///
+    /// emberflow::init();
+    /// let ctx = Context::builder().master("local[2]").build()?;
+    /// assert_eq!(ctx.range(0..1_000_u64).map(|n| (n % 7, n)).reduce_by_key(|a, b| a + b).count()?, 7);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[cfg(feature = "spark")]
+    pub fn master(mut self, master: impl Into<String>) -> Self {
+        self.given.master = Some(Some(master.into()));
+        self
+    }
+
     /// Starts the context.
     ///
     /// # Errors
@@ -451,8 +472,14 @@ impl ContextBuilder {
             job_summary: set.job_summary,
             chaos,
         })?;
+        let engine = Arc::new(engine);
+        #[cfg(feature = "spark")]
+        let backend = super::spark::backend(&engine, set.master)?;
+        #[cfg(not(feature = "spark"))]
+        let backend = Arc::clone(&engine) as Arc<dyn Backend>;
         let ctx = Context::start(
             engine,
+            backend,
             set.hash_seed,
             set.default_partitions,
             set.checkpoint_dir,

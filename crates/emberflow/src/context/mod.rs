@@ -10,6 +10,8 @@ mod s3;
 mod settings;
 mod sharing;
 mod sources;
+#[cfg(feature = "spark")]
+mod spark;
 #[cfg(feature = "ui")]
 mod ui;
 
@@ -103,18 +105,19 @@ impl Context {
     }
 
     fn start(
-        engine: Engine,
+        engine: Arc<Engine>,
+        backend: Arc<dyn Backend>,
         hash_seed: u64,
         default_partitions: usize,
         checkpoint_dir: Option<PathBuf>,
         #[cfg(feature = "s3")] s3: emberflow_s3::S3Config,
     ) -> Self {
-        let (engine, hasher) = (Arc::new(engine), KeyHasher::new(hash_seed));
+        let hasher = KeyHasher::new(hash_seed);
         let (checkpoint_dir, started_at) = (Mutex::new(checkpoint_dir), SystemTime::now());
         let shared = Arc::new(Shared {
             #[cfg(feature = "s3")]
             s3: emberflow_s3::S3::new(s3, engine.io()),
-            backend: Arc::clone(&engine) as Arc<dyn Backend>,
+            backend,
             engine,
             hasher,
             default_partitions,
@@ -534,6 +537,7 @@ impl Context {
     /// ```
     pub fn stop(&self) {
         self.shared().backend.stop();
+        self.shared().engine.stop();
     }
 
     /// Returns whether the context was stopped.

@@ -127,6 +127,7 @@ settings! {
     ["ui", refused: false] ui_host: Hosts, "EMBERFLOW_UI_HOSTS", Found(Vec::new, "none");
     ["ui", refused: false] ui_token: Maybe<PageToken>, "EMBERFLOW_UI_TOKEN", Found(|| None, "random");
     ["ui"] event_log: Maybe<Dir>, "EMBERFLOW_EVENT_LOG", Found(|| None, "none");
+    ["spark"] master: Maybe<Name>, "EMBERFLOW_MASTER", Found(|| None, "none");
     ["chaos"] chaos: Faults, "EMBERFLOW_CHAOS", Written("off");
 }
 

@@ -1,0 +1,362 @@
+//! Jobs on Spark: what goes to the driver, and what comes back.
+
+use std::{
+    collections::{HashMap, HashSet},
+    env,
+    future::Future,
+    io::{self, BufReader},
+    pin::Pin,
+    process::ChildStdout,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use emberflow_core::{
+    backend::{Backend, Job, JobOutput, JobSpec, StoreState, Which},
+    codec,
+    error::{Error, FailedAttempt, Result},
+    event::JobLabels,
+    failure::Failure,
+    ids::{JobId, StageId, StoreId, TaskId},
+    operator::Action,
+    parcel::Parcel,
+    plan::{Sink, StageKind, StagePlan},
+    update::Updates,
+};
+use emberflow_runtime::{Frame, Order, in_task};
+use tokio::sync::oneshot;
+
+use crate::{
+    driver::{SparkDriver, SparkError},
+    protocol,
+};
+
+/// Runs jobs on Spark. It lives as long as Spark's driver, which keeps what is cached.
+pub struct SparkBackend {
+    link: Arc<Link>,
+    batch_rows: usize,
+    next_job: AtomicU32,
+    stopped: AtomicBool,
+    reader: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The driver, and what it is at.
+struct Link {
+    driver: SparkDriver,
+    /// Stores that the driver knows, by the number of their partitions.
+    stores: Mutex<HashMap<StoreId, usize>>,
+    jobs: Mutex<HashMap<u32, Running>>,
+}
+
+/// A job that runs.
+struct Running {
+    stages: Vec<Arc<StagePlan>>,
+    action: Arc<dyn Action>,
+    labels: JobLabels,
+    output: JobOutput,
+    cancelled: bool,
+    outcome: oneshot::Sender<Result<JobOutput>>,
+}
+
+impl SparkBackend {
+    /// Starts Spark's driver for a master, such as `local[2]` or `spark://host:7077`. Takes some seconds.
+    ///
+    /// # Errors
+    /// [`SparkError`] if there is no Spark or no Java, or they do not start.
+    pub fn start(master: &str, app_name: &str, batch_rows: usize) -> std::result::Result<Self, SparkError> {
+        let (driver, says) = SparkDriver::start(master, app_name)?;
+        let program = env::current_exe()?;
+        let program = program.to_str().ok_or_else(|| io::Error::other("the program's path is not UTF-8"))?;
+        driver.tell(&Frame::new(protocol::PROGRAM, 0, 0, program.as_bytes().to_vec()))?;
+        let link = Arc::new(Link { driver, stores: Mutex::default(), jobs: Mutex::default() });
+        let listening = Arc::clone(&link);
+        let reader = thread::Builder::new().name("emberflow-spark".to_owned()).spawn(move || listening.listen(says))?;
+        Ok(Self {
+            link,
+            batch_rows,
+            next_job: AtomicU32::new(0),
+            stopped: AtomicBool::new(false),
+            reader: Mutex::new(Some(reader)),
+        })
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.stopped.load(Ordering::Acquire) { Err(Error::ContextClosed) } else { Ok(()) }
+    }
+
+    /// Defines the stages that the driver does not know yet.
+    fn define(&self, stages: &[Arc<StagePlan>], job: JobId) -> Result<()> {
+        let mut known = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut needed: HashSet<StoreId> = HashSet::new();
+        // What only a stage reads that is there already need not be there.
+        let mut wanted = Vec::new();
+        for stage in stages.iter().rev() {
+            if stage.kind == StageKind::Result || (needed.contains(&stage.store) && !known.contains_key(&stage.store)) {
+                needed.extend(stage.stores().into_keys());
+                wanted.push(stage);
+            }
+        }
+        for stage in wanted.into_iter().rev() {
+            let parcel = Parcel::pack(std::slice::from_ref(stage))?;
+            let order = Order {
+                stage: StageId::new(stage.store.get()),
+                task: TaskId::new(0),
+                job,
+                batch_rows: self.batch_rows,
+                watched: false,
+            };
+            let message = codec::encode_plan(&order).map_err(io::Error::other);
+            let message = message.and_then(|order| protocol::stage(stage, &parcel, &order));
+            let message = message.map_err(|error| ended(&stage.info.to_string(), &SparkError::Files(error)))?;
+            self.link.driver.tell(&message).map_err(|error| ended(&stage.info.to_string(), &error))?;
+            if stage.kind != StageKind::Result {
+                known.insert(stage.store, stage.partitions);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error of a job whose driver has ended.
+fn ended(operator: &str, error: &SparkError) -> Error {
+    Error::ClusterFailed { operator: operator.to_owned(), reason: error.to_string() }
+}
+
+impl Backend for SparkBackend {
+    fn submit(&self, JobSpec { stages, wanted, labels }: JobSpec) -> Result<Pin<Box<dyn Job>>> {
+        self.check_open()?;
+        let Some(last) = stages.last().map(Arc::clone) else { return Err(Error::ContextClosed) };
+        if in_task() {
+            return Err(Error::NestedAction { what: last.info.name });
+        }
+        let Sink::Result(action) = &last.sink else { return Err(Error::ContextClosed) };
+        let number = self.next_job.fetch_add(1, Ordering::Relaxed);
+        let job = JobId::new(u64::from(number));
+        self.define(&stages, job)?;
+        let (send, outcome) = oneshot::channel();
+        let (action, output) = (Arc::clone(action), JobOutput::default());
+        let running = Running { stages, action, labels, output, cancelled: false, outcome: send };
+        self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(number, running);
+        let text = last.info.to_string();
+        let told = protocol::job(number, &text, last.store, &wanted).map_err(SparkError::Files);
+        if let Err(error) = told.and_then(|frame| self.link.driver.tell(&frame)) {
+            self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+            return Err(ended(&text, &error));
+        }
+        Ok(Box::pin(SparkJob { job, number, outcome, link: Arc::downgrade(&self.link), over: false }))
+    }
+
+    fn cancel(&self, job: JobId) {
+        if let Ok(number) = u32::try_from(job.get()) {
+            self.link.cancel(number);
+        }
+    }
+
+    fn cancel_all(&self, which: Which<'_>) -> Result<Vec<JobId>> {
+        self.check_open()?;
+        let is_meant = |labels: &JobLabels| match which {
+            Which::All => true,
+            Which::Group(group) => labels.group.as_deref() == Some(group),
+            Which::Tag(tag) => labels.tags.iter().any(|known| known == tag),
+        };
+        let mut numbers: Vec<u32> = {
+            let jobs = self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            jobs.iter().filter(|(_, job)| is_meant(&job.labels)).map(|(number, _)| *number).collect()
+        };
+        numbers.sort_unstable();
+        numbers.iter().for_each(|number| self.link.cancel(*number));
+        Ok(numbers.into_iter().map(|number| JobId::new(u64::from(number))).collect())
+    }
+
+    fn store_state(&self, store: StoreId) -> Result<Option<StoreState>> {
+        self.check_open()?;
+        let stores = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        // Which partitions are there, and how large they are, Spark knows.
+        Ok(stores.get(&store).map(|partitions| StoreState {
+            stored: Vec::new(),
+            partitions: *partitions,
+            bytes: 0,
+            computed: 0,
+            compute_time: Duration::ZERO,
+            dropped: 0,
+        }))
+    }
+
+    fn forget(&self, store: StoreId) {
+        let known = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(&store);
+        if known.is_some()
+            && let Err(error) = self.link.driver.tell(&protocol::release(store))
+        {
+            // It keeps nothing any more.
+            tracing::debug!(%error, %store, "released after the end");
+        }
+    }
+
+    fn stop(&self) {
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.link.fail_all(|_| Error::ContextClosed);
+        self.link.driver.end();
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if reader.is_some_and(|reader| reader.join().is_err()) {
+            tracing::error!("the thread that listens to Spark's driver had panicked");
+        }
+    }
+}
+
+impl Drop for SparkBackend {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Link {
+    fn cancel(&self, number: u32) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(job) = jobs.get_mut(&number) else { return };
+        job.cancelled = true;
+        if let Err(error) = self.driver.tell(&Frame::new(protocol::CANCEL, number, 0, Vec::new())) {
+            // Its job fails by itself.
+            tracing::debug!(%error, number, "cancelled after the end");
+        }
+    }
+
+    /// Takes in what the driver says, until it ends.
+    fn listen(&self, mut says: BufReader<ChildStdout>) {
+        loop {
+            match Frame::read(&mut says) {
+                Ok(Some(frame)) => self.hear(&frame),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "Spark's driver cannot be understood");
+                    break;
+                }
+            }
+        }
+        let reason = SparkError::Ended(self.driver.last_lines());
+        self.fail_all(|job| ended(&job.operator(), &reason));
+    }
+
+    fn fail_all(&self, error: impl Fn(&Running) -> Error) {
+        let jobs = std::mem::take(&mut *self.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+        for (_, job) in jobs {
+            let error = error(&job);
+            job.end(Err(error));
+        }
+    }
+
+    fn hear(&self, frame: &Frame) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(job) = jobs.get_mut(&frame.a) else { return };
+        let end = match frame.tag {
+            protocol::VALUE => match job.action.decode(&frame.bytes) {
+                Ok(value) => return job.output.push(frame.b as usize, value, Updates::default()),
+                Err(error) => Some(Error::ClusterFailed { operator: job.operator(), reason: error.told() }),
+            },
+            protocol::SUCCEEDED => None,
+            protocol::FAILED if job.cancelled => Some(Error::Cancelled { job: JobId::new(u64::from(frame.a)) }),
+            protocol::FAILED => Some(job.failure(&String::from_utf8_lossy(&frame.bytes))),
+            tag => {
+                tracing::error!(tag, "Spark's driver says something unknown");
+                return;
+            }
+        };
+        if let Some(mut job) = jobs.remove(&frame.a) {
+            let output = std::mem::take(&mut job.output).finish(Vec::new());
+            job.end(end.map_or(Ok(output), Err));
+        }
+    }
+}
+
+impl Running {
+    fn end(self, outcome: Result<JobOutput>) {
+        // A caller that is gone does not want to know.
+        let _ = self.outcome.send(outcome);
+    }
+
+    /// The action.
+    fn operator(&self) -> String {
+        self.stages.last().map_or_else(String::new, |stage| stage.info.to_string())
+    }
+
+    /// The error that Spark tells of by this text: that of the task that failed last, if it is one of ours.
+    fn failure(&self, text: &str) -> Error {
+        let other = || Error::ClusterFailed { operator: self.operator(), reason: text.to_owned() };
+        let Some(SentFailure { stage: number, partition, attempt, failure }) = SentFailure::find(text) else {
+            return other();
+        };
+        let stage = self.stages.iter().find(|stage| stage.store.get() == number.get());
+        let Some(stage) = stage else { return other() };
+        let (error, rdd, rows) = failure.into_parts();
+        let (rdd, operator) = match rdd {
+            Some(rdd) => (rdd, stage.operator(rdd).to_string()),
+            None => (stage.rdd, stage.info.to_string()),
+        };
+        let cause = FailedAttempt { attempt, rdd, operator: operator.clone(), rows, error };
+        Error::TaskFailed { rdd, operator, stage: number, partition, causes: vec![cause] }
+    }
+}
+
+/// A failure of a task as the exception of Spark's task tells it.
+struct SentFailure {
+    stage: StageId,
+    partition: usize,
+    attempt: u32,
+    failure: Failure,
+}
+
+impl SentFailure {
+    /// The first one in a text.
+    fn find(text: &str) -> Option<Self> {
+        let (told, _) = text.split_once("<emberflow:")?.1.split_once('>')?;
+        let mut fields = told.splitn(4, ':');
+        let stage = StageId::new(fields.next()?.parse().ok()?);
+        let (partition, attempt) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let bytes = BASE64_STANDARD.decode(fields.next()?).ok()?;
+        let (_, failure) = codec::decode_plan::<(String, Failure)>(&bytes).ok()?;
+        Some(Self { stage, partition, attempt, failure })
+    }
+}
+
+/// A job on Spark.
+struct SparkJob {
+    job: JobId,
+    number: u32,
+    outcome: oneshot::Receiver<Result<JobOutput>>,
+    link: Weak<Link>,
+    over: bool,
+}
+
+impl Job for SparkJob {
+    fn id(&self) -> JobId {
+        self.job
+    }
+}
+
+impl Future for SparkJob {
+    type Output = Result<JobOutput>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.outcome).poll(cx).map(|outcome| {
+            self.over = true;
+            outcome.unwrap_or(Err(Error::ContextClosed))
+        })
+    }
+}
+
+impl Drop for SparkJob {
+    fn drop(&mut self) {
+        if !self.over
+            && let Some(link) = self.link.upgrade()
+        {
+            link.cancel(self.number);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The process of Spark's driver: compiled, started, talked to, ended.
+
+use std::{
+    collections::VecDeque,
+    env, fs,
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use emberflow_runtime::Frame;
+
+use crate::protocol;
+
+/// The class that runs in Spark's driver and executors.
+const SOURCE: &str = include_str!("../java/EmberflowDriver.java");
+const CLASS: &str = "EmberflowDriver";
+
+/// Lines of the driver's standard error that are kept for errors.
+const LAST_LINES: usize = 50;
+
+/// Why Spark cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SparkError {
+    /// There is no Spark.
+    #[error(
+        "there is no Spark at {}: set SPARK_HOME to the folder that has bin/spark-submit and jars, such as that of the \
+         Python package pyspark",
+        .0.display()
+    )]
+    NoSpark(PathBuf),
+    /// `SPARK_HOME` is not set.
+    #[error(
+        "SPARK_HOME is not set: set it to the folder of Spark that has bin/spark-submit and jars, such as that of the \
+         Python package pyspark"
+    )]
+    NoHome,
+    /// A program of the JDK is missing.
+    #[error("{program} cannot be run ({source}): install a JDK of version 11 or later, and put its bin on the PATH")]
+    NoJava {
+        /// The program.
+        program: &'static str,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// The class could not be compiled against this Spark.
+    #[error("emberflow's class for Spark's driver does not compile with the jars of this Spark: {0}")]
+    DoesNotCompile(String),
+    /// The driver could not be started, or has ended.
+    #[error("Spark's driver has ended: {0}")]
+    Ended(String),
+    /// A file could not be used.
+    #[error("the files for Spark's driver cannot be written: {0}")]
+    Files(#[from] io::Error),
+}
+
+/// Spark's driver, as long as it runs.
+pub(crate) struct SparkDriver {
+    process: Mutex<Child>,
+    input: Mutex<Option<BufWriter<ChildStdin>>>,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+    listener: Mutex<Option<JoinHandle<()>>>,
+    /// The folder with the compiled class.
+    _jar: tempfile::TempDir,
+}
+
+impl SparkDriver {
+    /// Starts the driver of a master. Returns it with what it says.
+    pub(crate) fn start(master: &str, app_name: &str) -> Result<(Self, BufReader<ChildStdout>), SparkError> {
+        let home = PathBuf::from(env::var_os("SPARK_HOME").ok_or(SparkError::NoHome)?);
+        let submit = home.join("bin/spark-submit");
+        if !submit.is_file() {
+            return Err(SparkError::NoSpark(home));
+        }
+        let folder = tempfile::tempdir()?;
+        let jar = compile(&home, folder.path())?;
+        let mut command = Command::new(submit);
+        command.args(["--master", master, "--name", app_name, "--class", CLASS]);
+        command.args(["--conf", "spark.ui.showConsoleProgress=false"]);
+        if master.starts_with("local") {
+            // Nobody else has to reach it.
+            command.args(["--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"]);
+        }
+        command.arg(jar).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn()?;
+        let ended = || SparkError::Ended("its standard input and output cannot be used".to_owned());
+        let input = process.stdin.take().map(BufWriter::new).ok_or_else(ended)?;
+        let mut output = process.stdout.take().map(BufReader::new).ok_or_else(ended)?;
+        let errors = process.stderr.take().ok_or_else(ended)?;
+        let last_lines: Arc<Mutex<VecDeque<String>>> = Arc::default();
+        let lines = Arc::clone(&last_lines);
+        let listener = thread::Builder::new().name("emberflow-spark-log".to_owned()).spawn(move || {
+            // A line that is no text tells nothing.
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                tracing::debug!(target: "spark", "{line}");
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.push_back(line);
+                if lines.len() > LAST_LINES {
+                    lines.pop_front();
+                }
+            }
+        })?;
+        let driver = Self {
+            process: Mutex::new(process),
+            input: Mutex::new(Some(input)),
+            last_lines,
+            listener: Mutex::new(Some(listener)),
+            _jar: folder,
+        };
+        match Frame::read(&mut output) {
+            Ok(Some(hello)) if hello.tag == protocol::HELLO => {
+                tracing::info!(version = %String::from_utf8_lossy(&hello.bytes), "Spark is there");
+                Ok((driver, output))
+            }
+            _ => {
+                driver.end();
+                Err(SparkError::Ended(driver.last_lines()))
+            }
+        }
+    }
+
+    /// Says something to the driver.
+    pub(crate) fn tell(&self, frame: &Frame) -> Result<(), SparkError> {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = match &mut *input {
+            Some(input) => frame.write(input).and_then(|()| input.flush()),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        told.map_err(|error| SparkError::Ended(format!("{error}\n{}", self.last_lines())))
+    }
+
+    /// The end of what it has written to standard error.
+    pub(crate) fn last_lines(&self) -> String {
+        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Ends it: where its input ends, it stops Spark.
+    pub(crate) fn end(&self) {
+        drop(self.input.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Err(error) = self.process.lock().unwrap_or_else(PoisonError::into_inner).wait() {
+            tracing::error!(%error, "Spark's driver cannot be waited for");
+        }
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if listener.is_some_and(|listener| listener.join().is_err()) {
+            tracing::error!("the thread that reads what Spark's driver writes had panicked");
+        }
+    }
+}
+
+/// Compiles the class against the jars of this Spark; returns its jar.
+fn compile(home: &Path, folder: &Path) -> Result<PathBuf, SparkError> {
+    let (source, classes, jar) =
+        (folder.join(format!("{CLASS}.java")), folder.join("classes"), folder.join("ember.jar"));
+    fs::write(&source, SOURCE)?;
+    fs::create_dir(&classes)?;
+    let mut javac = Command::new("javac");
+    javac.args(["-nowarn", "-proc:none", "-cp"]).arg(home.join("jars/*")).arg("-d").arg(&classes).arg(&source);
+    run("javac", &mut javac)?;
+    run("jar", Command::new("jar").arg("cf").arg(&jar).arg("-C").arg(&classes).arg("."))?;
+    Ok(jar)
+}
+
+fn run(program: &'static str, command: &mut Command) -> Result<(), SparkError> {
+    let output = command.stdin(Stdio::null()).output().map_err(|source| SparkError::NoJava { program, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(SparkError::DoesNotCompile(String::from_utf8_lossy(&output.stderr).into_owned()))
+}

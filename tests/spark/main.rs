@@ -1,0 +1,132 @@
+//! Jobs on a real Spark: the same bytes as here, and errors that say the same. `SPARK_HOME` has to say where Spark is; where
+//! it does not, and `EMBERFLOW_SPARK` is not `required`, nothing is tested, and a line says so.
+
+use std::{env, panic, process::ExitCode};
+
+use emberflow::{Error, Progress, prelude::*};
+
+/// A check, with the name that it is printed by. All use one Spark, since it takes seconds to start.
+type Check = (&'static str, fn(&Context, &Context));
+
+const CHECKS: &[Check] = &[
+    ("words are counted as they are here", words_are_counted_as_they_are_here),
+    (
+        "what is sorted, numbered and grouped is in the same order",
+        what_is_sorted_numbered_and_grouped_is_in_the_same_order,
+    ),
+    ("what is cached is computed once", what_is_cached_is_computed_once),
+    ("tasks that read several reducers get all of them in order", tasks_that_read_several_reducers_get_all_in_order),
+    ("an error names operator, partition, attempt and rows", an_error_names_operator_partition_and_rows),
+    ("what captures is refused before anything is sent", what_captures_is_refused_before_anything_is_sent),
+    ("a job that is cancelled ends, and the next one runs", a_job_that_is_cancelled_ends_and_the_next_one_runs),
+];
+
+fn main() -> ExitCode {
+    emberflow::init();
+    if env::var_os("SPARK_HOME").is_none() {
+        let required = env::var_os("EMBERFLOW_SPARK").is_some_and(|spark| spark == "required");
+        println!("{}: SPARK_HOME is not set", if required { "failed" } else { "skipped" });
+        return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let spark = Context::builder().master("local[2]").progress(Progress::Off).build().unwrap();
+    let here = Context::builder().workers(2).progress(Progress::Off).build().unwrap();
+    let mut failed = 0;
+    for (name, check) in CHECKS {
+        let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| check(&spark, &here)));
+        println!("{name}: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        failed += usize::from(outcome.is_err());
+    }
+    spark.stop();
+    assert!(matches!(spark.range(0..9_u64).count(), Err(Error::ContextClosed)));
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Compares what a program gives on both.
+fn same<R: PartialEq + std::fmt::Debug>(spark: &Context, here: &Context, run: impl Fn(&Context) -> Result<R, Error>) {
+    assert_eq!(run(spark).unwrap(), run(here).unwrap());
+}
+
+fn words(ctx: &Context) -> Rdd<(String, u64)> {
+    let lines = ctx.range_into(0..200_u64, 8).flat_map(|n| {
+        let text = "to be or not to be that is the question whether tis nobler in the mind to suffer";
+        text.split(' ').map(move |word| format!("{word}{}", n % 7)).collect::<Vec<_>>()
+    });
+    lines.map(|word| (word, 1_u64)).reduce_by_key_into(|a, b| a + b, 5)
+}
+
+fn words_are_counted_as_they_are_here(spark: &Context, here: &Context) {
+    same(spark, here, |ctx| words(ctx).collect());
+}
+
+fn what_is_sorted_numbered_and_grouped_is_in_the_same_order(spark: &Context, here: &Context) {
+    same(spark, here, |ctx| words(ctx).sort_by_key().collect());
+    same(spark, here, |ctx| {
+        words(ctx).zip_with_index().map(|((word, _), at)| (word.len(), at)).group_by_key().collect()
+    });
+    same(spark, here, |ctx| words(ctx).map(|(word, n)| (n, word)).join(&ctx.range(0..50_u64).key_by(|n| *n)).collect());
+    same(spark, here, |ctx| words(ctx).take(7));
+    same(spark, here, |ctx| words(ctx).values().map(|n| 1.0 / n as f64).sum());
+}
+
+fn what_is_cached_is_computed_once(spark: &Context, here: &Context) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_owned();
+    let rows = |ctx: &Context| {
+        ctx.range_into(0..100_u64, 4).map_with(path.clone(), |path, n| {
+            use std::io::Write;
+            let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+            file.write_all(b"x").unwrap();
+            n * n
+        })
+    };
+    let cached = rows(spark).cache();
+    assert_eq!(cached.count().unwrap(), 100);
+    assert_eq!(cached.collect().unwrap(), rows(here).collect().unwrap());
+    assert_eq!(cached.map(|n| n % 10).distinct().count().unwrap(), 6);
+    assert_eq!(file.as_file().metadata().unwrap().len(), 200, "each row once there, and once here");
+    cached.unpersist();
+    assert_eq!(cached.count().unwrap(), 100);
+    assert_eq!(file.as_file().metadata().unwrap().len(), 300, "and once more, since it is not kept any more");
+}
+
+fn tasks_that_read_several_reducers_get_all_in_order(spark: &Context, here: &Context) {
+    same(spark, here, |ctx| words(ctx).coalesce(2).collect());
+    same(spark, here, |ctx| words(ctx).union(&words(ctx)).glom().collect());
+    let both = |ctx: &Context| words(ctx).keys().cartesian(&ctx.range_into(0..3_u64, 2)).collect();
+    same(spark, here, both);
+    let cached = |ctx: &Context| {
+        let kept = words(ctx).cache();
+        kept.coalesce(2).map(|(word, _)| word).union(&kept.repartition(3).keys()).collect()
+    };
+    same(spark, here, cached);
+}
+
+fn an_error_names_operator_partition_and_rows(spark: &Context, here: &Context) {
+    let told = |ctx: &Context| {
+        let rows = ctx.range_into(0..100_u64, 4).map(|n| (n % 3, n)).reduce_by_key_into(|a, b| a + b, 2);
+        let error = rows.try_map(|(key, sum)| if key == 2 { Err(format!("{sum} is bad")) } else { Ok(sum) }).count();
+        let Err(Error::TaskFailed { operator, partition, causes, .. }) = error else { panic!("{error:?}") };
+        (operator, partition, causes[0].attempt, causes[0].rows, causes[0].error.to_string())
+    };
+    assert_eq!(told(spark), told(here));
+    let error = spark.range_into(0..4_u64, 2).map(|n| if n == 3 { panic!("no {n}") } else { n }).count().unwrap_err();
+    assert!(
+        error.to_string().contains("map at tests/spark/main.rs") && error.to_string().ends_with("panicked: no 3"),
+        "{error}"
+    );
+    assert_eq!(spark.range(0..9_u64).count().unwrap(), 9);
+}
+
+fn what_captures_is_refused_before_anything_is_sent(spark: &Context, _: &Context) {
+    let by = spark.default_partitions() as u64;
+    let error = spark.range(0..9_u64).map(move |n| n * by).count().unwrap_err();
+    let Error::NotShippable { operator, reason } = &error else { panic!("{error}") };
+    assert!(operator.starts_with("map at tests/spark/main.rs") && reason.contains("map_with(env"), "{error}");
+}
+
+fn a_job_that_is_cancelled_ends_and_the_next_one_runs(spark: &Context, _: &Context) {
+    let endless = spark.range_into(0..u64::MAX, 2).filter(|_| false).count_async();
+    endless.canceller().cancel();
+    assert!(matches!(endless.wait(), Err(Error::Cancelled { .. })));
+    assert_eq!(spark.range(0..9_u64).count().unwrap(), 9);
+}
