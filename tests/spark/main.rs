@@ -17,9 +17,15 @@ const CHECKS: &[Check] = &[
     ("what is cached is computed once", what_is_cached_is_computed_once),
     ("tasks that read several reducers get all of them in order", tasks_that_read_several_reducers_get_all_in_order),
     ("an error names operator, partition, attempt and rows", an_error_names_operator_partition_and_rows),
+    ("a worker that is killed is replaced", a_worker_that_is_killed_is_replaced),
     ("what captures is refused before anything is sent", what_captures_is_refused_before_anything_is_sent),
     ("a job that is cancelled ends, and the next one runs", a_job_that_is_cancelled_ends_and_the_next_one_runs),
 ];
+
+/// Tasks are tried four times there, as here.
+fn master() -> String {
+    env::var("EMBERFLOW_SPARK_MASTER").unwrap_or_else(|_| "local[2,4]".to_owned())
+}
 
 fn main() -> ExitCode {
     emberflow::init();
@@ -28,7 +34,7 @@ fn main() -> ExitCode {
         println!("{}: SPARK_HOME is not set", if required { "failed" } else { "skipped" });
         return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
-    let spark = Context::builder().master("local[2]").progress(Progress::Off).build().unwrap();
+    let spark = Context::builder().master(master()).progress(Progress::Off).build().unwrap();
     let here = Context::builder().workers(2).progress(Progress::Off).build().unwrap();
     let mut failed = 0;
     for (name, check) in CHECKS {
@@ -109,12 +115,33 @@ fn an_error_names_operator_partition_and_rows(spark: &Context, here: &Context) {
         (operator, partition, causes[0].attempt, causes[0].rows, causes[0].error.to_string())
     };
     assert_eq!(told(spark), told(here));
-    let error = spark.range_into(0..4_u64, 2).map(|n| if n == 3 { panic!("no {n}") } else { n }).count().unwrap_err();
-    assert!(
-        error.to_string().contains("map at tests/spark/main.rs") && error.to_string().ends_with("panicked: no 3"),
-        "{error}"
-    );
+    let panics = |ctx: &Context| {
+        let error = ctx.range_into(0..4_u64, 2).map(|n| if n == 3 { panic!("no {n}") } else { n }).count();
+        let Err(Error::TaskFailed { operator, partition, causes, .. }) = error else { panic!("{error:?}") };
+        let causes = causes.iter().map(|cause| (cause.attempt, cause.rows, cause.error.to_string()));
+        (operator, partition, causes.collect::<Vec<_>>())
+    };
+    let (there, here) = (panics(spark), panics(here));
+    assert_eq!((&there.0, there.1, there.2.last()), (&here.0, here.1, here.2.last()));
     assert_eq!(spark.range(0..9_u64).count().unwrap(), 9);
+}
+
+fn a_worker_that_is_killed_is_replaced(spark: &Context, here: &Context) {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join("died");
+    let rows = |ctx: &Context, mark: std::path::PathBuf| {
+        let rows = ctx.range_into(0..1_000_u64, 4).map_with(mark, |mark, n| {
+            if n == 600 && std::fs::File::create_new(mark).is_ok() {
+                let me = std::process::id().to_string();
+                assert!(std::process::Command::new("kill").args(["-9", &me]).status().unwrap().success());
+            }
+            (n % 10, n)
+        });
+        rows.reduce_by_key(|a, b| a + b).sort_by_key().collect().unwrap()
+    };
+    let there = rows(spark, mark.clone());
+    assert!(mark.exists());
+    assert_eq!(there, rows(here, mark));
 }
 
 fn what_captures_is_refused_before_anything_is_sent(spark: &Context, _: &Context) {

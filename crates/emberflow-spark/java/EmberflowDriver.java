@@ -34,6 +34,7 @@ import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedDeque;
 
+import org.apache.spark.ExceptionFailure;
 import org.apache.spark.Partitioner;
 import org.apache.spark.SparkConf;
 import org.apache.spark.SparkFiles;
@@ -43,6 +44,10 @@ import org.apache.spark.api.java.JavaPairRDD;
 import org.apache.spark.api.java.JavaRDD;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.broadcast.Broadcast;
+import org.apache.spark.scheduler.SparkListener;
+import org.apache.spark.scheduler.SparkListenerJobStart;
+import org.apache.spark.scheduler.SparkListenerStageCompleted;
+import org.apache.spark.scheduler.SparkListenerTaskEnd;
 import org.apache.spark.storage.StorageLevel;
 import org.apache.spark.util.TaskCompletionListener;
 import scala.Tuple2;
@@ -209,11 +214,13 @@ public final class EmberflowDriver {
     private final OutputStream toRust;
     private final Map<Long, JavaRDD<Piece>> stores = new ConcurrentHashMap<>();
     private final Set<Integer> running = ConcurrentHashMap.newKeySet();
+    private final Failures failures = new Failures();
     private String program;
 
     private EmberflowDriver(JavaSparkContext spark, OutputStream toRust) {
         this.spark = spark;
         this.toRust = toRust;
+        spark.sc().addSparkListener(failures);
     }
 
     public static void main(String[] arguments) throws Exception {
@@ -438,6 +445,47 @@ public final class EmberflowDriver {
         };
     }
 
+    /** The failures of tasks, by the group of their job. One that would only repeat itself ends the job at once. */
+    private final class Failures extends SparkListener {
+        private final Map<Integer, String> groups = new ConcurrentHashMap<>();
+        private final Map<String, List<String>> failures = new ConcurrentHashMap<>();
+
+        @Override
+        public void onJobStart(SparkListenerJobStart job) {
+            String group = job.properties().getProperty("spark.jobGroup.id");
+            if (group != null) {
+                scala.collection.Iterator<Object> stages = job.stageIds().iterator();
+                while (stages.hasNext()) {
+                    groups.put((Integer) stages.next(), group);
+                }
+            }
+        }
+
+        @Override
+        public void onStageCompleted(SparkListenerStageCompleted stage) {
+            groups.remove(stage.stageInfo().stageId());
+        }
+
+        @Override
+        public void onTaskEnd(SparkListenerTaskEnd task) {
+            String group = groups.get(task.stageId());
+            if (group == null || !(task.reason() instanceof ExceptionFailure)) {
+                return;
+            }
+            String text = ((ExceptionFailure) task.reason()).description();
+            failures.computeIfAbsent(group, one -> Collections.synchronizedList(new ArrayList<>())).add(text);
+            if (text.contains(FAILED_FOR_GOOD)) {
+                spark.cancelJobGroup(group);
+            }
+        }
+
+        /** Takes those of a group. */
+        List<String> of(String group) {
+            List<String> found = failures.remove(group);
+            return found == null ? Collections.emptyList() : new ArrayList<>(found);
+        }
+    }
+
     private static String groupOf(int job) {
         return "emberflow-" + job;
     }
@@ -470,17 +518,23 @@ public final class EmberflowDriver {
                 send(new Frame('E', job, 0, NOTHING));
             } catch (Exception error) {
                 running.remove(job);
-                send(new Frame('X', job, 0, String.valueOf(error.getMessage()).getBytes(StandardCharsets.UTF_8)));
+                // Of all attempts, as far as they are known by now; the last one stands in the error, too.
+                String told = String.join("\n", failures.of(groupOf(job))) + "\n" + error.getMessage();
+                send(new Frame('X', job, 0, told.getBytes(StandardCharsets.UTF_8)));
             }
         } catch (IOException gone) {
             // The Rust program has ended. So does the loop that reads from it.
         }
     }
 
+    /** The beginning of a failure in a text: of one that may be tried again, and of one that would only repeat itself. */
+    private static final String FAILED = "<emberflow:again:";
+    private static final String FAILED_FOR_GOOD = "<emberflow:never:";
+
     /** A failure that the Rust program understands, with its text for people. */
     static final class TaskFailed extends RuntimeException {
-        TaskFailed(Stage stage, int partition, int attempt, byte[] failure, String text) {
-            super("<emberflow:" + stage.store + ":" + partition + ":" + attempt + ":"
+        TaskFailed(Stage stage, int partition, int attempt, boolean again, byte[] failure, String text) {
+            super((again ? FAILED : FAILED_FOR_GOOD) + stage.store + ":" + partition + ":" + attempt + ":"
                 + Base64.getEncoder().encodeToString(failure) + "> " + text);
         }
     }
@@ -645,7 +699,7 @@ public final class EmberflowDriver {
                     end();
                     int length = (int) ByteBuffer.wrap(frame.bytes).order(ByteOrder.LITTLE_ENDIAN).getLong();
                     String text = new String(frame.bytes, 8, length, StandardCharsets.UTF_8);
-                    throw new TaskFailed(stage, partition, attempt(), frame.bytes, text);
+                    throw new TaskFailed(stage, partition, attempt(), frame.a != 0, frame.bytes, text);
                 default:
                     throw new IOException("a message with the unknown tag " + frame.tag);
             }

@@ -1,7 +1,7 @@
 //! Jobs on Spark: what goes to the driver, and what comes back.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     env,
     future::Future,
     io::{self, BufReader},
@@ -36,6 +36,9 @@ use crate::{
     driver::{SparkDriver, SparkError},
     protocol,
 };
+
+/// Attempts at a task, unless Spark was told otherwise (`spark.task.maxFailures`).
+const ATTEMPTS: u32 = 4;
 
 /// Runs jobs on Spark. It lives as long as Spark's driver, which keeps what is cached.
 pub struct SparkBackend {
@@ -109,6 +112,7 @@ impl SparkBackend {
                 task: TaskId::new(0),
                 job,
                 batch_rows: self.batch_rows,
+                last_attempt: ATTEMPTS,
                 watched: false,
             };
             let message = codec::encode_plan(&order).map_err(io::Error::other);
@@ -286,38 +290,46 @@ impl Running {
         self.stages.last().map_or_else(String::new, |stage| stage.info.to_string())
     }
 
-    /// The error that Spark tells of by this text: that of the task that failed last, if it is one of ours.
+    /// The error that Spark tells of by this text: that of the task that has failed last, with all its attempts, if it is
+    /// one of ours.
     fn failure(&self, text: &str) -> Error {
-        let other = || Error::ClusterFailed { operator: self.operator(), reason: text.to_owned() };
-        let Some(SentFailure { stage: number, partition, attempt, failure }) = SentFailure::find(text) else {
-            return other();
+        let mut failed: BTreeMap<(u64, usize), BTreeMap<u32, FailedAttempt>> = BTreeMap::new();
+        let mut last = None;
+        for told in text.split("<emberflow:").skip(1).filter_map(SentFailure::read) {
+            let Some(stage) = self.stages.iter().find(|stage| stage.store.get() == told.stage) else { continue };
+            let (error, rdd, rows) = told.failure.into_parts();
+            let (rdd, operator) = match rdd {
+                Some(rdd) => (rdd, stage.operator(rdd).to_string()),
+                None => (stage.rdd, stage.info.to_string()),
+            };
+            let at = (told.stage, told.partition);
+            let cause = FailedAttempt { attempt: told.attempt, rdd, operator, rows, error };
+            failed.entry(at).or_default().insert(told.attempt, cause);
+            last = Some(at);
+        }
+        let causes = last.and_then(|at| Some((at, failed.remove(&at)?)));
+        let Some(((stage, partition), causes)) = causes else {
+            return Error::ClusterFailed { operator: self.operator(), reason: text.trim().to_owned() };
         };
-        let stage = self.stages.iter().find(|stage| stage.store.get() == number.get());
-        let Some(stage) = stage else { return other() };
-        let (error, rdd, rows) = failure.into_parts();
-        let (rdd, operator) = match rdd {
-            Some(rdd) => (rdd, stage.operator(rdd).to_string()),
-            None => (stage.rdd, stage.info.to_string()),
-        };
-        let cause = FailedAttempt { attempt, rdd, operator: operator.clone(), rows, error };
-        Error::TaskFailed { rdd, operator, stage: number, partition, causes: vec![cause] }
+        let causes: Vec<FailedAttempt> = causes.into_values().collect();
+        let FailedAttempt { rdd, operator, .. } = causes[0].clone();
+        Error::TaskFailed { rdd, operator, stage: StageId::new(stage), partition, causes }
     }
 }
 
 /// A failure of a task as the exception of Spark's task tells it.
 struct SentFailure {
-    stage: StageId,
+    stage: u64,
     partition: usize,
     attempt: u32,
     failure: Failure,
 }
 
 impl SentFailure {
-    /// The first one in a text.
-    fn find(text: &str) -> Option<Self> {
-        let (told, _) = text.split_once("<emberflow:")?.1.split_once('>')?;
-        let mut fields = told.splitn(4, ':');
-        let stage = StageId::new(fields.next()?.parse().ok()?);
+    /// Reads one at the beginning of a text: whether it may be tried again, stage, partition, attempt, and the failure.
+    fn read(text: &str) -> Option<Self> {
+        let mut fields = text.split_once('>')?.0.splitn(5, ':').skip(1);
+        let stage = fields.next()?.parse().ok()?;
         let (partition, attempt) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
         let bytes = BASE64_STANDARD.decode(fields.next()?).ok()?;
         let (_, failure) = codec::decode_plan::<(String, Failure)>(&bytes).ok()?;

@@ -40,6 +40,8 @@ pub struct Order {
     pub job: JobId,
     /// How many rows a batch should hold.
     pub batch_rows: usize,
+    /// The number of the attempt that is the last one: it takes rows one by one, so that an error names one.
+    pub last_attempt: u32,
     /// Whether its reads are counted.
     pub watched: bool,
 }

@@ -209,6 +209,8 @@ impl Process {
             task: identity.task,
             job: identity.job,
             batch_rows: cx.batch_rows(),
+            // The batches of the last one are those of its context.
+            last_attempt: u32::MAX,
             watched: cx.is_watched(),
         };
         Frame::with(Tag::Task, at, &order)?.write(&mut &patient)?;

@@ -152,7 +152,8 @@ impl Inbox {
     /// Runs the task, and tells `parent` of what it has made, or why it has failed.
     fn run(self, stage: &StagePlan, links: &Arc<Links>, io: Arc<dyn Io>, parent: &Sender<Frame>) {
         let Self { partition, attempt, order, memory, claim, maps, pieces } = self;
-        let Order { stage: number, task, job, batch_rows, watched } = order;
+        let Order { stage: number, task, job, batch_rows, last_attempt, watched } = order;
+        let batch_rows = if attempt >= last_attempt { 1 } else { batch_rows };
         let busy = links.pool.at_work(task);
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
         let identity = Identity { task, job, partitions: stage.partitions };
