@@ -41,11 +41,11 @@ pub trait Io: Send + Sync {
     fn spawn_async(&self, job: Pin<Box<dyn Future<Output = ()> + Send>>) -> bool;
 }
 
-/// The work that a worker is at, to be seen while it works: it is written by the worker alone and may be read at any
-/// time. It is an aligned block of its own, so that workers do not wait for each other's.
+/// The status of a worker, to be seen while it works: it is written by the worker alone and may be read at any time. It
+/// is an aligned block of its own, so that workers do not wait for each other's.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Desk {
+pub struct WorkerStatus {
     /// The number of the attempt and one, or zero.
     task: AtomicU64,
     /// When it began, in nanoseconds since 1970.
@@ -69,7 +69,7 @@ pub struct AtWork {
     pub beats: u64,
 }
 
-impl Desk {
+impl WorkerStatus {
     /// The worker begins with `task`; says when.
     pub fn begin(&self, task: TaskId) -> SystemTime {
         let began = SystemTime::now();
@@ -162,7 +162,7 @@ struct Inner {
     io: Arc<dyn Io>,
     workspace: Arc<dyn Workspace>,
     identity: Identity,
-    desk: Arc<Desk>,
+    status: Arc<WorkerStatus>,
     /// The rows that the operator that runs has been given last, if it works on rows.
     at_rows: Cell<Option<RowSpan>>,
     rows_read: Cell<u64>,
@@ -188,14 +188,14 @@ pub struct Identity {
 }
 
 impl TaskContext {
-    /// The context of one attempt, on a worker with this desk.
+    /// The context of one attempt, on the worker that shows this status.
     pub fn new(
         (stage, partition, attempt): (StageId, PartitionIndex, u32),
         identity: Identity,
         batch_rows: usize,
         cancelled: Arc<AtomicBool>,
         (io, workspace): (Arc<dyn Io>, Arc<dyn Workspace>),
-        desk: Arc<Desk>,
+        status: Arc<WorkerStatus>,
     ) -> Self {
         let (rows_read, stored_reads) = (Cell::default(), Cell::default());
         let (updates, at_end) = (RefCell::default(), RefCell::default());
@@ -209,7 +209,7 @@ impl TaskContext {
                 io,
                 workspace,
                 identity,
-                desk,
+                status,
                 at_rows: Cell::new(None),
                 rows_read,
                 stored_reads,
@@ -406,13 +406,13 @@ impl TaskContext {
     /// Says that the operator of `rdd`, or else the stage's sink, runs now, and which rows it is at: for an attempt that
     /// runs in another process.
     pub fn is_at(&self, rdd: Option<RddId>, rows: Option<RowSpan>) {
-        self.inner.desk.run(rdd);
+        self.inner.status.run(rdd);
         self.inner.at_rows.set(rows);
     }
 
     /// The RDD whose operator ran last, or `None` if it was the stage's sink: who is to blame for a panic.
     pub fn running(&self) -> Option<RddId> {
-        self.inner.desk.running()
+        self.inner.status.running()
     }
 }
 
@@ -430,7 +430,7 @@ impl Marker {
     /// The operator's own code runs from here on.
     #[inline]
     pub fn enter(&self) {
-        self.inner.desk.run(self.rdd);
+        self.inner.status.run(self.rdd);
         self.inner.at_rows.set(None);
     }
 
@@ -445,7 +445,7 @@ impl Marker {
     /// As [`enter`](Self::enter), with what is left of the rows that it was given last.
     #[inline]
     pub fn enter_again(&self) {
-        self.inner.desk.run(self.rdd);
+        self.inner.status.run(self.rdd);
         self.inner.at_rows.set(Some(self.rows.get()));
     }
 
@@ -501,20 +501,20 @@ mod tests {
     }
 
     #[test]
-    fn a_desk_shows_the_task_its_beginning_and_the_operator_that_runs() {
-        let desk = Arc::new(Desk::default());
-        assert_eq!(desk.look(), None);
-        let began = desk.begin(TaskId::new(0));
-        assert_eq!(desk.look(), Some(AtWork { task: TaskId::new(0), since: began, rdd: None, beats: 0 }));
+    fn a_worker_status_shows_the_task_its_beginning_and_the_operator_that_runs() {
+        let status = Arc::new(WorkerStatus::default());
+        assert_eq!(status.look(), None);
+        let began = status.begin(TaskId::new(0));
+        assert_eq!(status.look(), Some(AtWork { task: TaskId::new(0), since: began, rdd: None, beats: 0 }));
         let identity = Identity { task: TaskId::new(0), job: JobId::new(0), partitions: 1 };
         let outside: (Arc<dyn Io>, Arc<dyn Workspace>) = (Arc::new(NoIo), crate::memory::unlimited());
-        let cx = TaskContext::new((StageId::new(0), 0, 1), identity, 8, Arc::default(), outside, Arc::clone(&desk));
+        let cx = TaskContext::new((StageId::new(0), 0, 1), identity, 8, Arc::default(), outside, Arc::clone(&status));
         cx.marker(RddId::new(5)).enter();
-        assert_eq!((desk.look().unwrap().rdd, desk.look().unwrap().beats), (Some(RddId::new(5)), 1));
+        assert_eq!((status.look().unwrap().rdd, status.look().unwrap().beats), (Some(RddId::new(5)), 1));
         cx.sink_marker().enter();
-        assert_eq!((desk.look().unwrap().rdd, cx.running()), (None, None));
-        desk.clear();
-        assert_eq!(desk.look(), None);
+        assert_eq!((status.look().unwrap().rdd, cx.running()), (None, None));
+        status.clear();
+        assert_eq!(status.look(), None);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crossbeam::{
 };
 use emberflow_core::{
     ids::TaskId,
-    task::{AtWork, Desk},
+    task::{AtWork, WorkerStatus},
 };
 
 /// Something to run on a worker. A panic of it ends with it, and is logged.
@@ -49,23 +49,23 @@ thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
     static OURS: Cell<bool> = const { Cell::new(false) };
     static WORKER: Cell<usize> = const { Cell::new(0) };
-    static DESK: RefCell<Arc<Desk>> = RefCell::default();
+    static STATUS: RefCell<Arc<WorkerStatus>> = RefCell::default();
 }
 
-/// A thread's place among the workers.
-struct Post {
-    /// Where it shows what it does.
-    desk: Arc<Desk>,
+/// The state of a worker that its thread and the pool share.
+struct WorkerState {
+    /// Shows what the worker does.
+    status: Arc<WorkerStatus>,
     /// Wakes it.
     unparker: Unparker,
-    /// Whether another thread has taken it.
+    /// Whether another thread has taken the thread's place.
     relieved: AtomicBool,
     /// The thread's id in the system, once it runs.
     #[cfg(target_os = "linux")]
     thread: OnceLock<rustix::thread::Pid>,
 }
 
-impl Post {
+impl WorkerState {
     /// Returns whether the thread waits for something rather than computes. Where the system does not say, it may.
     fn is_waiting(&self) -> bool {
         #[cfg(target_os = "linux")]
@@ -105,16 +105,16 @@ struct Shared {
     urgent: Injector<Work>,
     injector: Injector<Work>,
     stealers: Vec<Stealer<Work>>,
-    idle: Mutex<Vec<Arc<Post>>>,
-    staff: Arc<Mutex<Vec<Staff>>>,
-    /// Those that others stand in for. Locked after `staff`.
-    away: Mutex<Vec<Staff>>,
+    idle: Mutex<Vec<Arc<WorkerState>>>,
+    workers: Arc<Mutex<Vec<WorkerThread>>>,
+    /// Those that others stand in for. Locked after `workers`.
+    away: Mutex<Vec<WorkerThread>>,
     stopping: AtomicBool,
 }
 
 /// A worker's thread.
-struct Staff {
-    post: Arc<Post>,
+struct WorkerThread {
+    state: Arc<WorkerState>,
     /// Disconnected when it has ended.
     ended: Receiver<()>,
     thread: JoinHandle<()>,
@@ -122,19 +122,19 @@ struct Staff {
 
 /// The list of the workers, to see what they do.
 #[derive(Clone)]
-pub(crate) struct Roster(Arc<Mutex<Vec<Staff>>>);
+pub(crate) struct Roster(Arc<Mutex<Vec<WorkerThread>>>);
 
 impl Roster {
     /// The work that each of them is at; none if it is idle.
     pub(crate) fn at_work(&self) -> Vec<Option<AtWork>> {
-        let staff = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        staff.iter().map(|staff| staff.post.desk.look()).collect()
+        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(|worker| worker.state.status.look()).collect()
     }
 
     /// Returns whether every worker's thread waits for something.
     pub(crate) fn all_wait(&self) -> bool {
-        let staff = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        staff.iter().all(|staff| staff.post.is_waiting())
+        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().all(|worker| worker.state.is_waiting())
     }
 }
 
@@ -170,13 +170,13 @@ impl PoolHandle {
 
     /// Shows that the current worker is at work on `task`, until what this gives is dropped.
     pub(crate) fn at_work(&self, task: TaskId) -> Busy {
-        let desk = DESK.with_borrow(Arc::clone);
-        Busy { since: desk.begin(task), desk }
+        let status = STATUS.with_borrow(Arc::clone);
+        Busy { since: status.begin(task), status }
     }
 
     /// The list of the workers.
     pub(crate) fn roster(&self) -> Roster {
-        Roster(Arc::clone(&self.shared.staff))
+        Roster(Arc::clone(&self.shared.workers))
     }
 
     /// Has another thread take the place of a worker that is at `task`, for good. Returns whether that was so, and it did.
@@ -193,20 +193,20 @@ impl PoolHandle {
         Ok(has_room && self.replace(worker, task, |one| away().push(one))?)
     }
 
-    /// Hires a thread for the place of a worker that is at `task`, and gives the old one to `keep`, so that no stop comes
+    /// Starts a thread for the place of a worker that is at `task`, and gives the old one to `keep`, so that no stop comes
     /// between.
-    fn replace(&self, worker: usize, task: TaskId, keep: impl FnOnce(Staff)) -> io::Result<bool> {
-        let mut staff = self.shared.staff.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(one) = staff.get_mut(worker) else { return Ok(false) };
-        let is_at_it = one.post.desk.look().is_some_and(|at| at.task == task);
+    fn replace(&self, worker: usize, task: TaskId, keep: impl FnOnce(WorkerThread)) -> io::Result<bool> {
+        let mut workers = self.shared.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(one) = workers.get_mut(worker) else { return Ok(false) };
+        let is_at_it = one.state.status.look().is_some_and(|at| at.task == task);
         if !is_at_it || self.shared.stopping.load(Ordering::SeqCst) {
             return Ok(false);
         }
         let name = one.thread.thread().name().unwrap_or_default().to_owned();
         // What is left in the deque of the old one is stolen from there. A deque that nobody knows has to stay empty.
-        let fresh = self.shared.hire(&name, worker, None)?;
+        let fresh = self.shared.start_thread(&name, worker, None)?;
         let old = mem::replace(one, fresh);
-        old.post.relieved.store(true, Ordering::SeqCst);
+        old.state.relieved.store(true, Ordering::SeqCst);
         keep(old);
         Ok(true)
     }
@@ -215,7 +215,7 @@ impl PoolHandle {
 /// A worker is at work while this lives.
 pub(crate) struct Busy {
     since: SystemTime,
-    desk: Arc<Desk>,
+    status: Arc<WorkerStatus>,
 }
 
 impl Busy {
@@ -224,15 +224,15 @@ impl Busy {
         self.since
     }
 
-    /// Where it shows what it does.
-    pub(crate) fn desk(&self) -> Arc<Desk> {
-        Arc::clone(&self.desk)
+    /// The status that shows what the worker does.
+    pub(crate) fn status(&self) -> Arc<WorkerStatus> {
+        Arc::clone(&self.status)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.desk.clear();
+        self.status.clear();
     }
 }
 
@@ -249,14 +249,14 @@ impl Pool {
             injector: Injector::new(),
             stealers: deques.iter().map(Worker::stealer).collect(),
             idle: Mutex::new(Vec::with_capacity(workers)),
-            staff: Arc::default(),
+            workers: Arc::default(),
             away: Mutex::default(),
             stopping: AtomicBool::new(false),
         });
         let pool = Self { shared: Arc::clone(&shared) };
         for (index, deque) in deques.into_iter().enumerate() {
-            match shared.hire(&format!("{name}-worker-{index}"), index, Some(deque)) {
-                Ok(staff) => shared.staff.lock().unwrap_or_else(PoisonError::into_inner).push(staff),
+            match shared.start_thread(&format!("{name}-worker-{index}"), index, Some(deque)) {
+                Ok(worker) => shared.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker),
                 Err(error) => {
                     pool.stop(None);
                     return Err(error);
@@ -273,16 +273,16 @@ impl Pool {
     /// Ends the threads after the work that is under way, for which each is given so long, if not for ever; what has not
     /// begun is dropped.
     pub(crate) fn stop(self, patience: Option<Duration>) {
-        let staff = {
-            let mut staff = self.shared.staff.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = {
+            let mut workers = self.shared.workers.lock().unwrap_or_else(PoisonError::into_inner);
             self.shared.stopping.store(true, Ordering::SeqCst);
             let mut away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
-            staff.drain(..).chain(away.drain(..)).collect::<Vec<_>>()
+            workers.drain(..).chain(away.drain(..)).collect::<Vec<_>>()
         };
-        for one in &staff {
-            one.post.unparker.unpark();
+        for one in &workers {
+            one.state.unparker.unpark();
         }
-        for Staff { thread, ended, .. } in staff {
+        for WorkerThread { thread, ended, .. } in workers {
             if thread.thread().id() == thread::current().id() {
                 continue;
             }
@@ -306,11 +306,16 @@ fn run(work: Work) {
 
 impl Shared {
     /// Starts a thread that works as this worker, with a deque of which the others know, or with none.
-    fn hire(self: &Arc<Self>, name: &str, index: usize, deque: Option<Worker<Work>>) -> io::Result<Staff> {
+    fn start_thread(
+        self: &Arc<Self>,
+        name: &str,
+        index: usize,
+        deque: Option<Worker<Work>>,
+    ) -> io::Result<WorkerThread> {
         let (shared, parker) = (Arc::clone(self), Parker::new());
         let (unparker, relieved) = (parker.unparker().clone(), AtomicBool::new(false));
-        let post = Arc::new(Post {
-            desk: Arc::default(),
+        let state = Arc::new(WorkerState {
+            status: Arc::default(),
             unparker,
             relieved,
             #[cfg(target_os = "linux")]
@@ -318,35 +323,35 @@ impl Shared {
         });
         let (ends, ended) = crossbeam::channel::bounded(0);
         let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
-        let own = Arc::clone(&post);
+        let own = Arc::clone(&state);
         let thread = thread.spawn(move || {
             let _ends: Sender<()> = ends;
             IN_TASK.with(|flag| flag.set(true));
             WORKER.with(|worker| worker.set(index));
-            DESK.set(Arc::clone(&own.desk));
+            STATUS.set(Arc::clone(&own.status));
             mark_thread();
             #[cfg(target_os = "linux")]
             own.thread.get_or_init(rustix::thread::gettid);
             shared.work(index, deque.as_ref(), &parker, &own);
         })?;
-        Ok(Staff { post, ended, thread })
+        Ok(WorkerThread { state, ended, thread })
     }
 
-    fn work(&self, index: usize, deque: Option<&Worker<Work>>, parker: &Parker, post: &Arc<Post>) {
-        let goes_on = || !self.stopping.load(Ordering::SeqCst) && !post.relieved.load(Ordering::SeqCst);
+    fn work(&self, index: usize, deque: Option<&Worker<Work>>, parker: &Parker, state: &Arc<WorkerState>) {
+        let goes_on = || !self.stopping.load(Ordering::SeqCst) && !state.relieved.load(Ordering::SeqCst);
         while goes_on() {
             if let Some(work) = self.find(index, deque) {
                 run(work);
                 continue;
             }
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(post));
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(state));
             let nothing =
                 self.urgent.is_empty() && self.injector.is_empty() && self.stealers.iter().all(Stealer::is_empty);
             if nothing && goes_on() {
                 parker.park();
             }
             // Whoever woke this worker took it off the list; a worker that found work by itself does so here.
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|idle| !Arc::ptr_eq(idle, post));
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|idle| !Arc::ptr_eq(idle, state));
         }
     }
 

@@ -181,7 +181,7 @@ impl TaskRun {
         let memory = Arc::new(TaskMemory::new(&self.links, Arc::clone(&cancelled), again));
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
         let outside = (Arc::clone(&self.io), workspace);
-        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, outside, busy.desk());
+        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, outside, busy.status());
         if self.links.bus.is_heard() {
             cx.watch();
         }

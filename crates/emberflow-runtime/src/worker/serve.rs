@@ -159,7 +159,7 @@ impl Inbox {
         let identity = Identity { task, job, partitions: stage.partitions };
         let at = (number, partition, attempt);
         let cancelled = Arc::clone(&memory.cancelled);
-        let cx = TaskContext::new(at, identity, batch_rows, cancelled, (io, workspace), busy.desk());
+        let cx = TaskContext::new(at, identity, batch_rows, cancelled, (io, workspace), busy.status());
         if watched {
             cx.watch();
         }
