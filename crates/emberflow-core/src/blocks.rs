@@ -17,8 +17,8 @@ use crate::{
     batch::AnyStream,
     data::ExchangeData,
     error::TaskError,
+    fingerprint::Fingerprint,
     memory::{Claim, Workspace},
-    print::Print,
     segments::{self, Footprint, Segment},
     spill::{SpillError, SpillSpace},
     store::StoredData,
@@ -49,9 +49,9 @@ impl<R: ExchangeData> Blocks<R> {
         self.of(reducer).iter().map(Segment::footprint).sum()
     }
 
-    /// The print by which the blocks are known when they are made again.
-    pub fn print(&self) -> Print {
-        Print::of(self.blocks.iter().map(|(reducer, segments)| (*reducer, &**segments)))
+    /// The fingerprint by which the blocks are known when they are made again.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.blocks.iter().map(|(reducer, segments)| (*reducer, &**segments)))
     }
 
     /// Looks whether what was spilled is still there.
@@ -153,8 +153,8 @@ impl<R: ExchangeData> StoredData for Blocks<R> {
         Self::check(self);
     }
 
-    fn print(&self) -> Print {
-        Self::print(self)
+    fn fingerprint(&self) -> Fingerprint {
+        Self::fingerprint(self)
     }
 
     fn pack(&self, reader: Option<usize>, give: &mut Give<'_>) -> Result<(), TaskError> {

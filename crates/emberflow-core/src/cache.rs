@@ -15,10 +15,10 @@ use crate::{
     batch::{AnyStream, Batch, BoxStream, batch_rows_of},
     data::ExchangeData,
     error::TaskError,
+    fingerprint::Fingerprint,
     ids::PartitionIndex,
     memory::Keep,
     operator::StoreWriter,
-    print::Print,
     remake,
     segments::{self, Footprint, RowBuffer, Segment, SegmentStream},
     ship::{NotShippable, Shipped},
@@ -67,8 +67,8 @@ impl<T: ExchangeData> StoredData for CachedRows<T> {
         }
     }
 
-    fn print(&self) -> Print {
-        Print::of([(0, &*self.segments)])
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([(0, &*self.segments)])
     }
 
     fn pack(&self, _: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError> {

@@ -7,8 +7,8 @@ use std::{any::Any, error::Error as StdError, fmt, io, path::PathBuf, sync::Arc,
 
 use crate::{
     codec::CodecError,
+    fingerprint::Fingerprint,
     ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
-    print::Print,
 };
 
 /// The result of everything that a user calls.
@@ -284,10 +284,10 @@ pub enum Error {
         operator: String,
         /// The partition that differs.
         partition: PartitionIndex,
-        /// The print of the partition's earlier rows.
-        before: Print,
-        /// The print of its present rows.
-        after: Print,
+        /// The fingerprint of the partition's earlier rows.
+        before: Fingerprint,
+        /// The fingerprint of its present rows.
+        after: Fingerprint,
     },
     /// Nothing happened any more: no task ended, and none that ran went on.
     #[error("{job} is stalled: for {limit:?} no task has begun, gone on, or ended{waits_for}")]

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    fingerprint::Fingerprint,
     ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
     plan::StageOutline,
-    print::Print,
     task::Reads,
 };
 
@@ -310,10 +310,10 @@ pub enum Event {
         partition: PartitionIndex,
         /// The attempt that has made it now.
         task: TaskId,
-        /// The print of the partition's earlier rows.
-        before: Print,
-        /// The print of its present rows.
-        after: Print,
+        /// The fingerprint of the partition's earlier rows.
+        before: Fingerprint,
+        /// The fingerprint of its present rows.
+        after: Fingerprint,
     },
     /// A whole store was released: unpersisted, or no lineage can reach it any more.
     StoreDropped {

@@ -9,8 +9,8 @@ use crate::{
     batch::{Batch, SharedRows, SharedStream, Stream},
     data::ExchangeData,
     error::TaskError,
+    fingerprint::Fingerprint,
     memory::{Claim, Keep, Workspace},
-    print::Print,
     size,
     spill::{Frame, FrameWriter, InMemory, SpillError, SpillSpace},
 };
@@ -90,8 +90,8 @@ impl<T: ExchangeData> Segment<T> {
     }
 }
 
-impl Print {
-    /// The print of rows that go to one reader each.
+impl Fingerprint {
+    /// The fingerprint of rows that go to one reader each.
     pub fn of<'a, R: ExchangeData>(lists: impl IntoIterator<Item = (u32, &'a [Segment<R>])>) -> Self {
         let (mut rows, mut blocks, mut bytes) = (0, crc32fast::Hasher::new(), Some(crc32fast::Hasher::new()));
         for (reader, list) in lists {

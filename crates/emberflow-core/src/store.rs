@@ -6,9 +6,9 @@ use std::{any::Any, sync::Arc};
 use crate::{
     batch::AnyStream,
     error::TaskError,
+    fingerprint::Fingerprint,
     ids::PartitionIndex,
     memory::Keep,
-    print::Print,
     segments::Footprint,
     spill::{SpillError, SpillSpace},
     wire::Give,
@@ -50,9 +50,9 @@ pub trait StoredData: Send + Sync + 'static {
     /// Looks whether what was spilled is still there. Reads all of it.
     fn check(&self) {}
 
-    /// The print by which the same contents are known when they are made again. It is empty if there are no rows.
-    fn print(&self) -> Print {
-        Print::default()
+    /// The fingerprint by which the same contents are known when they are made again. It is empty if there are no rows.
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::default()
     }
 
     /// Gives the contents as pieces for another process: those that one reader gets, or all of them.

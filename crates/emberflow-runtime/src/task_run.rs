@@ -14,11 +14,11 @@ use emberflow_core::{
     chaos::{self, Kind, OnPurpose, Point},
     error::TaskError,
     event::{self, Event},
+    fingerprint::Fingerprint,
     ids::{JobId, PartitionIndex, StageId, TaskId},
     memory::{Keep, Workspace},
     operator::{ActionOutput, Fetch},
     plan::{StagePlan, TaskOutput},
-    print::Print,
     segments::Footprint,
     spill::SpillError,
     store::Stored,
@@ -138,7 +138,7 @@ impl TaskRun {
                     refused: refused.then_some(resident(bytes + spilled)),
                     ..Made::default()
                 };
-                let done = report(TaskEnd::Done { rows, bytes, passing, print: stored.data.print() }, made);
+                let done = report(TaskEnd::Done { rows, bytes, passing, fingerprint: stored.data.fingerprint() }, made);
                 match post(owner, Fill { stored, room, report: done }) {
                     Ok(()) => return,
                     Err(_) => failed(TaskError::OutputLost),
@@ -146,8 +146,8 @@ impl TaskRun {
             }
             (Ok(Output::Result(output)), _) => {
                 let made = Made { value: Some(output.value), updates, ..Made::default() };
-                let print = Print::default();
-                report(TaskEnd::Done { rows: output.rows, bytes: 0, passing: false, print }, made)
+                let fingerprint = Fingerprint::default();
+                report(TaskEnd::Done { rows: output.rows, bytes: 0, passing: false, fingerprint }, made)
             }
             (Ok(Output::Stored { .. }), None) => {
                 failed(TaskError::PlanMismatch { wanted: "a result", found: "rows for a store" })

@@ -54,11 +54,11 @@ pub use emberflow_core::{
     data::{Data, ExchangeData, Hashed, Key, Ordered},
     error::{Error, FailedAttempt, Result, TaskError},
     event::{Event, JobEnd, JobLabels},
+    fingerprint::Fingerprint,
     ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
     partitioner::{Partitioner, Placement},
     place::{Code, OpInfo, Place},
     plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
-    print::Print,
     total::Total,
 };
 pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};

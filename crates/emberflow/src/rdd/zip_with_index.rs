@@ -10,11 +10,11 @@ use emberflow_core::{
     batch::{AnyStream, Batch, BoxStream, Stream},
     data::Data,
     error::TaskError,
+    fingerprint::Fingerprint,
     ids::PartitionIndex,
     lineage::Dependency,
     operator::{Inputs, Operator, StoreWriter},
     place::{OpInfo, Place},
-    print::Print,
     remake,
     ship::{NotShippable, Shipped},
     store::{Stored, StoredData},
@@ -74,8 +74,8 @@ impl StoredData for RowCount {
         None
     }
 
-    fn print(&self) -> Print {
-        Print::of_rows(self.0)
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_rows(self.0)
     }
 
     fn pack(&self, _: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError> {

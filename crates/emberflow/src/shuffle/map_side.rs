@@ -15,10 +15,10 @@ use emberflow_core::{
     blocks::{BlockWriter, Blocks},
     data::{ExchangeData, Key},
     error::TaskError,
+    fingerprint::Fingerprint,
     ids::PartitionIndex,
     memory::{Claim, Workspace},
     partitioner::KeyHasher,
-    print::Print,
     segments::Footprint,
     spill::{SpillError, SpillSpace},
     store::{Stored, StoredData},
@@ -101,8 +101,8 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
         self.passed.check();
     }
 
-    fn print(&self) -> Print {
-        self.combined.print().and(self.passed.print())
+    fn fingerprint(&self) -> Fingerprint {
+        self.combined.fingerprint().and(self.passed.fingerprint())
     }
 
     fn pack(&self, reader: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError> {

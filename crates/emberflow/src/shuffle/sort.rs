@@ -24,10 +24,10 @@ use emberflow_core::{
     blocks::{BlockWriter, Blocks},
     data::{Data, ExchangeData},
     error::TaskError,
+    fingerprint::Fingerprint,
     ids::PartitionIndex,
     memory::{Claim, Keep},
     operator::{Inputs, Operator, StoreWriter},
-    print::Print,
     remake,
     segments::{self, RowBuffer, Segment, SegmentStream},
     ship::{Code, Env, Held, NotShippable, Shipped},
@@ -264,8 +264,8 @@ impl<T: 'static, S: SortKey<T>> StoredData for Samples<T, S> {
         None
     }
 
-    fn print(&self) -> Print {
-        Print::of_rows(self.keys.len() as u64)
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_rows(self.keys.len() as u64)
     }
 
     fn pack(&self, _: Option<PartitionIndex>, give: &mut Give<'_>) -> Result<(), TaskError> {

@@ -6,9 +6,9 @@
 use emberflow_core::{
     error::{Error, TaskError},
     event::Event,
+    fingerprint::Fingerprint,
     ids::{JobId, StageId, StoreId, TaskId},
     plan::TaskInputs,
-    print::Print,
 };
 
 use super::{
@@ -122,7 +122,7 @@ impl Machine {
 
     /// A partition was made again, and is not what it was. Jobs that have read the one and are about to read the other
     /// would mix them.
-    pub(super) fn differs(&mut self, key: Key, task: TaskId, (before, after): (Print, Print)) {
+    pub(super) fn differs(&mut self, key: Key, task: TaskId, (before, after): (Fingerprint, Fingerprint)) {
         let Some(store) = self.stores.get(&key.0) else { return };
         let (rdd, operator) = (store.spec.rdd, store.spec.name.clone());
         self.emit(Event::PartitionDiffers { store: key.0, rdd, partition: key.1, task, before, after });

@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 use emberflow_core::{
     error::{Cause, Error, TaskError},
     event::Event,
+    fingerprint::Fingerprint,
     ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
-    print::Print,
 };
 
 use super::super::stragglers::Speculation;
@@ -97,7 +97,7 @@ pub(crate) struct Ran {
 pub(crate) enum TaskEnd {
     /// Its rows are stored, or its result is at hand. Rows that are `passing` are there for those tasks only that wait
     /// for them by now or come to want them meanwhile.
-    Done { rows: u64, bytes: u64, passing: bool, print: Print },
+    Done { rows: u64, bytes: u64, passing: bool, fingerprint: Fingerprint },
     /// It failed while the operator of `rdd` ran.
     Failed { error: TaskError, rdd: RddId, operator: String, rows: Option<RowSpan> },
     /// Partitions that it reads were not there: which, and the generation that was expected; and why, if that is known.

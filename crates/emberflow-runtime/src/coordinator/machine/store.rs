@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, ops::Deref};
 
 use emberflow_core::{
+    fingerprint::Fingerprint,
     ids::{JobId, PartitionIndex, StageId, TaskId},
-    print::Print,
 };
 
 use super::messages::{Key, StageSpec};
@@ -47,11 +47,11 @@ pub(super) struct Node {
     /// Tasks in a row that could not run, or whose rows could not be kept.
     pub(super) losses: u32,
     /// The fingerprint of the rows that are there.
-    pub(super) print: Option<Print>,
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 impl Node {
-    pub(super) const IDLE: Self = Self { state: State::Idle, attempts: 0, losses: 0, print: None };
+    pub(super) const IDLE: Self = Self { state: State::Idle, attempts: 0, losses: 0, fingerprint: None };
 }
 
 /// The partitions of a store. Reads as a slice; changes through [`update`](Self::update).
@@ -123,7 +123,7 @@ pub(super) struct Store {
     pub(super) all_wanted: bool,
     pub(super) run: Option<StageRun>,
     /// The fingerprints of partitions that were there.
-    pub(super) before: BTreeMap<PartitionIndex, Print>,
+    pub(super) before: BTreeMap<PartitionIndex, Fingerprint>,
     pub(super) forgotten: bool,
 }
 
@@ -142,10 +142,10 @@ impl Store {
 
     /// Notes that a partition is not there any more.
     pub(super) fn was_there(&mut self, partition: PartitionIndex) {
-        let print = self.nodes.update(partition, |node| {
+        let fingerprint = self.nodes.update(partition, |node| {
             node.state = State::Idle;
-            node.print.take()
+            node.fingerprint.take()
         });
-        self.before.extend(print.map(|print| (partition, print)));
+        self.before.extend(fingerprint.map(|fingerprint| (partition, fingerprint)));
     }
 }

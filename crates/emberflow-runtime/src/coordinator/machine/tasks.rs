@@ -8,9 +8,9 @@ use std::{ops::Bound, time::Duration};
 use emberflow_core::{
     error::{FailedAttempt, TaskError},
     event::Event,
+    fingerprint::Fingerprint,
     ids::{RddId, TaskId},
     plan::StageKind,
-    print::Print,
 };
 
 use super::{
@@ -162,7 +162,7 @@ impl Machine {
         };
         self.mean_task = (self.mean_task * 7 + duration) / 8;
         match end {
-            TaskEnd::Done { rows, bytes, passing, print } => {
+            TaskEnd::Done { rows, bytes, passing, fingerprint } => {
                 if let Some(twin) = self.part(task) {
                     self.stop(twin);
                 }
@@ -172,7 +172,7 @@ impl Machine {
                     run.times.add(duration);
                 }
                 self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration, worker });
-                self.done(key, task, (rows, bytes, print), passing);
+                self.done(key, task, (rows, bytes, fingerprint), passing);
             }
             TaskEnd::InputsLost { lost, cause } => {
                 self.out.push(Command::Discard { task });
@@ -211,14 +211,15 @@ impl Machine {
         }
     }
 
-    fn done(&mut self, key: Key, task: TaskId, (rows, bytes, print): (u64, u64, Print), passing: bool) {
+    fn done(&mut self, key: Key, task: TaskId, (rows, bytes, fingerprint): (u64, u64, Fingerprint), passing: bool) {
         self.causes.remove(&key);
         self.has_read(key);
         let Some(store) = self.stores.get_mut(&key.0) else { return };
         let (kind, rdd) = (store.spec.kind, store.spec.rdd);
-        let node = Node { state: State::Done { generation: task }, attempts: 0, losses: 0, print: Some(print) };
+        let node =
+            Node { state: State::Done { generation: task }, attempts: 0, losses: 0, fingerprint: Some(fingerprint) };
         store.nodes.update(key.1, |known| *known = node);
-        let before = store.before.remove(&key.1).filter(|before| !before.is_like(print));
+        let before = store.before.remove(&key.1).filter(|before| !before.is_like(fingerprint));
         let mut woken = self.waiters.remove(&key).unwrap_or_default();
         if store.nodes.are_all_done() {
             woken.append(&mut store.waiting_for_all);
@@ -250,7 +251,7 @@ impl Machine {
             self.wake(woken);
         }
         if let Some(before) = before {
-            self.differs(key, task, (before, print));
+            self.differs(key, task, (before, fingerprint));
         }
     }
 

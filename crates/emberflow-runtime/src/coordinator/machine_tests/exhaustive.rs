@@ -36,7 +36,7 @@ fn explore(plans: &[Vec<StageSpec>], faults: u32, workers: usize) -> Seen {
     let mut known: HashSet<(u64, u32, usize)> = HashSet::new();
     let mut seen = Seen::default();
     while let Some(path) = open.pop() {
-        if !known.insert((path.world.fingerprint(), path.faults, path.submitted)) {
+        if !known.insert((path.world.state_hash(), path.faults, path.submitted)) {
             continue;
         }
         seen.states += 1;

@@ -9,9 +9,9 @@ use std::{
 
 use emberflow_core::{
     error::TaskError,
+    fingerprint::Fingerprint,
     ids::RddId,
     plan::{StageKind, TaskInputs},
-    print::Print,
 };
 
 use super::super::{messages::StageInputs, *};
@@ -76,17 +76,17 @@ pub(super) fn failed(error: TaskError) -> TaskEnd {
 }
 
 pub(super) fn done() -> TaskEnd {
-    TaskEnd::Done { rows: 1, bytes: 8, passing: false, print: Print::of_rows(1) }
+    TaskEnd::Done { rows: 1, bytes: 8, passing: false, fingerprint: Fingerprint::of_rows(1) }
 }
 
 /// Done, for those only who wait for it.
 pub(super) fn passed() -> TaskEnd {
-    TaskEnd::Done { rows: 1, bytes: 8, passing: true, print: Print::of_rows(1) }
+    TaskEnd::Done { rows: 1, bytes: 8, passing: true, fingerprint: Fingerprint::of_rows(1) }
 }
 
 /// Done, with other rows than before.
 pub(super) fn done_otherwise() -> TaskEnd {
-    TaskEnd::Done { rows: 2, bytes: 8, passing: false, print: Print::of_rows(2) }
+    TaskEnd::Done { rows: 2, bytes: 8, passing: false, fingerprint: Fingerprint::of_rows(2) }
 }
 
 pub(super) fn key(store: u64, partition: PartitionIndex) -> Key {
@@ -179,8 +179,8 @@ pub(super) struct World {
     /// Partition actors that nobody has stopped yet.
     actors: BTreeMap<TaskId, StoreId>,
     jobs: BTreeMap<JobId, Living>,
-    /// The prints of stored partitions, and of those that were stored last where nothing is.
-    prints: BTreeMap<Key, Print>,
+    /// The fingerprints of stored partitions, and of those that were stored last where nothing is.
+    fingerprints: BTreeMap<Key, Fingerprint>,
     /// The partition that is to be computed a second time in this step.
     speculated: Option<Key>,
     /// The wanted partitions of each result.
@@ -211,7 +211,7 @@ impl World {
             specs: BTreeMap::new(),
             actors: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            prints: BTreeMap::new(),
+            fingerprints: BTreeMap::new(),
             speculated: None,
             wanted: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -344,10 +344,10 @@ impl World {
             _ => false,
         };
         if quiet {
-            let before = self.fingerprint();
+            let before = self.state_hash();
             let commands = self.machine.step(input);
             let ignored = commands.iter().all(|command| matches!(command, Command::Discard { .. }));
-            assert!(ignored && before == self.fingerprint(), "late, and not ignored: {commands:?}");
+            assert!(ignored && before == self.state_hash(), "late, and not ignored: {commands:?}");
             commands.into_iter().for_each(|command| self.carry_out(command, &mut Step::default()));
             return;
         }
@@ -440,7 +440,7 @@ impl World {
         let limits = self.machine.limits;
         let mut differs = Vec::new();
         let ending = match end {
-            TaskEnd::Done { passing, print, .. } => {
+            TaskEnd::Done { passing, fingerprint, .. } => {
                 // Whoever computes the same is late.
                 let twin = self.task_at(key);
                 step.cancelled.extend(twin);
@@ -455,7 +455,7 @@ impl World {
                 } else {
                     step.counted.push(key);
                     self.stored.insert(key, task);
-                    if self.prints.insert(key, *print).is_some_and(|before| before != *print) {
+                    if self.fingerprints.insert(key, *fingerprint).is_some_and(|before| before != *fingerprint) {
                         differs = self.jobs_that_mix(key);
                     }
                     if *passing && self.specs[&key.0].kind == StageKind::Persist {
@@ -568,7 +568,7 @@ impl World {
                 assert!(found.dropped.insert(store), "{store} dropped twice");
                 self.specs.remove(&store);
                 self.stored.retain(|at, _| at.0 != store);
-                self.prints.retain(|at, _| at.0 != store);
+                self.fingerprints.retain(|at, _| at.0 != store);
                 self.passing.retain(|at, _| at.0 != store);
                 self.actors.retain(|_, of| *of != store);
             }
@@ -685,7 +685,7 @@ impl World {
     }
 
     /// The state, but for the numbers of tasks and stages.
-    pub(super) fn fingerprint(&self) -> u64 {
+    pub(super) fn state_hash(&self) -> u64 {
         let mut hash = QuickHash::default();
         let machine = &self.machine;
         for (id, store) in &machine.stores {
@@ -695,7 +695,7 @@ impl World {
                 .as_ref()
                 .map(|run| (run.job, store.nodes.pending(), run.announced, run.times.len()))
                 .hash(&mut hash);
-            store.before.iter().for_each(|(at, print)| (at, print.rows()).hash(&mut hash));
+            store.before.iter().for_each(|(at, fingerprint)| (at, fingerprint.rows()).hash(&mut hash));
             for node in store.nodes.iter() {
                 let state = match node.state {
                     State::Idle => (0, 0),
@@ -704,7 +704,7 @@ impl World {
                     State::Running { .. } => (3, 0),
                     State::Done { .. } => (4, 0),
                 };
-                (state, node.attempts, node.losses, node.print.map(Print::rows)).hash(&mut hash);
+                (state, node.attempts, node.losses, node.fingerprint.map(Fingerprint::rows)).hash(&mut hash);
             }
         }
         for (id, job) in &machine.jobs {

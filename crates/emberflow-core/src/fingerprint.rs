@@ -1,5 +1,5 @@
-//! The print of a stored partition: facts about its rows that are kept when they are gone, so that those that are made
-//! again can be compared.
+//! The fingerprint of a stored partition: facts about its rows that are kept when they are gone, so that those that are
+//! made again can be compared.
 //!
 //! Rows are counted in any case, for each reducer by itself. Where all of them were serialised, the checksums of their
 //! bytes are compared, too, wherever one frame of them ended and the next began.
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Print {
+pub struct Fingerprint {
     rows: u64,
     /// The checksum of the number of rows for each reducer.
     blocks: u32,
@@ -18,19 +18,19 @@ pub struct Print {
     bytes: Option<u32>,
 }
 
-impl Print {
-    /// The print of rows whose numbers for each reducer have this checksum, and whose bytes have that one, if all are
-    /// serialised.
+impl Fingerprint {
+    /// The fingerprint of rows whose numbers for each reducer have this checksum, and whose bytes have that one, if all
+    /// are serialised.
     pub(crate) fn new(rows: u64, blocks: u32, bytes: Option<u32>) -> Self {
         Self { rows, blocks, bytes }
     }
 
-    /// The print of so many rows of which nothing else is known.
+    /// The fingerprint of so many rows of which nothing else is known.
     pub fn of_rows(rows: u64) -> Self {
         Self { rows, ..Self::default() }
     }
 
-    /// The print of two parts.
+    /// The fingerprint of two parts.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let both = |one: u32, other: u32| one.rotate_left(16) ^ other;
@@ -55,7 +55,7 @@ impl Print {
     }
 }
 
-impl fmt::Display for Print {
+impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rows", self.rows)?;
         if self.blocks != 0 {
@@ -95,25 +95,25 @@ mod tests {
         let packed = |parts: &[&[u64]], space: &dyn SpillSpace| {
             let segments = parts.iter().map(|part| in_memory(part));
             let packed = segments.flat_map(|part| segments::spill([&*part], space).unwrap().remove(0));
-            Print::of([(0, &*packed.collect::<Vec<_>>())])
+            Fingerprint::of([(0, &*packed.collect::<Vec<_>>())])
         };
         let whole = packed(&[&rows], &InMemory);
         assert!(whole.bytes.is_some() && whole.rows() == 50_000);
         assert_eq!(whole, packed(&[&rows[..1], &rows[1..30_000], &rows[30_000..]], &InMemory));
         assert_eq!(whole, packed(&[&rows[..20_000], &rows[20_000..]], &Compressed));
         // Of rows in memory less is known: they may be the same.
-        let unknown = Print::of([(0, &*in_memory(&rows))]);
+        let unknown = Fingerprint::of([(0, &*in_memory(&rows))]);
         assert!(unknown.bytes.is_none() && whole.is_like(unknown) && unknown.is_like(whole));
         let mut others = rows.clone();
         others.swap(3, 4);
         assert!(!whole.is_like(packed(&[&others], &InMemory)));
-        assert!(!unknown.is_like(Print::of([(0, &*in_memory(&rows[1..]))])));
-        assert!(!unknown.is_like(Print::of([(1, &*in_memory(&rows))])), "for another reader");
+        assert!(!unknown.is_like(Fingerprint::of([(0, &*in_memory(&rows[1..]))])));
+        assert!(!unknown.is_like(Fingerprint::of([(1, &*in_memory(&rows))])), "for another reader");
         let (one, two) = (packed(&[&rows[..7]], &InMemory), packed(&[&rows[7..]], &InMemory));
         assert!(one.and(two).is_like(one.and(two)) && !one.and(two).is_like(two.and(one)));
-        let none = Print::of::<u64>([]);
+        let none = Fingerprint::of::<u64>([]);
         assert_eq!((one.and(none).bytes, none.and(one).bytes, one.and(unknown).bytes), (one.bytes, one.bytes, None));
         assert!(whole.to_string().starts_with("50000 rows, spread as "), "{whole}");
-        assert_eq!(Print::of_rows(3).to_string(), "3 rows");
+        assert_eq!(Fingerprint::of_rows(3).to_string(), "3 rows");
     }
 }
