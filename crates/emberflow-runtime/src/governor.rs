@@ -74,8 +74,8 @@ pub(crate) struct Ledger {
     pressure: Pressure,
     waits: AtomicU64,
     gave_way: AtomicU64,
-    /// The number of [`Hope`]s.
-    hopes: AtomicU64,
+    /// The number of [`PendingRelease`]s.
+    pending_releases: AtomicU64,
     peak: AtomicU64,
     /// The bytes of the files, whatever of them is still needed.
     on_disk: AtomicU64,
@@ -106,7 +106,7 @@ impl Ledger {
             pressure: Pressure::new(system::memory_limit_bytes()),
             waits: zero(),
             gave_way: zero(),
-            hopes: zero(),
+            pending_releases: zero(),
             peak: zero(),
             on_disk: zero(),
             spilled: zero(),
@@ -208,15 +208,15 @@ impl Ledger {
         self.gave_way.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Room is on its way, as long as what this gives lives.
-    pub(crate) fn hope(self: &Arc<Self>) -> Hope {
-        self.hopes.fetch_add(1, Ordering::SeqCst);
-        Hope(Arc::clone(self))
+    /// Announces that room is on its way, for as long as the returned value lives.
+    pub(crate) fn pending_release(self: &Arc<Self>) -> PendingRelease {
+        self.pending_releases.fetch_add(1, Ordering::SeqCst);
+        PendingRelease(Arc::clone(self))
     }
 
     /// Returns whether room is on its way.
-    pub(crate) fn is_hoped_for(&self) -> bool {
-        self.hopes.load(Ordering::SeqCst) > 0
+    pub(crate) fn is_release_pending(&self) -> bool {
+        self.pending_releases.load(Ordering::SeqCst) > 0
     }
 
     /// Takes room for results. Returns whether all results together are within the limit.
@@ -337,12 +337,12 @@ impl Ledger {
     }
 }
 
-/// Room is on its way: who waits for some does not give up while this lives.
-pub(crate) struct Hope(Arc<Ledger>);
+/// A release of memory that is on its way: tasks that wait for memory do not give up while this lives.
+pub(crate) struct PendingRelease(Arc<Ledger>);
 
-impl Drop for Hope {
+impl Drop for PendingRelease {
     fn drop(&mut self) {
-        self.0.hopes.fetch_sub(1, Ordering::SeqCst);
+        self.0.pending_releases.fetch_sub(1, Ordering::SeqCst);
         self.0.turns.look_again();
     }
 }
@@ -377,7 +377,10 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         // What a dead governor does not take is dropped, which releases it as well.
-        let _ = post(&self.governor, Release { kind: self.kind, bytes: self.bytes, hope: self.ledger.hope() });
+        let _ = post(
+            &self.governor,
+            Release { kind: self.kind, bytes: self.bytes, pending: self.ledger.pending_release() },
+        );
     }
 }
 
@@ -397,12 +400,12 @@ impl Actor for Governor {
 pub(crate) struct Release {
     kind: StageKind,
     bytes: u64,
-    hope: Hope,
+    pending: PendingRelease,
 }
 
 impl Drop for Release {
     fn drop(&mut self) {
-        self.hope.0.release(self.kind, self.bytes);
+        self.pending.0.release(self.kind, self.bytes);
     }
 }
 

@@ -48,8 +48,8 @@ impl Wish for Wants<'_> {
         self.cancelled.load(Ordering::SeqCst)
     }
 
-    fn is_hoped_for(&self) -> bool {
-        self.ledger.is_hoped_for()
+    fn is_release_pending(&self) -> bool {
+        self.ledger.is_release_pending()
     }
 
     fn can_help(&self) -> bool {
@@ -58,7 +58,7 @@ impl Wish for Wants<'_> {
 
     fn help(&self) {}
 
-    fn plead(&self) {}
+    fn request_eviction(&self) {}
 }
 
 /// Works with two thirds of the budget in two steps, however often it has to begin again. Returns how often it had to.
@@ -120,12 +120,12 @@ fn who_waits_is_woken_by_room_that_was_on_its_way() {
     explore(|| {
         let ledger = ledger(90);
         assert!(ledger.reserve_work(0, 60, true));
-        let (waiting, hope) = (Arc::clone(&ledger), ledger.hope());
+        let (waiting, pending) = (Arc::clone(&ledger), ledger.pending_release());
         let turn = ledger.turns.begin();
         let waiter = thread::spawn(move || wait(&waiting, turn, 60, &AtomicBool::new(false)));
         // Given back, and only then is it not on its way any more, as the governor does it.
         ledger.release_work(60);
-        drop(hope);
+        drop(pending);
         assert_eq!(waiter.join().unwrap(), Waited::Granted);
         ledger.release_work(60);
         ledger.turns.end(turn);
@@ -140,7 +140,7 @@ fn who_is_not_wanted_any_more_is_woken_wherever_it_waits() {
         assert!(ledger.reserve_work(0, 90, true));
         let cancelled = Arc::new(AtomicBool::new(false));
         let [older, younger] = [ledger.turns.begin(), ledger.turns.begin()];
-        let hope = ledger.hope();
+        let pending = ledger.pending_release();
         let (one, flag) = (Arc::clone(&ledger), Arc::clone(&cancelled));
         let waiter = thread::spawn(move || wait(&one, older, 60, &flag));
         let (other, flag) = (Arc::clone(&ledger), Arc::clone(&cancelled));
@@ -149,7 +149,7 @@ fn who_is_not_wanted_any_more_is_woken_wherever_it_waits() {
         ledger.turns.look_again();
         assert_eq!(waiter.join().unwrap(), Waited::Cancelled);
         again.join().unwrap();
-        drop(hope);
+        drop(pending);
         [older, younger].into_iter().for_each(|turn| ledger.turns.end(turn));
         ledger.release_work(90);
         nothing_is_left(&ledger);

@@ -23,7 +23,7 @@ use emberflow_core::{
 
 use crate::{
     coordinator::{Evicted, Links, PartitionGone, TaskReport, machine::Key},
-    governor::{Hope, Reservation},
+    governor::{PendingRelease, Reservation},
     mail::{Break, post},
     slot::Slot,
 };
@@ -55,8 +55,8 @@ impl PartitionActor {
     fn free(&self, data: Option<Stored>, room: Option<Reservation>) {
         let large = |stored: &Stored| stored.footprint.bytes + stored.footprint.file_bytes > FREE_ON_WORKER_BYTES;
         if data.as_ref().is_some_and(large) {
-            let hope = self.links.ledger.hope();
-            self.links.pool.submit_first(Box::new(move || drop((data, room, hope))));
+            let pending = self.links.ledger.pending_release();
+            self.links.pool.submit_first(Box::new(move || drop((data, room, pending))));
             // Whoever waits for room may be the only one who has time for it.
             self.links.ledger.turns.look_again();
         }
@@ -110,7 +110,7 @@ impl Handler<Fill> for PartitionActor {
 
 /// From the coordinator: what is in memory has to make room for others. A worker writes it.
 pub(crate) struct Spill {
-    pub(crate) hope: Hope,
+    pub(crate) pending: PendingRelease,
 }
 
 impl Message for Spill {
@@ -120,7 +120,7 @@ impl Message for Spill {
 impl Handler<Spill> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Spill { hope }: Spill, ctx: &mut Self::Context) {
+    fn handle(&mut self, Spill { pending }: Spill, ctx: &mut Self::Context) {
         if self.is_struck(Point::Evict) {
             return ctx.terminate();
         }
@@ -145,7 +145,7 @@ impl Handler<Spill> for PartitionActor {
             let room = Reservation::take((&links.governor, &links.ledger), kind, footprint.bytes, true);
             let stored = Stored { data, footprint, keep: stored.keep };
             // Whoever owned the rows is gone, and they with him.
-            let _ = post(&owner, Spilled { stored, room, _hope: hope });
+            let _ = post(&owner, Spilled { stored, room, _pending: pending });
         }));
         self.links.ledger.turns.look_again();
     }
@@ -155,7 +155,7 @@ impl Handler<Spill> for PartitionActor {
 pub(crate) struct Spilled {
     stored: Stored,
     room: Option<Reservation>,
-    _hope: Hope,
+    _pending: PendingRelease,
 }
 
 impl Message for Spilled {
@@ -165,7 +165,7 @@ impl Message for Spilled {
 impl Handler<Spilled> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Spilled { stored, room, _hope }: Spilled, ctx: &mut Self::Context) {
+    fn handle(&mut self, Spilled { stored, room, _pending }: Spilled, ctx: &mut Self::Context) {
         let (bytes, file_bytes) = (stored.footprint.spilled, stored.footprint.file_bytes);
         let (before, before_room) = (self.slot.look(), self.room.take());
         self.slot.fill(stored);

@@ -37,7 +37,7 @@ pub(crate) trait Wish {
     fn is_cancelled(&self) -> bool;
 
     /// Returns whether room is on its way that no task holds.
-    fn is_hoped_for(&self) -> bool;
+    fn is_release_pending(&self) -> bool;
 
     /// Returns whether there is something to be done that gives room back, and this thread may be the only one that
     /// can.
@@ -46,8 +46,8 @@ pub(crate) trait Wish {
     /// Does some of it.
     fn help(&self);
 
-    /// Asks for rows that are kept to make room, as the last resort. Until they have, there is hope.
-    fn plead(&self);
+    /// Asks for rows that are kept to make room, as the last resort. Until they have, a release is pending.
+    fn request_eviction(&self);
 }
 
 #[derive(Default)]
@@ -121,7 +121,7 @@ impl Turns {
         tasks.working.insert(turn, true);
         // If all wait now, somebody has to give way.
         self.changed.notify_all();
-        let mut pleaded = false;
+        let mut requested = false;
         let waited = loop {
             // Looked at under the lock: what comes later wakes this thread.
             if wish.can_help() {
@@ -137,14 +137,14 @@ impl Turns {
             if first == Some(turn) && wish.take() {
                 break Waited::Granted;
             }
-            if !wish.is_hoped_for() {
+            if !wish.is_release_pending() {
                 let last = tasks.working.last_key_value().map(|(last, _)| *last);
                 if tasks.working.len() == 1 {
-                    if pleaded {
+                    if requested {
                         break Waited::InVain;
                     }
-                    pleaded = true;
-                    wish.plead();
+                    requested = true;
+                    wish.request_eviction();
                     continue;
                 }
                 if last == Some(turn) && tasks.working.values().all(|waits| *waits) {
@@ -196,8 +196,8 @@ mod tests {
         room: &'a Room,
         bytes: u64,
         cancelled: &'a AtomicBool,
-        hope: &'a AtomicU64,
-        /// The bytes that pleading brings.
+        pending: &'a AtomicU64,
+        /// The bytes that an eviction frees.
         kept: u64,
     }
 
@@ -210,8 +210,8 @@ mod tests {
             self.cancelled.load(Ordering::SeqCst)
         }
 
-        fn is_hoped_for(&self) -> bool {
-            self.hope.load(Ordering::SeqCst) > 0
+        fn is_release_pending(&self) -> bool {
+            self.pending.load(Ordering::SeqCst) > 0
         }
 
         fn can_help(&self) -> bool {
@@ -220,20 +220,20 @@ mod tests {
 
         fn help(&self) {}
 
-        fn plead(&self) {
+        fn request_eviction(&self) {
             self.room.0.fetch_add(self.kept, Ordering::SeqCst);
         }
     }
 
     static NEVER: AtomicBool = AtomicBool::new(false);
-    static NO_HOPE: AtomicU64 = AtomicU64::new(0);
+    static NONE_PENDING: AtomicU64 = AtomicU64::new(0);
 
     fn wants(room: &Room, bytes: u64) -> Wants<'_> {
-        Wants { room, bytes, cancelled: &NEVER, hope: &NO_HOPE, kept: 0 }
+        Wants { room, bytes, cancelled: &NEVER, pending: &NONE_PENDING, kept: 0 }
     }
 
     #[test]
-    fn who_is_alone_waits_for_nobody_but_may_plead() {
+    fn who_is_alone_waits_for_nobody_but_may_request_an_eviction() {
         let (turns, room) = (Turns::default(), Room(AtomicU64::new(5)));
         let turn = turns.begin();
         assert_eq!(turns.wait(turn, &wants(&room, 10)), Waited::InVain);
@@ -245,12 +245,12 @@ mod tests {
 
     #[test]
     fn who_is_alone_waits_for_room_that_is_on_its_way() {
-        let (turns, room, hope) = (Turns::default(), Room(AtomicU64::new(0)), AtomicU64::new(1));
+        let (turns, room, pending) = (Turns::default(), Room(AtomicU64::new(0)), AtomicU64::new(1));
         let turn = turns.begin();
         thread::scope(|threads| {
-            let waiting = threads.spawn(|| turns.wait(turn, &Wants { hope: &hope, ..wants(&room, 10) }));
+            let waiting = threads.spawn(|| turns.wait(turn, &Wants { pending: &pending, ..wants(&room, 10) }));
             room.0.fetch_add(10, Ordering::SeqCst);
-            hope.fetch_sub(1, Ordering::SeqCst);
+            pending.fetch_sub(1, Ordering::SeqCst);
             turns.look_again();
             assert_eq!(waiting.join().unwrap(), Waited::Granted);
         });

@@ -214,8 +214,8 @@ impl Wish for Room<'_> {
         self.memory.is_cancelled()
     }
 
-    fn is_hoped_for(&self) -> bool {
-        self.memory.ledger().is_hoped_for()
+    fn is_release_pending(&self) -> bool {
+        self.memory.ledger().is_release_pending()
     }
 
     fn can_help(&self) -> bool {
@@ -226,8 +226,8 @@ impl Wish for Room<'_> {
         self.memory.links.pool.help();
     }
 
-    fn plead(&self) {
-        let make_room = MakeRoom { bytes: self.bytes, _hope: self.memory.ledger().hope() };
+    fn request_eviction(&self) {
+        let make_room = MakeRoom { bytes: self.bytes, _pending: self.memory.ledger().pending_release() };
         // A dead coordinator means that the context is ending.
         let _ = post(&self.memory.links.coordinator, make_room);
     }

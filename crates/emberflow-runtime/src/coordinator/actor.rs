@@ -35,7 +35,8 @@ use super::{
 };
 use crate::{
     bus::Bus,
-    governor::{Governor, Hope, Ledger},
+    governor::{Governor, Ledger, PendingRelease},
+    job::JobOutput,
     mail::{Break, post},
     partition::{Dismiss, Kill, PartitionActor, Spill},
     pool::PoolHandle,
@@ -307,7 +308,7 @@ impl Coordinator {
     fn spill(&self, generation: TaskId) {
         if let Some((_, actor, _)) = self.actors.get(&generation) {
             // A dead one holds nothing.
-            let _ = post(actor, Spill { hope: self.with.ledger.hope() });
+            let _ = post(actor, Spill { pending: self.with.ledger.pending_release() });
         }
     }
 
@@ -602,7 +603,7 @@ impl Handler<TaskReport> for Coordinator {
 pub(crate) struct MakeRoom {
     pub(crate) bytes: u64,
     /// Until that was ordered.
-    pub(crate) _hope: Hope,
+    pub(crate) _pending: PendingRelease,
 }
 
 impl Message for MakeRoom {
@@ -612,7 +613,7 @@ impl Message for MakeRoom {
 impl Handler<MakeRoom> for Coordinator {
     type Result = ();
 
-    fn handle(&mut self, MakeRoom { bytes, _hope }: MakeRoom, _: &mut Self::Context) {
+    fn handle(&mut self, MakeRoom { bytes, _pending }: MakeRoom, _: &mut Self::Context) {
         for (_, generation) in self.residents.spill(bytes, self.with.ledger.disk_cost()) {
             self.spill(generation);
         }
