@@ -186,7 +186,7 @@ impl Ledger {
     pub(crate) fn release_work(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.working.fetch_sub(bytes, Ordering::AcqRel);
-        self.turns.look_again();
+        self.turns.notify();
     }
 
     /// Takes room to work in of whatever share, for a task that waits for it.
@@ -231,7 +231,7 @@ impl Ledger {
     pub(crate) fn release_result(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.results.fetch_sub(bytes, Ordering::AcqRel);
-        self.turns.look_again();
+        self.turns.notify();
     }
 
     /// Takes room for results, whether there is any or not.
@@ -262,7 +262,7 @@ impl Ledger {
     pub(crate) fn release(&self, kind: StageKind, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         self.of(kind).fetch_sub(bytes, Ordering::AcqRel);
-        self.turns.look_again();
+        self.turns.notify();
     }
 
     pub(crate) fn spill_limit(&self) -> u64 {
@@ -343,7 +343,7 @@ pub(crate) struct PendingRelease(Arc<Ledger>);
 impl Drop for PendingRelease {
     fn drop(&mut self) {
         self.0.pending_releases.fetch_sub(1, Ordering::SeqCst);
-        self.0.turns.look_again();
+        self.0.turns.notify();
     }
 }
 

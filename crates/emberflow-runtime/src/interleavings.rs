@@ -146,7 +146,7 @@ fn who_is_not_wanted_any_more_is_woken_wherever_it_waits() {
         let (other, flag) = (Arc::clone(&ledger), Arc::clone(&cancelled));
         let again = thread::spawn(move || other.turns.older_have_ended(younger, || flag.load(Ordering::SeqCst)));
         cancelled.store(true, Ordering::SeqCst);
-        ledger.turns.look_again();
+        ledger.turns.notify();
         assert_eq!(waiter.join().unwrap(), Waited::Cancelled);
         again.join().unwrap();
         drop(pending);

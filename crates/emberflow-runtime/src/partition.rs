@@ -58,7 +58,7 @@ impl PartitionActor {
             let pending = self.links.ledger.pending_release();
             self.links.pool.submit_first(Box::new(move || drop((data, room, pending))));
             // Whoever waits for room may be the only one who has time for it.
-            self.links.ledger.turns.look_again();
+            self.links.ledger.turns.notify();
         }
     }
 }
@@ -147,7 +147,7 @@ impl Handler<Spill> for PartitionActor {
             // Whoever owned the rows is gone, and they with him.
             let _ = post(&owner, Spilled { stored, room, _pending: pending });
         }));
-        self.links.ledger.turns.look_again();
+        self.links.ledger.turns.notify();
     }
 }
 

@@ -96,7 +96,7 @@ impl Turns {
     pub(crate) fn end(&self, turn: Turn) {
         self.tasks().working.remove(&turn);
         self.working.fetch_sub(1, Ordering::AcqRel);
-        self.look_again();
+        self.notify();
     }
 
     /// How many tasks have asked for memory and not ended.
@@ -104,8 +104,8 @@ impl Turns {
         self.working.load(Ordering::Acquire)
     }
 
-    /// Something has changed: memory was given back, or a task is not wanted any more.
-    pub(crate) fn look_again(&self) {
+    /// Wakes the tasks that wait, since memory was given back, or a task is not wanted any more.
+    pub(crate) fn notify(&self) {
         // Between what changed and this look: who began to wait before it is seen, who does so after sees the change.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
@@ -251,7 +251,7 @@ mod tests {
             let waiting = threads.spawn(|| turns.wait(turn, &Wants { pending: &pending, ..wants(&room, 10) }));
             room.0.fetch_add(10, Ordering::SeqCst);
             pending.fetch_sub(1, Ordering::SeqCst);
-            turns.look_again();
+            turns.notify();
             assert_eq!(waiting.join().unwrap(), Waited::Granted);
         });
     }
@@ -286,7 +286,7 @@ mod tests {
             let waiting = threads.spawn(|| turns.wait(first, &Wants { cancelled: &cancelled, ..wants(&room, 1) }));
             let for_older = threads.spawn(|| turns.older_have_ended(second, || cancelled.load(Ordering::SeqCst)));
             cancelled.store(true, Ordering::SeqCst);
-            turns.look_again();
+            turns.notify();
             assert_eq!(waiting.join().unwrap(), Waited::Cancelled);
             for_older.join().unwrap();
         });

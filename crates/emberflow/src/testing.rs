@@ -37,7 +37,7 @@ pub use crate::sent_plans::SentPlans;
 use crate::{Context, rdd::Rdd};
 
 /// How long to wait for an event before asking whether the actor is still there.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// From now on every job of the context runs by a plan that was written out as bytes and read back, as another process
 /// would be given it; jobs that cannot be sent run as they are. Returns an account of both.
@@ -168,7 +168,7 @@ fn kill<T: Data>(rdd: &Rdd<T>, order: impl Fn(&Engine) -> Result<Option<TaskId>>
     let mut events = engine.subscribe(1 << 16);
     let Some(killed) = order(engine)? else { return Ok(false) };
     loop {
-        match events.next_within(LOOK_AGAIN).map(|record| record.event) {
+        match events.next_within(POLL_INTERVAL).map(|record| record.event) {
             // It was there, or it was being computed.
             Some(Event::PartitionLost { task, .. } | Event::TaskFailed { task, .. }) if task == killed => {
                 return Ok(true);

@@ -203,7 +203,7 @@ impl Coordinator {
                 Command::Cancel { task } => {
                     if let Some((_, cancelled)) = self.running.remove(&task) {
                         cancelled.store(true, Ordering::Relaxed);
-                        self.with.ledger.turns.look_again();
+                        self.with.ledger.turns.notify();
                     }
                 }
                 Command::Discard { task } => {
@@ -386,7 +386,7 @@ impl Coordinator {
                 }
             }
         }
-        ctx.run_later(Waits::LOOK_AGAIN, Self::stand_in);
+        ctx.run_later(Waits::INTERVAL, Self::stand_in);
     }
 
     fn overdue(&mut self, task: TaskId, rdd: Option<RddId>, limit: Duration) {
@@ -832,7 +832,7 @@ impl Handler<Stop> for Coordinator {
         for (_, (_, cancelled)) in self.running.drain() {
             cancelled.store(true, Ordering::Relaxed);
         }
-        self.with.ledger.turns.look_again();
+        self.with.ledger.turns.notify();
         for (job, shell) in self.jobs.drain() {
             let outcome = Err(Error::ContextClosed);
             self.with.bus.publish(&Event::JobFinished { job, end: JobEnd::of(&outcome) });

@@ -62,8 +62,8 @@ pub(crate) struct Seen {
 pub(crate) struct Waits(Vec<(TaskId, u64)>);
 
 impl Waits {
-    /// How long to look at workers that all wait before others stand in for them.
-    pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(50);
+    /// The time for which all workers have to wait before others stand in for them.
+    pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 
     /// They all wait. Returns whether they did so at the last look, and nothing has gone on since.
     pub(crate) fn go_on(&mut self, at_work: &[AtWork]) -> bool {

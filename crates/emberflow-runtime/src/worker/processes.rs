@@ -34,7 +34,7 @@ use super::{
 use crate::{Engine, task_run::Elsewhere};
 
 /// How long to wait for a worker before asking whether the task is still wanted.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Worker processes of this program, which run the tasks of a context: as many as tasks run at once. Counts the tasks
 /// that they have run, and the stages that could not be sent.
@@ -176,8 +176,8 @@ impl fmt::Debug for WorkerProcesses {
 impl Process {
     fn start(mut command: Command) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
-        ours.set_read_timeout(Some(LOOK_AGAIN))?;
-        ours.set_write_timeout(Some(LOOK_AGAIN))?;
+        ours.set_read_timeout(Some(POLL_INTERVAL))?;
+        ours.set_write_timeout(Some(POLL_INTERVAL))?;
         let child = command.env(IS_WORKER, SOCKET).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         Ok(Self { child, socket: ours, stage: None })
     }

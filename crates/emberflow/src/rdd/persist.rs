@@ -22,7 +22,7 @@ use super::Rdd;
 const EVENTS: usize = 1 << 10;
 
 /// How long it waits for an event before it asks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where the rows of a persisted RDD are kept; see [`Rdd::persist`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -181,7 +181,7 @@ impl<T: Data> Rdd<T> {
         // Events are missed by who is slow, so the store itself is asked now and then.
         while self.shared().backend.store_state(store)?.is_some() {
             let over = |event| matches!(event, Event::StoreDropped { store: dropped, .. } if dropped == store);
-            while events.next_within(LOOK_AGAIN).is_some_and(|record| !over(record.event)) {}
+            while events.next_within(POLL_INTERVAL).is_some_and(|record| !over(record.event)) {}
         }
         Ok(())
     }

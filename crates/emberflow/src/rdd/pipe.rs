@@ -53,9 +53,9 @@ const MOST_LINE_BYTES: usize = 64 << 20;
 /// How much of what a command wrote to its standard error is told if it fails.
 const COMPLAINT_BYTES: usize = 4 << 10;
 /// How long to wait for news before asking whether the job was cancelled.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The same for a command whose pipes are closed, which is all but gone.
-const LOOK_AGAIN_AT_THE_END: Duration = Duration::from_millis(1);
+const POLL_INTERVAL_AT_THE_END: Duration = Duration::from_millis(1);
 
 impl<T: Data> Rdd<T> {
     /// Sends each partition through a command of its own: a line a row into its standard input, a row a line out of its
@@ -187,7 +187,7 @@ impl Running {
                 return Ok(status);
             }
             task.check_cancelled()?;
-            thread::park_timeout(LOOK_AGAIN_AT_THE_END);
+            thread::park_timeout(POLL_INTERVAL_AT_THE_END);
         }
     }
 }
@@ -298,7 +298,7 @@ impl<T: Data + Display> Stream<String> for PipeStream<T> {
             } else if self.rows.is_none() && self.output_over && self.complaints.is_some() {
                 self.end()?;
             } else {
-                match self.told.recv_timeout(LOOK_AGAIN) {
+                match self.told.recv_timeout(POLL_INTERVAL) {
                     Ok(told) => self.hear(told)?,
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => {
