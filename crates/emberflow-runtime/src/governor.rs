@@ -56,6 +56,21 @@ pub struct MemoryUse {
     pub gave_way: u64,
 }
 
+/// Whether a reservation may go beyond the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdraw {
+    /// Rows that can go to disk instead are refused.
+    Refused,
+    /// Rows that are in memory already and have to stay there are counted, whether there is room or not.
+    Allowed,
+}
+
+impl Overdraw {
+    fn is_allowed(self) -> bool {
+        self == Self::Allowed
+    }
+}
+
 /// The account.
 pub(crate) struct Ledger {
     budget: u64,
@@ -146,9 +161,9 @@ impl Ledger {
         self.persisted.load(Ordering::Acquire) + self.map_outputs.load(Ordering::Acquire)
     }
 
-    /// Takes so many bytes of the budget. Returns whether there was room. If they are to be taken anyhow, there is.
-    fn take(&self, bytes: u64, anyhow: bool) -> bool {
-        let room = |used: u64| used.checked_add(bytes).filter(|sum| anyhow || *sum <= self.budget);
+    /// Takes so many bytes of the budget, or beyond it. Returns whether they were taken.
+    fn take(&self, bytes: u64, overdraw: Overdraw) -> bool {
+        let room = |used: u64| used.checked_add(bytes).filter(|sum| overdraw.is_allowed() || *sum <= self.budget);
         let Ok(before) = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) else { return false };
         self.peak.fetch_max(before + bytes, Ordering::AcqRel);
         true
@@ -159,24 +174,23 @@ impl Ledger {
         !self.force_spill && !self.pressure.is_high(bytes)
     }
 
-    /// Reserves memory for kept rows. Returns whether there was room. If it is to be taken anyhow, there is.
-    pub(crate) fn reserve(&self, kind: StageKind, bytes: u64, anyhow: bool) -> bool {
+    /// Reserves memory for kept rows. Returns whether it was reserved.
+    pub(crate) fn reserve(&self, kind: StageKind, bytes: u64, overdraw: Overdraw) -> bool {
         let fits = || self.may_grow(bytes) && self.kept() + bytes <= self.budget / 4 * 3;
-        let taken = bytes == 0 || ((anyhow || fits()) && self.take(bytes, anyhow));
+        let taken = bytes == 0 || ((overdraw.is_allowed() || fits()) && self.take(bytes, overdraw));
         if taken {
             self.of(kind).fetch_add(bytes, Ordering::AcqRel);
         }
         taken
     }
 
-    /// Takes room to work in, for a task that has so much of it already. Returns whether there was any. If it is to be
-    /// taken anyhow, there is.
-    pub(crate) fn reserve_work(&self, held: u64, bytes: u64, anyhow: bool) -> bool {
+    /// Reserves memory to work in, for a task that has so much of it already. Returns whether it was reserved.
+    pub(crate) fn reserve_work(&self, held: u64, bytes: u64, overdraw: Overdraw) -> bool {
         let fits = || {
             let share = self.budget.saturating_sub(self.kept()) / self.turns.working().max(1) as u64;
             self.may_grow(bytes) && held + bytes <= share
         };
-        let taken = (anyhow || fits()) && self.take(bytes, anyhow);
+        let taken = (overdraw.is_allowed() || fits()) && self.take(bytes, overdraw);
         if taken {
             self.working.fetch_add(bytes, Ordering::AcqRel);
         }
@@ -191,7 +205,7 @@ impl Ledger {
 
     /// Takes room to work in of whatever share, for a task that waits for it.
     pub(crate) fn take_in_turn(&self, bytes: u64) -> bool {
-        let taken = !self.pressure.is_high(bytes) && self.take(bytes, false);
+        let taken = !self.pressure.is_high(bytes) && self.take(bytes, Overdraw::Refused);
         if taken {
             self.working.fetch_add(bytes, Ordering::AcqRel);
         }
@@ -225,7 +239,7 @@ impl Ledger {
         if self.results.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_err() {
             return false;
         }
-        self.take(bytes, true)
+        self.take(bytes, Overdraw::Allowed)
     }
 
     pub(crate) fn release_result(&self, bytes: u64) {
@@ -237,7 +251,7 @@ impl Ledger {
     /// Takes room for results, whether there is any or not.
     pub(crate) fn overdraw_result(&self, bytes: u64) {
         self.results.fetch_add(bytes, Ordering::AcqRel);
-        self.take(bytes, true);
+        self.take(bytes, Overdraw::Allowed);
     }
 
     /// Returns whether what tasks work on is counted at all.
@@ -356,15 +370,16 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Room for so many bytes, if there is any, or if it is to be taken `anyhow`.
+    /// Reserves memory for so many bytes, if there is any, or if the budget may be overdrawn.
     pub(crate) fn take(
-        (governor, ledger): (&Addr<Governor>, &Arc<Ledger>),
+        governor: &Addr<Governor>,
+        ledger: &Arc<Ledger>,
         kind: StageKind,
         bytes: u64,
-        anyhow: bool,
+        overdraw: Overdraw,
     ) -> Option<Self> {
-        let refused = !anyhow && chaos::strike(Point::Memory).is_some();
-        let taken = !refused && ledger.reserve(kind, bytes, anyhow);
+        let refused = overdraw == Overdraw::Refused && chaos::strike(Point::Memory).is_some();
+        let taken = !refused && ledger.reserve(kind, bytes, overdraw);
         taken.then(|| Self { kind, bytes, governor: governor.clone(), ledger: Arc::clone(ledger) })
     }
 

@@ -20,7 +20,7 @@ use shuttle::{
 };
 
 use crate::{
-    governor::Ledger,
+    governor::{Ledger, Overdraw},
     slot::Slot,
     turns::{Turn, Waited, Wish},
 };
@@ -119,7 +119,7 @@ fn tasks_that_do_not_fit_together_all_end_and_the_budget_holds() {
 fn who_waits_is_woken_by_room_that_was_on_its_way() {
     explore(|| {
         let ledger = ledger(90);
-        assert!(ledger.reserve_work(0, 60, true));
+        assert!(ledger.reserve_work(0, 60, Overdraw::Allowed));
         let (waiting, pending) = (Arc::clone(&ledger), ledger.pending_release());
         let turn = ledger.turns.begin();
         let waiter = thread::spawn(move || wait(&waiting, turn, 60, &AtomicBool::new(false)));
@@ -137,7 +137,7 @@ fn who_waits_is_woken_by_room_that_was_on_its_way() {
 fn who_is_not_wanted_any_more_is_woken_wherever_it_waits() {
     explore(|| {
         let ledger = ledger(90);
-        assert!(ledger.reserve_work(0, 90, true));
+        assert!(ledger.reserve_work(0, 90, Overdraw::Allowed));
         let cancelled = Arc::new(AtomicBool::new(false));
         let [older, younger] = [ledger.turns.begin(), ledger.turns.begin()];
         let pending = ledger.pending_release();
@@ -164,8 +164,8 @@ fn what_is_reserved_by_many_at_once_is_never_more_than_there_is() {
             .map(|at| {
                 let ledger = Arc::clone(&ledger);
                 thread::spawn(move || {
-                    let kept = ledger.reserve(StageKind::Persist, 30, false);
-                    let working = ledger.reserve_work(0, 20 + at, false);
+                    let kept = ledger.reserve(StageKind::Persist, 30, Overdraw::Refused);
+                    let working = ledger.reserve_work(0, 20 + at, Overdraw::Refused);
                     let result = ledger.reserve_result(10, 20);
                     if kept {
                         ledger.release(StageKind::Persist, 30);
@@ -184,7 +184,7 @@ fn what_is_reserved_by_many_at_once_is_never_more_than_there_is() {
         assert_eq!((memory.working, memory.persisted, memory.results), (0, 0, 0));
         // Results are taken whether there is room or not, two of them here; nothing else is.
         assert!(memory.peak <= 100 + 20, "{memory:?}");
-        assert!(ledger.reserve_work(0, 100, false), "all of it is free again");
+        assert!(ledger.reserve_work(0, 100, Overdraw::Refused), "all of it is free again");
     });
 }
 

@@ -23,7 +23,7 @@ use emberflow_core::{
 
 use crate::{
     coordinator::{Evicted, Links, PartitionGone, TaskReport, machine::Key},
-    governor::{PendingRelease, Reservation},
+    governor::{Overdraw, PendingRelease, Reservation},
     mail::{Break, post},
     slot::Slot,
 };
@@ -142,7 +142,7 @@ impl Handler<Spill> for PartitionActor {
                 }
             };
             let (data, footprint) = spilled;
-            let room = Reservation::take((&links.governor, &links.ledger), kind, footprint.bytes, true);
+            let room = Reservation::take(&links.governor, &links.ledger, kind, footprint.bytes, Overdraw::Allowed);
             let stored = Stored { data, footprint, keep: stored.keep };
             // Whoever owned the rows is gone, and they with him.
             let _ = post(&owner, Spilled { stored, room, _pending: pending });

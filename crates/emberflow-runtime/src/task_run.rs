@@ -32,7 +32,7 @@ use crate::{
         machine::{Ran, TaskEnd},
         residents::Resident,
     },
-    governor::Reservation,
+    governor::{Overdraw, Reservation},
     mail::post,
     partition::{Fill, Kill, PartitionActor},
     pool::{Busy, worker},
@@ -212,17 +212,19 @@ impl TaskRun {
             TaskOutput::Stored(stored) => stored,
         };
         let nanos = memory.elapsed().as_nanos() as u64;
-        let room = |bytes, anyhow| {
-            Reservation::take((&self.links.governor, &self.links.ledger), self.plan.kind, bytes, anyhow)
+        let room = |overdraw, bytes| {
+            let Links { governor, ledger, .. } = &*self.links;
+            Reservation::take(governor, ledger, self.plan.kind, bytes, overdraw)
         };
+        let overdraw = if stored.keep == Keep::InMemory { Overdraw::Allowed } else { Overdraw::Refused };
         if stored.keep != Keep::OnDisk
-            && let Some(room) = room(stored.footprint.bytes, stored.keep == Keep::InMemory)
+            && let Some(room) = room(overdraw, stored.footprint.bytes)
         {
             return Ok(Output::Stored { stored, room, found: Found::Room, nanos });
         }
         let all = stored.footprint.bytes + stored.footprint.spilled;
         if stored.keep == Keep::Auto && memory.is_quicker_than_disk(all) {
-            let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
+            let room = room(Overdraw::Allowed, stored.footprint.bytes).ok_or(TaskError::OutputLost)?;
             return Ok(Output::Stored { stored, room, found: Found::RoomToPass, nanos });
         }
         match stored.data.spill(&**memory) {
@@ -233,7 +235,7 @@ impl TaskRun {
                 tracing::warn!(rdd = %self.plan.rdd, operator = %self.plan.info, %error, "rows stay in memory");
             }
         }
-        let room = room(stored.footprint.bytes, true).ok_or(TaskError::OutputLost)?;
+        let room = room(Overdraw::Allowed, stored.footprint.bytes).ok_or(TaskError::OutputLost)?;
         Ok(Output::Stored { stored, room, found: Found::None, nanos })
     }
 }

@@ -20,7 +20,7 @@ use emberflow_core::{
 
 use crate::{
     coordinator::{Links, MakeRoom},
-    governor::Ledger,
+    governor::{Ledger, Overdraw},
     mail::post,
     turns::{Turn, Waited, Wish},
 };
@@ -86,13 +86,13 @@ impl TaskMemory {
         *self.turn.get_or_init(|| self.ledger().turns.begin())
     }
 
-    fn take(&self, bytes: u64, anyhow: bool) -> bool {
+    fn take(&self, bytes: u64, overdraw: Overdraw) -> bool {
         if !self.ledger().accounts() {
             return true;
         }
         self.turn();
-        let refused = !anyhow && chaos::strike(Point::Memory).is_some();
-        let taken = !refused && self.ledger().reserve_work(self.held.load(Ordering::Relaxed), bytes, anyhow);
+        let refused = overdraw == Overdraw::Refused && chaos::strike(Point::Memory).is_some();
+        let taken = !refused && self.ledger().reserve_work(self.held.load(Ordering::Relaxed), bytes, overdraw);
         if taken {
             self.held.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -115,18 +115,18 @@ impl SpillSpace for TaskMemory {
 
 impl Workspace for TaskMemory {
     fn reserve(&self, bytes: u64) -> bool {
-        self.take(bytes, false)
+        self.take(bytes, Overdraw::Refused)
     }
 
     fn overdraw(&self, bytes: u64) {
-        self.take(bytes, true);
+        self.take(bytes, Overdraw::Allowed);
     }
 
     fn hold_batch(&self, bytes: u64) {
         if self.ledger().accounts() {
             let bytes = bytes.min(self.ledger().batches_limit() - self.batches.load(Ordering::Relaxed));
             self.batches.fetch_add(bytes, Ordering::Relaxed);
-            self.ledger().reserve_work(0, bytes, true);
+            self.ledger().reserve_work(0, bytes, Overdraw::Allowed);
         }
     }
 
