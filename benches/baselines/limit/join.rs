@@ -3,7 +3,7 @@
 //! Never: makes a row of a match.
 
 use super::super::Summary;
-use super::parts::{Room, spread};
+use super::parts::{MovedRows, spread};
 use super::{Turns, on_threads};
 
 /// Leading bits of the hash that choose a part: 512 parts, whose tables stay in the second-level cache.
@@ -15,7 +15,7 @@ const PART_BITS: u32 = 9;
 /// the right. Limited by moving the rows, then by a lookup a row in the cache.
 pub fn w5(left: &[(u64, u64)], right: &[(u64, u64)], threads: usize) -> Summary {
     let part_of = |&(key, _): &(u64, u64)| (spread(key) >> (u64::BITS - PART_BITS)) as usize;
-    let (mut left_room, mut right_room) = (Room::new(left.len()), Room::new(right.len()));
+    let (mut left_room, mut right_room) = (MovedRows::new(left.len()), MovedRows::new(right.len()));
     let left = left_room.fill(left, threads, 1 << PART_BITS, part_of);
     let right = right_room.fill(right, threads, 1 << PART_BITS, part_of);
     let turns = Turns::new(left.len());

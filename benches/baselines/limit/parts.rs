@@ -6,13 +6,13 @@ use super::super::data::GOLDEN;
 use super::on_each;
 
 /// Room for the moved rows; part by part, and in each part share by share, so that a part is one slice in the end.
-pub(super) struct Room<R>(Vec<R>);
+pub(super) struct MovedRows<R>(Vec<R>);
 
-impl<R: Copy + Default + Send + Sync> Room<R> {
-    pub(super) fn new(rows: usize) -> Room<R> {
+impl<R: Copy + Default + Send + Sync> MovedRows<R> {
+    pub(super) fn new(rows: usize) -> MovedRows<R> {
         let mut room = vec![R::default(); rows];
         ask_for_huge_pages(&mut room);
-        Room(room)
+        MovedRows(room)
     }
 
     /// Moves each row to the next place in its part. Returns the parts.

@@ -3,7 +3,7 @@
 //! Never: compares rows of different parts.
 
 use super::super::Order;
-use super::parts::Room;
+use super::parts::MovedRows;
 use super::{Turns, on_threads};
 use std::sync::Mutex;
 
@@ -15,7 +15,7 @@ const PART_BITS: u32 = 9;
 /// Knows that rows are any `u64`, evenly: their leading bits cut them into equal parts in order, without a sample.
 /// Limited by the sort of each part in the cache.
 pub fn w4(rows: &[u64], threads: usize) -> Order {
-    let mut room = Room::new(rows.len());
+    let mut room = MovedRows::new(rows.len());
     let parts = room.fill(rows, threads, 1 << PART_BITS, |row| (row >> (u64::BITS - PART_BITS)) as usize);
     let turns = Turns::new(parts.len());
     let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();

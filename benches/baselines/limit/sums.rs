@@ -3,7 +3,7 @@
 //! Never: combines before it moves rows; or asks anything of the keys but that their hashes differ in the leading bits.
 
 use super::super::Summary;
-use super::parts::{Room, spread};
+use super::parts::{MovedRows, spread};
 use super::{Turns, on_threads};
 use std::hint::select_unpredictable;
 
@@ -35,7 +35,7 @@ const PART_BITS: u32 = 9;
 /// so that summing before moving gains nothing. Limited by the first touch of the room for the moved rows, then by the
 /// memory bus.
 pub fn w3b(rows: &[(u64, u64)], threads: usize) -> Summary {
-    let mut room = Room::new(rows.len());
+    let mut room = MovedRows::new(rows.len());
     let parts = room.fill(rows, threads, 1 << PART_BITS, |&(key, _)| part_of(key));
     let turns = Turns::new(parts.len());
     let summaries = on_threads(threads, || {

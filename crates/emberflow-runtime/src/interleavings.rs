@@ -22,7 +22,7 @@ use shuttle::{
 use crate::{
     governor::{Ledger, Overdraw},
     slot::Slot,
-    turns::{Turn, Waited, Wish},
+    turns::{RoomRequest, Turn, Waited},
 };
 
 const INTERLEAVINGS: usize = 5_000;
@@ -33,13 +33,13 @@ fn explore(model: impl Fn() + Send + Sync + Copy + 'static) {
 }
 
 /// Somebody who wants so much of the account.
-struct Wants<'a> {
+struct TestRequest<'a> {
     ledger: &'a Ledger,
     bytes: u64,
     cancelled: &'a AtomicBool,
 }
 
-impl Wish for Wants<'_> {
+impl RoomRequest for TestRequest<'_> {
     fn take(&self) -> bool {
         self.ledger.take_in_turn(self.bytes)
     }
@@ -85,7 +85,7 @@ fn work(ledger: &Ledger, budget: u64) -> u64 {
 }
 
 fn wait(ledger: &Ledger, turn: Turn, bytes: u64, cancelled: &AtomicBool) -> Waited {
-    ledger.turns.wait(turn, &Wants { ledger, bytes, cancelled })
+    ledger.turns.wait(turn, &TestRequest { ledger, bytes, cancelled })
 }
 
 fn ledger(budget: u64) -> Arc<Ledger> {

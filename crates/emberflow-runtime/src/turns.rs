@@ -30,7 +30,7 @@ pub(crate) enum Waited {
 }
 
 /// A request for room that somebody waits for.
-pub(crate) trait Wish {
+pub(crate) trait RoomRequest {
     /// Takes the room, if there is any.
     fn take(&self) -> bool;
 
@@ -115,36 +115,36 @@ impl Turns {
         }
     }
 
-    /// Waits until a wish comes true, the oldest first.
-    pub(crate) fn wait(&self, turn: Turn, wish: &impl Wish) -> Waited {
+    /// Waits until a request is granted, the oldest first.
+    pub(crate) fn wait(&self, turn: Turn, request: &impl RoomRequest) -> Waited {
         let mut tasks = self.begin_to_wait();
         tasks.working.insert(turn, true);
         // If all wait now, somebody has to give way.
         self.changed.notify_all();
-        let mut requested = false;
+        let mut eviction_requested = false;
         let waited = loop {
             // Looked at under the lock: what comes later wakes this thread.
-            if wish.can_help() {
+            if request.can_help() {
                 drop(tasks);
-                wish.help();
+                request.help();
                 tasks = self.tasks();
                 continue;
             }
             let first = tasks.working.iter().find(|(_, waits)| **waits).map(|(first, _)| *first);
-            if wish.is_cancelled() {
+            if request.is_cancelled() {
                 break Waited::Cancelled;
             }
-            if first == Some(turn) && wish.take() {
+            if first == Some(turn) && request.take() {
                 break Waited::Granted;
             }
-            if !wish.is_release_pending() {
+            if !request.is_release_pending() {
                 let last = tasks.working.last_key_value().map(|(last, _)| *last);
                 if tasks.working.len() == 1 {
-                    if requested {
+                    if eviction_requested {
                         break Waited::InVain;
                     }
-                    requested = true;
-                    wish.request_eviction();
+                    eviction_requested = true;
+                    request.request_eviction();
                     continue;
                 }
                 if last == Some(turn) && tasks.working.values().all(|waits| *waits) {
@@ -190,10 +190,10 @@ mod tests {
     use super::*;
 
     /// The free room.
-    struct Room(AtomicU64);
+    struct FreeRoom(AtomicU64);
 
-    struct Wants<'a> {
-        room: &'a Room,
+    struct TestRequest<'a> {
+        room: &'a FreeRoom,
         bytes: u64,
         cancelled: &'a AtomicBool,
         pending: &'a AtomicU64,
@@ -201,7 +201,7 @@ mod tests {
         kept: u64,
     }
 
-    impl Wish for Wants<'_> {
+    impl RoomRequest for TestRequest<'_> {
         fn take(&self) -> bool {
             self.room.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(self.bytes)).is_ok()
         }
@@ -228,27 +228,27 @@ mod tests {
     static NEVER: AtomicBool = AtomicBool::new(false);
     static NONE_PENDING: AtomicU64 = AtomicU64::new(0);
 
-    fn wants(room: &Room, bytes: u64) -> Wants<'_> {
-        Wants { room, bytes, cancelled: &NEVER, pending: &NONE_PENDING, kept: 0 }
+    fn request(room: &FreeRoom, bytes: u64) -> TestRequest<'_> {
+        TestRequest { room, bytes, cancelled: &NEVER, pending: &NONE_PENDING, kept: 0 }
     }
 
     #[test]
     fn who_is_alone_waits_for_nobody_but_may_request_an_eviction() {
-        let (turns, room) = (Turns::default(), Room(AtomicU64::new(5)));
+        let (turns, room) = (Turns::default(), FreeRoom(AtomicU64::new(5)));
         let turn = turns.begin();
-        assert_eq!(turns.wait(turn, &wants(&room, 10)), Waited::InVain);
-        assert_eq!(turns.wait(turn, &Wants { kept: 5, ..wants(&room, 10) }), Waited::Granted);
-        assert_eq!(turns.wait(turn, &wants(&room, 0)), Waited::Granted);
+        assert_eq!(turns.wait(turn, &request(&room, 10)), Waited::InVain);
+        assert_eq!(turns.wait(turn, &TestRequest { kept: 5, ..request(&room, 10) }), Waited::Granted);
+        assert_eq!(turns.wait(turn, &request(&room, 0)), Waited::Granted);
         let cancelled = AtomicBool::new(true);
-        assert_eq!(turns.wait(turn, &Wants { cancelled: &cancelled, ..wants(&room, 1) }), Waited::Cancelled);
+        assert_eq!(turns.wait(turn, &TestRequest { cancelled: &cancelled, ..request(&room, 1) }), Waited::Cancelled);
     }
 
     #[test]
     fn who_is_alone_waits_for_room_that_is_on_its_way() {
-        let (turns, room, pending) = (Turns::default(), Room(AtomicU64::new(0)), AtomicU64::new(1));
+        let (turns, room, pending) = (Turns::default(), FreeRoom(AtomicU64::new(0)), AtomicU64::new(1));
         let turn = turns.begin();
         thread::scope(|threads| {
-            let waiting = threads.spawn(|| turns.wait(turn, &Wants { pending: &pending, ..wants(&room, 10) }));
+            let waiting = threads.spawn(|| turns.wait(turn, &TestRequest { pending: &pending, ..request(&room, 10) }));
             room.0.fetch_add(10, Ordering::SeqCst);
             pending.fetch_sub(1, Ordering::SeqCst);
             turns.notify();
@@ -258,11 +258,11 @@ mod tests {
 
     #[test]
     fn the_youngest_gives_way_to_the_oldest_when_all_wait() {
-        let (turns, room) = (Turns::default(), Room(AtomicU64::new(0)));
+        let (turns, room) = (Turns::default(), FreeRoom(AtomicU64::new(0)));
         let [old, young] = [turns.begin(), turns.begin()];
         thread::scope(|threads| {
-            let waiting = threads.spawn(|| turns.wait(old, &wants(&room, 10)));
-            assert_eq!(turns.wait(young, &wants(&room, 10)), Waited::GiveWay);
+            let waiting = threads.spawn(|| turns.wait(old, &request(&room, 10)));
+            assert_eq!(turns.wait(young, &request(&room, 10)), Waited::GiveWay);
             // What it gives back is the other's.
             room.0.fetch_add(10, Ordering::SeqCst);
             turns.end(young);
@@ -280,10 +280,11 @@ mod tests {
 
     #[test]
     fn who_is_not_wanted_any_more_stops_waiting() {
-        let (turns, cancelled, room) = (Turns::default(), AtomicBool::new(false), Room(AtomicU64::new(0)));
+        let (turns, cancelled, room) = (Turns::default(), AtomicBool::new(false), FreeRoom(AtomicU64::new(0)));
         let [first, second] = [turns.begin(), turns.begin()];
         thread::scope(|threads| {
-            let waiting = threads.spawn(|| turns.wait(first, &Wants { cancelled: &cancelled, ..wants(&room, 1) }));
+            let waiting =
+                threads.spawn(|| turns.wait(first, &TestRequest { cancelled: &cancelled, ..request(&room, 1) }));
             let for_older = threads.spawn(|| turns.older_have_ended(second, || cancelled.load(Ordering::SeqCst)));
             cancelled.store(true, Ordering::SeqCst);
             turns.notify();
@@ -296,7 +297,7 @@ mod tests {
     #[test]
     fn tasks_that_do_not_fit_together_all_end_whoever_comes_first() {
         const ROOM: u64 = 90;
-        let (turns, room) = (Arc::new(Turns::default()), Arc::new(Room(AtomicU64::new(ROOM))));
+        let (turns, room) = (Arc::new(Turns::default()), Arc::new(FreeRoom(AtomicU64::new(ROOM))));
         let work = |_: usize| {
             let (turns, room) = (Arc::clone(&turns), Arc::clone(&room));
             thread::spawn(move || {
@@ -305,7 +306,7 @@ mod tests {
                     loop {
                         let (mut held, mut gives_way) = (0, false);
                         while held < 60 && !gives_way {
-                            match turns.wait(turn, &wants(&room, 30)) {
+                            match turns.wait(turn, &request(&room, 30)) {
                                 Waited::Granted => held += 30,
                                 Waited::GiveWay => gives_way = true,
                                 other => panic!("{other:?}: the room holds each of them"),

@@ -22,7 +22,7 @@ use crate::{
     coordinator::{Links, MakeRoom},
     governor::{Ledger, Overdraw},
     mail::post,
-    turns::{Turn, Waited, Wish},
+    turns::{RoomRequest, Turn, Waited},
 };
 
 /// The bytes that are held without room before they are written: a sixty-fourth of the budget, but within these bounds.
@@ -132,7 +132,7 @@ impl Workspace for TaskMemory {
 
     fn wait(&self, bytes: u64) -> Result<bool, TaskError> {
         self.ledger().count_wait();
-        match self.ledger().turns.wait(self.turn(), &Room { memory: self, bytes }) {
+        match self.ledger().turns.wait(self.turn(), &WorkRequest { memory: self, bytes }) {
             Waited::Granted => {
                 self.held.fetch_add(bytes, Ordering::Relaxed);
                 Ok(true)
@@ -199,13 +199,13 @@ impl Workspace for TaskMemory {
     }
 }
 
-/// The room that a task waits for.
-struct Room<'a> {
+/// A request of a task for room to work in.
+struct WorkRequest<'a> {
     memory: &'a TaskMemory,
     bytes: u64,
 }
 
-impl Wish for Room<'_> {
+impl RoomRequest for WorkRequest<'_> {
     fn take(&self) -> bool {
         self.memory.ledger().take_in_turn(self.bytes)
     }

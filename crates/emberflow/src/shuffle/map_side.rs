@@ -119,8 +119,8 @@ impl<K: Key, V: ExchangeData, C: ExchangeData> StoredData for CombineBlocks<K, V
 /// hundred at a time. See [`flat_map_reduce_by_key`](crate::Rdd::flat_map_reduce_by_key).
 pub struct Pairs<'a, Q: ?Sized, V> {
     pairs: Emitted<'a, Q, V>,
-    room: Room,
-    merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> Room,
+    room: NextMerge,
+    merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> NextMerge,
 }
 
 impl<Q: ?Sized, V> fmt::Debug for Pairs<'_, Q, V> {
@@ -132,7 +132,7 @@ impl<Q: ?Sized, V> fmt::Debug for Pairs<'_, Q, V> {
 /// How many pairs are merged together next, and whether those with short keys come first. They do while pairs are
 /// combined; rows that pass keep their order, wherever batches end.
 #[derive(Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct NextMerge {
     pairs: usize,
     parted: bool,
 }
@@ -145,7 +145,7 @@ pub(super) struct Emitted<'a, Q: ?Sized, V> {
 
 impl<'a, Q: BorrowedKey + ?Sized, V> Pairs<'a, Q, V> {
     /// Pairs that are given to `merge`, first `room` of them, and then as many as it returns.
-    pub(super) fn new(room: Room, merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> Room) -> Self {
+    pub(super) fn new(room: NextMerge, merge: &'a mut dyn FnMut(&mut Emitted<'a, Q, V>) -> NextMerge) -> Self {
         Self { pairs: Emitted { short: Vec::with_capacity(room.pairs), other: Vec::new() }, room, merge }
     }
 
@@ -375,9 +375,9 @@ where
     }
 
     /// How many pairs may be [added](Self::add_borrowed) together, at least one: the tables are looked at between them.
-    pub(super) fn room(&self) -> Room {
+    pub(super) fn room(&self) -> NextMerge {
         let pairs = if self.on { PROBE_ROWS.min(self.next_look - self.seen) } else { PROBE_ROWS };
-        Room { pairs, parted: self.on }
+        NextMerge { pairs, parted: self.on }
     }
 
     /// Adds all of `pairs`, at most as many as there is [room](Self::room) for.
