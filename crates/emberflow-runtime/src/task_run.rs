@@ -127,9 +127,9 @@ impl TaskRun {
         let report = match (outcome, &self.owner) {
             (Ok(Output::Stored { stored, room, found, nanos }), Some(owner)) => {
                 let Footprint { rows, bytes, file_bytes, spilled } = stored.footprint;
-                let passing = found == Found::RoomToPass;
+                let passing = found == FoundRoom::ToPass;
                 // A long one went to disk as it came; what is left of it may well have found room.
-                let refused = stored.keep != Keep::OnDisk && (found != Found::Room || spilled > 0);
+                let refused = stored.keep != Keep::OnDisk && (found != FoundRoom::ToKeep || spilled > 0);
                 let resident = |bytes| Resident { generation: self.task, bytes, nanos, keep: stored.keep };
                 let made = Made {
                     updates,
@@ -220,12 +220,12 @@ impl TaskRun {
         if stored.keep != Keep::OnDisk
             && let Some(room) = room(overdraw, stored.footprint.bytes)
         {
-            return Ok(Output::Stored { stored, room, found: Found::Room, nanos });
+            return Ok(Output::Stored { stored, room, found: FoundRoom::ToKeep, nanos });
         }
         let all = stored.footprint.bytes + stored.footprint.spilled;
         if stored.keep == Keep::Auto && memory.is_quicker_than_disk(all) {
             let room = room(Overdraw::Allowed, stored.footprint.bytes).ok_or(TaskError::OutputLost)?;
-            return Ok(Output::Stored { stored, room, found: Found::RoomToPass, nanos });
+            return Ok(Output::Stored { stored, room, found: FoundRoom::ToPass, nanos });
         }
         match stored.data.spill(&**memory) {
             Ok(Some((data, footprint))) => (stored.data, stored.footprint) = (data, footprint),
@@ -236,7 +236,7 @@ impl TaskRun {
             }
         }
         let room = room(Overdraw::Allowed, stored.footprint.bytes).ok_or(TaskError::OutputLost)?;
-        Ok(Output::Stored { stored, room, found: Found::None, nanos })
+        Ok(Output::Stored { stored, room, found: FoundRoom::None, nanos })
     }
 }
 
@@ -253,7 +253,7 @@ enum Output {
     Stored {
         stored: Stored,
         room: Reservation,
-        found: Found,
+        found: FoundRoom,
         /// The time that it took to compute it.
         nanos: u64,
     },
@@ -261,10 +261,10 @@ enum Output {
 
 /// Whether rows found room in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    Room,
-    /// For as long as those need them who wait for them.
-    RoomToPass,
+enum FoundRoom {
+    ToKeep,
+    /// For as long as tasks that wait for the rows need them.
+    ToPass,
     None,
 }
 

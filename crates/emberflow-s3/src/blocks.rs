@@ -18,7 +18,7 @@ use emberflow_core::{
     task::TaskContext,
 };
 
-use crate::{Location, S3, client::Found, pending::Pending};
+use crate::{Location, S3, client::FoundObject, pending::Pending};
 
 /// Bytes of a range, about.
 const RANGE_BYTES: u64 = 8 << 20;
@@ -34,12 +34,12 @@ const MARGIN_BYTES: u64 = 64 << 10;
 pub(crate) struct Object {
     s3: Arc<S3>,
     bucket: Arc<str>,
-    found: Arc<Found>,
+    found: Arc<FoundObject>,
     path: PathBuf,
 }
 
 impl Object {
-    pub(crate) fn new(s3: Arc<S3>, location: &Location, found: Found) -> Self {
+    pub(crate) fn new(s3: Arc<S3>, location: &Location, found: FoundObject) -> Self {
         let path = location.path_of(&found.key);
         Self { s3, bucket: location.bucket.as_str().into(), found: Arc::new(found), path }
     }
@@ -78,7 +78,7 @@ impl InputFile for Object {
 struct ObjectBlocks {
     s3: Arc<S3>,
     bucket: Arc<str>,
-    found: Arc<Found>,
+    found: Arc<FoundObject>,
     range_bytes: u64,
     /// The first of the wanted bytes that was not asked for yet.
     next: u64,

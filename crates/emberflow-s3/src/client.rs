@@ -48,7 +48,7 @@ impl fmt::Debug for S3 {
 
 /// An object as it was when it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundObject {
     pub(crate) key: String,
     pub(crate) bytes: u64,
     pub(crate) etag: String,
@@ -65,7 +65,7 @@ impl S3 {
     }
 
     /// The object of this key, if there is one.
-    pub(crate) async fn head(&self, bucket: &str, key: &str) -> Result<Option<Found>, S3Error> {
+    pub(crate) async fn head(&self, bucket: &str, key: &str) -> Result<Option<FoundObject>, S3Error> {
         let (what, location) = ("look at", format!("s3://{bucket}/{key}"));
         let client = self.client().await;
         let mut attempts = Attempts::new(&self.config, what, &location);
@@ -87,7 +87,7 @@ impl S3 {
     }
 
     /// All the objects whose keys begin with `prefix`, in the order of their keys.
-    pub(crate) async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Found>, S3Error> {
+    pub(crate) async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<FoundObject>, S3Error> {
         let (what, location) = ("list", format!("s3://{bucket}/{prefix}"));
         let (mut objects, mut token) = (Vec::new(), None);
         loop {
@@ -127,7 +127,7 @@ impl S3 {
     }
 
     /// Exactly these bytes of an object that is still what it was. Bytes that a broken connection has brought are kept.
-    pub(crate) async fn read(&self, bucket: &str, object: &Found, range: Range<u64>) -> Result<Vec<u8>, S3Error> {
+    pub(crate) async fn read(&self, bucket: &str, object: &FoundObject, range: Range<u64>) -> Result<Vec<u8>, S3Error> {
         let location = format!("s3://{bucket}/{}", object.key);
         let mut attempts = Attempts::new(&self.config, "read", &location);
         // Never more than the size of a range, which is small.
@@ -145,12 +145,12 @@ impl S3 {
     async fn read_some(
         &self,
         bucket: &str,
-        object: &Found,
+        object: &FoundObject,
         location: &str,
         range: Range<u64>,
         bytes: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        let Found { key, etag, bytes: total } = object;
+        let FoundObject { key, etag, bytes: total } = object;
         let header = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.client().await.get_object().bucket(bucket).key(key).range(&header).if_match(etag);
         let wrong = |reason: String| {
@@ -335,9 +335,9 @@ fn found(
     etag: Option<&str>,
     what: &'static str,
     location: &str,
-) -> Result<Found, S3Error> {
+) -> Result<FoundObject, S3Error> {
     match (bytes.map(u64::try_from), etag) {
-        (Some(Ok(bytes)), Some(etag)) => Ok(Found { key: key.to_owned(), bytes, etag: etag.to_owned() }),
+        (Some(Ok(bytes)), Some(etag)) => Ok(FoundObject { key: key.to_owned(), bytes, etag: etag.to_owned() }),
         _ => {
             let reason = format!(
                 "the server does not say how long {key:?} is and which etag it has, so that a change would not be seen"

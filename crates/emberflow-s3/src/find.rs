@@ -8,7 +8,7 @@ use emberflow_core::{
     storage::InputFile,
 };
 
-use crate::{Location, S3, S3Error, blocks::Object, client::Found, pending::Pending};
+use crate::{Location, S3, S3Error, blocks::Object, client::FoundObject, pending::Pending};
 
 impl S3 {
     /// The objects that a path names, in the order of their keys: an object, all below a prefix (but not those whose
@@ -37,7 +37,7 @@ impl S3 {
         Ok(found.into_iter().map(object).collect())
     }
 
-    async fn find_literally(&self, Location { bucket, key }: &Location) -> Result<Vec<Found>, S3Error> {
+    async fn find_literally(&self, Location { bucket, key }: &Location) -> Result<Vec<FoundObject>, S3Error> {
         let mut prefix = key.clone();
         if !key.is_empty() && !key.ends_with('/') {
             if let Some(object) = self.head(bucket, key).await? {
@@ -50,7 +50,7 @@ impl S3 {
         Ok(objects)
     }
 
-    async fn find_matches(&self, location: &Location) -> Result<Vec<Found>, S3Error> {
+    async fn find_matches(&self, location: &Location) -> Result<Vec<FoundObject>, S3Error> {
         let objects = self.list(&location.bucket, location.glob_prefix().unwrap_or_default()).await?;
         Ok(matches(objects, &location.key))
     }
@@ -58,7 +58,7 @@ impl S3 {
 
 /// The objects that a glob names. As with files, what is there as the text stands comes before what the text matches: an
 /// object, a folder, or the folders with which it begins.
-fn matches(mut objects: Vec<Found>, text: &str) -> Vec<Found> {
+fn matches(mut objects: Vec<FoundObject>, text: &str) -> Vec<FoundObject> {
     objects.retain(|object| !is_mark(object));
     if objects.iter().any(|object| object.key == text) {
         objects.retain(|object| object.key == text);
@@ -87,6 +87,6 @@ fn hides(key: &str) -> bool {
 }
 
 /// Returns whether an object is one that tools leave to show an empty directory.
-fn is_mark(object: &Found) -> bool {
+fn is_mark(object: &FoundObject) -> bool {
     object.bytes == 0 && object.key.ends_with('/')
 }
