@@ -29,7 +29,7 @@ use emberflow_core::{
 use crate::{
     coordinator::{
         Links, Made, TaskReport,
-        machine::{Ran, TaskEnd},
+        machine::{TaskEnd, WorkerTime},
         residents::Resident,
     },
     governor::{Overdraw, Reservation},
@@ -97,7 +97,7 @@ impl TaskRun {
             let ran = Box::new(event::Ran::new(worker(), busy.since(), began.elapsed(), cx.reads()));
             self.links.bus.publish(&Event::TaskRan { task: self.task, ran });
         }
-        let report = |end, made| TaskReport { task: self.task, end, made, ran: Ran::since(began) };
+        let report = |end, made| TaskReport { task: self.task, end, made, ran: WorkerTime::since(began) };
         let failed = |error: TaskError| {
             let (rdd, operator) = match cx.running() {
                 Some(rdd) => (rdd, self.plan.operator(rdd)),
@@ -240,7 +240,7 @@ impl TaskRun {
     }
 }
 
-impl Ran {
+impl WorkerTime {
     /// On this worker, from then to now.
     fn since(began: Instant) -> Self {
         Self { duration: began.elapsed(), worker: worker() }

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::{
-    machine::{Command, Input, Key, Limits, Machine, Ran, StageSpec, TaskEnd},
+    machine::{Command, Input, Key, Limits, Machine, StageSpec, TaskEnd, WorkerTime},
     residents::{Eviction, Resident, Residents},
     watch::{AtTask, NOBODY_AT_WORK, Patience, Seen, Waits, Watch},
 };
@@ -573,7 +573,7 @@ pub(crate) struct TaskReport {
     pub(crate) task: TaskId,
     pub(crate) end: TaskEnd,
     pub(crate) made: Made,
-    pub(crate) ran: Ran,
+    pub(crate) ran: WorkerTime,
 }
 
 impl Message for TaskReport {

@@ -66,7 +66,7 @@ pub(crate) enum Input {
     /// An action: its stages, parents first and its own last, and which of its partitions are wanted.
     Submit { job: JobId, action: String, stages: Vec<StageSpec>, wanted: Vec<PartitionIndex> },
     /// A task ended.
-    TaskEnded { task: TaskId, end: TaskEnd, ran: Ran },
+    TaskEnded { task: TaskId, end: TaskEnd, ran: WorkerTime },
     /// The actor of a partition is gone, with what it stored or was to store.
     PartitionLost { store: StoreId, partition: PartitionIndex, generation: TaskId },
     /// A job is not wanted any more.
@@ -85,9 +85,9 @@ pub(crate) enum Input {
     Stalled { limit: Duration, shell: String },
 }
 
-/// Where a task ran, and how long.
+/// The worker that a task ran on, and for how long.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ran {
+pub(crate) struct WorkerTime {
     pub(crate) duration: Duration,
     pub(crate) worker: usize,
 }

@@ -44,7 +44,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
 };
 
-pub(crate) use self::messages::{Command, Input, Key, Limits, Ran, StageSpec, TaskEnd};
+pub(crate) use self::messages::{Command, Input, Key, Limits, StageSpec, TaskEnd, WorkerTime};
 use self::store::{Node, State, Store};
 
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use emberflow_core::{
 };
 
 use super::{
-    Command, Key, Machine, Ran, Running, TaskEnd,
+    Command, Key, Machine, Running, TaskEnd, WorkerTime,
     store::{Node, State, Store},
 };
 
@@ -148,11 +148,11 @@ impl Machine {
         if self.running.contains_key(&task) {
             self.out.push(Command::Cancel { task });
             let end = TaskEnd::Failed { error: TaskError::Overdue { limit }, rdd, operator, rows: None };
-            self.task_ended(task, end, Ran { duration: limit, worker: 0 });
+            self.task_ended(task, end, WorkerTime { duration: limit, worker: 0 });
         }
     }
 
-    pub(super) fn task_ended(&mut self, task: TaskId, end: TaskEnd, Ran { duration, worker }: Ran) {
+    pub(super) fn task_ended(&mut self, task: TaskId, end: TaskEnd, WorkerTime { duration, worker }: WorkerTime) {
         let Some(Running { key, stage, attempt }) = self.running.remove(&task) else {
             // Late: cancelled, or answered before. Whatever it made is not wanted.
             if self.state_of_generation(task).is_none() {

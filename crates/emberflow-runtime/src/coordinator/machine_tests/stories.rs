@@ -156,7 +156,7 @@ fn a_late_answer_of_a_cancelled_task_is_discarded() {
     let task = world.task_at(key(1, 0)).expect("maps read nothing");
     world.cancel(1);
     assert!(matches!(outcome(&world, 1), Err(Error::Cancelled { .. })));
-    let answer = Input::TaskEnded { task, end: done(), ran: Ran::default() };
+    let answer = Input::TaskEnded { task, end: done(), ran: WorkerTime::default() };
     let commands = world.machine.clone().step(answer);
     assert!(matches!(commands[..], [Command::Discard { task: discarded }] if discarded == task), "{commands:?}");
     world.end(task, done());
@@ -434,7 +434,7 @@ fn short_tasks_are_handed_out_in_larger_numbers_than_long_ones() {
         machine.step(Input::Submit { job, action, stages, wanted: (0..1_000).collect() });
         for _ in 0..100 {
             let task = *machine.running.keys().min().expect("a thousand are wanted");
-            machine.step(Input::TaskEnded { task, end: done(), ran: Ran { duration, worker: 0 } });
+            machine.step(Input::TaskEnded { task, end: done(), ran: WorkerTime { duration, worker: 0 } });
         }
         machine.running.len()
     };

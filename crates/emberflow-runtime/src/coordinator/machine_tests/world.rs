@@ -234,7 +234,7 @@ impl World {
     }
 
     pub(super) fn end(&mut self, task: TaskId, end: TaskEnd) {
-        self.step(Input::TaskEnded { task, end, ran: Ran { duration: TASK, worker: 0 } });
+        self.step(Input::TaskEnded { task, end, ran: WorkerTime { duration: TASK, worker: 0 } });
     }
 
     /// The running task of a partition ends.
