@@ -65,6 +65,9 @@ id!(
 /// The number of a partition within its RDD or store, from zero.
 pub type PartitionIndex = usize;
 
+/// A partition of a store: the unit of all bookkeeping.
+pub type StorePartition = (StoreId, PartitionIndex);
+
 /// Some rows in the order in which an operator was given those of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RowSpan {

@@ -9,7 +9,7 @@ use crate::{
     codec::CodecError,
     data::Data,
     error::TaskError,
-    ids::{PartitionIndex, RddId, StoreId, TaskId},
+    ids::{PartitionIndex, RddId, StoreId, StorePartition, TaskId},
     place::OpInfo,
     ship::{NotShippable, Shipped},
     store::{Stored, StoredData},
@@ -250,7 +250,7 @@ impl Inputs<'_> {
         })
     }
 
-    fn maps(&self, input: usize) -> impl Iterator<Item = (StoreId, PartitionIndex)> + '_ {
+    fn maps(&self, input: usize) -> impl Iterator<Item = StorePartition> + '_ {
         let store = match &self.node.inputs[input] {
             PlanInput::Shuffle { store, .. } => Some(*store),
             PlanInput::Narrow(_) | PlanInput::Persisted { .. } => None,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, TaskError},
-    ids::{PartitionIndex, RddId, StoreId},
+    ids::{PartitionIndex, RddId, StoreId, StorePartition},
     lineage::{Dependency, RddNode},
     operator::{Action, ActionOutput, Fetch, OpNode, PlanInput, StoreWriter},
     place::OpInfo,
@@ -60,7 +60,7 @@ pub struct TaskInputs {
     /// Shuffles, of which it needs every map output.
     pub shuffles: Vec<StoreId>,
     /// Single partitions of persisted RDDs.
-    pub persisted: Vec<(StoreId, PartitionIndex)>,
+    pub persisted: Vec<StorePartition>,
 }
 
 /// A part of a store that a task reads.
@@ -106,7 +106,7 @@ impl StagePlan {
     /// The stored partitions that the task of `partition` reads.
     pub fn inputs_of(&self, partition: PartitionIndex) -> TaskInputs {
         let mut inputs = TaskInputs::default();
-        let mut persisted: HashSet<(StoreId, PartitionIndex)> = HashSet::new();
+        let mut persisted: HashSet<StorePartition> = HashSet::new();
         self.walk(partition, |input, partition| match input {
             PlanInput::Persisted { store, .. } => {
                 if persisted.insert((*store, partition)) {

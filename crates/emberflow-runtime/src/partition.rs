@@ -18,11 +18,12 @@ use std::{
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use emberflow_core::{
     chaos::{Kind, OnPurpose, Point},
+    ids::StorePartition,
     store::Stored,
 };
 
 use crate::{
-    coordinator::{Evicted, Links, PartitionGone, TaskReport, machine::Key},
+    coordinator::{Evicted, Links, PartitionGone, TaskReport},
     governor::{Overdraw, PendingRelease, Reservation},
     mail::{Break, post},
     slot::Slot,
@@ -32,7 +33,7 @@ use crate::{
 const FREE_ON_WORKER_BYTES: u64 = 64 << 10;
 
 pub(crate) struct PartitionActor {
-    pub(crate) key: Key,
+    pub(crate) key: StorePartition,
     pub(crate) slot: Arc<Slot>,
     pub(crate) links: Arc<Links>,
     /// The room in the budget that the rows take.

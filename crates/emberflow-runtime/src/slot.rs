@@ -8,13 +8,13 @@ use std::sync::{Arc, PoisonError};
 use emberflow_core::{
     chaos::{self, Point},
     error::TaskError,
-    ids::{PartitionIndex, StoreId, TaskId},
+    ids::{PartitionIndex, StoreId, StorePartition, TaskId},
     operator::Fetch,
     segments::Footprint,
     store::{Stored, StoredData},
 };
 
-use crate::{coordinator::machine::Key, spans, sync::Mutex};
+use crate::{spans, sync::Mutex};
 
 pub(crate) struct Slot {
     pub(crate) generation: TaskId,
@@ -68,7 +68,7 @@ pub(crate) type StoreSlots = Arc<[Option<Arc<Slot>>]>;
 pub(crate) struct TaskSlots {
     pub(crate) shuffles: Vec<(StoreId, StoreSlots)>,
     /// By key.
-    pub(crate) persisted: Vec<(Key, Option<Arc<Slot>>)>,
+    pub(crate) persisted: Vec<(StorePartition, Option<Arc<Slot>>)>,
 }
 
 impl TaskSlots {
@@ -95,7 +95,7 @@ impl TaskSlots {
     }
 
     /// Everything that is gone by now, so that one report tells the coordinator of all of it.
-    pub(crate) fn lost(&self) -> Vec<(Key, TaskId)> {
+    pub(crate) fn lost(&self) -> Vec<(StorePartition, TaskId)> {
         let shuffled = self.shuffles.iter().flat_map(|(store, slots)| {
             slots.iter().enumerate().map(move |(partition, slot)| ((*store, partition), slot.as_ref()))
         });

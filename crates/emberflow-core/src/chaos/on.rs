@@ -12,10 +12,7 @@ use std::{
 use foldhash::quality::FixedState;
 
 use super::{Kind, Point};
-use crate::ids::{PartitionIndex, StoreId};
-
-/// A partition of a store: what a task makes.
-type Key = (StoreId, PartitionIndex);
+use crate::ids::{PartitionIndex, StoreId, StorePartition};
 
 /// How likely a pair of point and kind is there at all in a run.
 const ACTIVE: f64 = 0.3;
@@ -176,7 +173,7 @@ struct Run {
 
 #[derive(Debug, Default)]
 struct Told {
-    tasks: HashMap<Key, Task>,
+    tasks: HashMap<StorePartition, Task>,
     /// How often each of the named faults could have struck.
     passed: Vec<u64>,
     struck: BTreeMap<(Point, Kind), u64>,
@@ -195,7 +192,7 @@ struct Task {
 
 thread_local! {
     /// The attempt that runs on this thread.
-    static CURRENT: RefCell<Option<(Arc<Run>, Key)>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<(Arc<Run>, StorePartition)>> = const { RefCell::new(None) };
 }
 
 /// The attempt that runs on this thread is struck as what it is until this is dropped.
@@ -267,7 +264,7 @@ impl Run {
     }
 
     /// The kind of fault that strikes, but for a delay, which is over when this returns.
-    fn strike(&self, key: Key, point: Point) -> Option<Kind> {
+    fn strike(&self, key: StorePartition, point: Point) -> Option<Kind> {
         let kind = self.roll(key, point)?;
         if kind == Kind::Delay {
             #[expect(clippy::disallowed_methods, reason = "it stands for no synchronisation: it is to disturb it")]
@@ -277,7 +274,7 @@ impl Run {
         Some(kind)
     }
 
-    fn roll(&self, key: Key, point: Point) -> Option<Kind> {
+    fn roll(&self, key: StorePartition, point: Point) -> Option<Kind> {
         let mut told = self.told();
         let Told { tasks, passed, struck } = &mut *told;
         let task = tasks.entry(key).or_default();

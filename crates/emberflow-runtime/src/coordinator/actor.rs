@@ -19,7 +19,7 @@ use emberflow_core::{
     chaos::Chaos,
     error::{Error, Result},
     event::{Event, JobEnd, JobLabels},
-    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, StorePartition, TaskId},
     plan::{Sink, StageKind, StageOutline, StagePlan},
     segments::Footprint,
     task::{AtWork, Io},
@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::{
-    machine::{Command, Input, Key, Limits, Machine, StageSpec, TaskEnd, WorkerTime},
+    machine::{Command, Input, Limits, Machine, StageSpec, TaskEnd, WorkerTime},
     residents::{Eviction, Resident, Residents},
     watch::{AtTask, NOBODY_AT_WORK, Patience, Seen, Waits, Watch},
 };
@@ -81,7 +81,7 @@ pub(crate) struct Coordinator {
     /// Known once the actor has started.
     links: Option<Arc<Links>>,
     stores: HashMap<StoreId, StoreShell>,
-    actors: HashMap<TaskId, (Key, Addr<PartitionActor>, Arc<Slot>)>,
+    actors: HashMap<TaskId, (StorePartition, Addr<PartitionActor>, Arc<Slot>)>,
     /// Attempts that were handed to the workers: for which job, and whether they are cancelled.
     running: HashMap<TaskId, (JobId, Arc<AtomicBool>)>,
     jobs: HashMap<JobId, JobShell>,
@@ -270,7 +270,7 @@ impl Coordinator {
     }
 
     /// The updates of accumulators by the tasks of these stores, as far as no job was given them before.
-    fn give_updates(&mut self, stores: &[StoreId]) -> Vec<(Key, Updates)> {
+    fn give_updates(&mut self, stores: &[StoreId]) -> Vec<(StorePartition, Updates)> {
         let mut given = Vec::new();
         for store in stores {
             let Some(StoreShell { counts, .. }) = self.stores.get_mut(store) else { continue };
@@ -313,7 +313,7 @@ impl Coordinator {
     }
 
     /// Makes this attempt the one whose output readers get: of two at a partition, it was first.
-    fn is_the_one(&mut self, key: Key, task: TaskId) {
+    fn is_the_one(&mut self, key: StorePartition, task: TaskId) {
         if let (Some(store), Some((_, _, slot))) = (self.stores.get_mut(&key.0), self.actors.get(&task)) {
             let current = &mut store.slots[key.1];
             if current.as_ref().is_none_or(|current| current.generation != task) {
@@ -439,7 +439,7 @@ impl Coordinator {
         &mut self,
         task: TaskId,
         (stage, job): (StageId, JobId),
-        key: Key,
+        key: StorePartition,
         (attempt, care): (u32, bool),
         links: &Arc<Links>,
     ) {
@@ -466,7 +466,7 @@ impl Coordinator {
         self.with.pool.submit(Box::new(move || run.run()));
     }
 
-    fn start_partition(&mut self, task: TaskId, key: Key, links: &Arc<Links>) -> Addr<PartitionActor> {
+    fn start_partition(&mut self, task: TaskId, key: StorePartition, links: &Arc<Links>) -> Addr<PartitionActor> {
         let slot = Arc::new(Slot::new(task));
         if let Some(store) = self.stores.get_mut(&key.0) {
             store.slots[key.1] = Some(Arc::clone(&slot));
@@ -622,7 +622,7 @@ impl Handler<MakeRoom> for Coordinator {
 
 /// From a partition actor that was told to spill: its rows are on disk.
 pub(crate) struct Evicted {
-    pub(crate) key: Key,
+    pub(crate) key: StorePartition,
     pub(crate) generation: TaskId,
     pub(crate) bytes: u64,
     pub(crate) file_bytes: u64,
@@ -645,7 +645,7 @@ impl Handler<Evicted> for Coordinator {
 
 /// From a partition actor that died unasked.
 pub(crate) struct PartitionGone {
-    pub(crate) key: Key,
+    pub(crate) key: StorePartition,
     pub(crate) generation: TaskId,
 }
 

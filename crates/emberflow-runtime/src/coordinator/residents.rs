@@ -11,11 +11,9 @@
 use std::collections::BTreeMap;
 
 use emberflow_core::{
-    ids::{PartitionIndex, StoreId, TaskId},
+    ids::{PartitionIndex, StoreId, StorePartition, TaskId},
     memory::Keep,
 };
-
-use super::machine::Key;
 
 /// Rows that come have to be worth so many times as much as those that go.
 const DEARER: f64 = 4.0;
@@ -85,14 +83,14 @@ impl Residents {
     }
 
     /// A partition was stored.
-    pub(crate) fn stored(&mut self, (store, partition): Key, resident: Resident) {
+    pub(crate) fn stored(&mut self, (store, partition): StorePartition, resident: Resident) {
         if resident.bytes > 0 && !matches!(resident.keep, Keep::InMemory | Keep::OnDisk) {
             self.stores.entry(store).or_default().partitions.insert(partition, resident);
         }
     }
 
     /// A partition is not there any more.
-    pub(crate) fn gone(&mut self, (store, partition): Key, generation: TaskId) {
+    pub(crate) fn gone(&mut self, (store, partition): StorePartition, generation: TaskId) {
         if let Some(held) = self.stores.get_mut(&store)
             && held.partitions.get(&partition).is_some_and(|resident| resident.generation == generation)
         {
@@ -114,7 +112,7 @@ impl Residents {
         pending: usize,
         disk: f64,
         used: impl Fn(StoreId) -> bool,
-    ) -> Vec<(Key, TaskId, Eviction)> {
+    ) -> Vec<(StorePartition, TaskId, Eviction)> {
         let ordered = self.ordered.get(&store).copied().unwrap_or(Some(0));
         // Looked for in vain in this job: nothing has become cheaper since.
         let Some(ordered) = ordered else { return Vec::new() };
@@ -125,7 +123,7 @@ impl Residents {
     }
 
     /// Those that make room for so many bytes, whatever they are worth and whichever jobs use them: they are written.
-    pub(crate) fn spill(&mut self, bytes: u64, disk: f64) -> Vec<(Key, TaskId)> {
+    pub(crate) fn spill(&mut self, bytes: u64, disk: f64) -> Vec<(StorePartition, TaskId)> {
         let (evicted, _) = self.cheapest(bytes, f64::INFINITY, disk, |_| false);
         evicted.into_iter().map(|(key, generation, _)| (key, generation)).collect()
     }
@@ -138,11 +136,11 @@ impl Residents {
         most: f64,
         disk: f64,
         used: impl Fn(StoreId) -> bool,
-    ) -> (Vec<(Key, TaskId, Eviction)>, u64) {
+    ) -> (Vec<(StorePartition, TaskId, Eviction)>, u64) {
         if bytes == 0 {
             return (Vec::new(), 0);
         }
-        let mut known: Vec<(f64, Key, Resident)> = Vec::new();
+        let mut known: Vec<(f64, StorePartition, Resident)> = Vec::new();
         for (store, held) in self.stores.iter().filter(|(store, _)| !used(**store)) {
             let age = (self.jobs - held.read + 1) as f64;
             known.extend(held.partitions.iter().map(|(at, one)| (one.cost(disk) / age, (*store, *at), *one)));

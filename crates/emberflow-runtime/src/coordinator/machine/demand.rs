@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap, HashSet, btree_map::Entry};
 
 use emberflow_core::{
     event::{Event, JobEnd},
-    ids::{JobId, PartitionIndex, StageId, StoreId},
+    ids::{JobId, PartitionIndex, StageId, StoreId, StorePartition},
 };
 
 use super::{
-    Command, Job, Key, Machine, StageSpec,
+    Command, Job, Machine, StageSpec,
     store::{Node, StageRun, State, Store},
 };
 use crate::coordinator::stragglers::Times;
@@ -57,7 +57,7 @@ impl Machine {
     }
 
     /// Wants a partition: walks from it to what is there, and makes ready what can run.
-    pub(super) fn demand(&mut self, job: JobId, key: Key) {
+    pub(super) fn demand(&mut self, job: JobId, key: StorePartition) {
         let mut open = vec![key];
         while let Some(key) = open.pop() {
             let Some(store) = self.stores.get(&key.0) else { continue };
@@ -97,7 +97,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn make_ready(&mut self, key: Key, first: bool) {
+    pub(super) fn make_ready(&mut self, key: StorePartition, first: bool) {
         let Some(store) = self.stores.get_mut(&key.0) else { return };
         store.nodes.update(key.1, |node| node.state = State::Ready);
         let job = store.run.as_ref().map_or(self.last_job, |run| run.job);
@@ -169,14 +169,14 @@ impl Machine {
         }
     }
 
-    pub(super) fn inputs_are_there(&self, key: Key) -> bool {
+    pub(super) fn inputs_are_there(&self, key: StorePartition) -> bool {
         let inputs = self.stores[&key.0].spec.inputs.inputs_of(key.1);
         inputs.shuffles.iter().all(|store| self.is_complete(*store))
             && inputs.persisted.iter().all(|key| self.is_done(*key))
     }
 
     /// One thing that each of these waited for is there. Those that can run now run first, while their input is warm.
-    pub(super) fn wake(&mut self, woken: Vec<Key>) {
+    pub(super) fn wake(&mut self, woken: Vec<StorePartition>) {
         let mut ready = Vec::new();
         for key in woken {
             let came = self.update(key, |node| match &mut node.state {
@@ -198,11 +198,11 @@ impl Machine {
 
     /// All the partitions that a job still needs and that are not there. A running task has been given what it reads:
     /// should that be lost meanwhile, it may well end without missing it.
-    pub(super) fn demanded_by(&self, job: JobId) -> HashSet<Key> {
+    pub(super) fn demanded_by(&self, job: JobId) -> HashSet<StorePartition> {
         let mut found = HashSet::new();
         let Some(job) = self.jobs.get(&job) else { return found };
         let mut whole: HashSet<StoreId> = HashSet::new();
-        let mut open: Vec<Key> = job.unfinished.iter().map(|partition| (job.result, *partition)).collect();
+        let mut open: Vec<StorePartition> = job.unfinished.iter().map(|partition| (job.result, *partition)).collect();
         while let Some(key) = open.pop() {
             let Some(store) = self.stores.get(&key.0) else { continue };
             let state = store.nodes[key.1].state;
@@ -221,14 +221,14 @@ impl Machine {
         found
     }
 
-    pub(super) fn jobs_that_demand(&self, key: Key) -> Vec<JobId> {
+    pub(super) fn jobs_that_demand(&self, key: StorePartition) -> Vec<JobId> {
         self.jobs.keys().copied().filter(|job| self.demanded_by(*job).contains(&key)).collect()
     }
 
     /// Starts the bookkeeping of demand afresh from the jobs that live: nothing else may stay wanted.
     pub(super) fn sweep(&mut self) {
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
-        let mut needed: HashMap<Key, JobId> = HashMap::new();
+        let mut needed: HashMap<StorePartition, JobId> = HashMap::new();
         for job in &jobs {
             self.demanded_by(*job).into_iter().for_each(|key| _ = needed.entry(key).or_insert(*job));
         }

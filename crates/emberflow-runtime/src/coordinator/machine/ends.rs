@@ -11,10 +11,10 @@ use std::{
 use emberflow_core::{
     error::Error,
     event::{Event, JobEnd},
-    ids::{JobId, StageId, StoreId},
+    ids::{JobId, StageId, StoreId, StorePartition},
 };
 
-use super::{Command, Key, Machine, store::State};
+use super::{Command, Machine, store::State};
 
 impl Machine {
     /// Ends jobs, and stops whatever only they wanted.
@@ -54,7 +54,7 @@ impl Machine {
     }
 
     /// A task has failed for good: so have the jobs that cannot do without it.
-    pub(super) fn fail(&mut self, key: Key, stage: StageId) {
+    pub(super) fn fail(&mut self, key: StorePartition, stage: StageId) {
         let causes = self.causes.remove(&key).unwrap_or_default();
         let jobs = self.jobs_that_demand(key);
         let Some(first) = causes.first() else { return };
@@ -85,7 +85,7 @@ impl Machine {
     /// The partitions that a job still needs, and what each of them waits for; a line each.
     fn describe(&self, job: JobId) -> String {
         const LINES: usize = 20;
-        let mut needed: Vec<Key> = self.demanded_by(job).into_iter().collect();
+        let mut needed: Vec<StorePartition> = self.demanded_by(job).into_iter().collect();
         needed.sort_unstable();
         let mut told = String::new();
         for key in needed.iter().take(LINES) {

@@ -7,18 +7,18 @@ use emberflow_core::{
     error::{Error, TaskError},
     event::Event,
     fingerprint::Fingerprint,
-    ids::{JobId, StageId, StoreId, TaskId},
+    ids::{JobId, StageId, StoreId, StorePartition, TaskId},
     plan::TaskInputs,
 };
 
 use super::{
-    Command, Job, Key, Machine, Running,
+    Command, Job, Machine, Running,
     store::{Node, State, Store},
 };
 
 impl Machine {
     /// The actor of a partition died. Before its task was done, it takes the rows, and their report, with it.
-    pub(super) fn gone(&mut self, key: Key, generation: TaskId) {
+    pub(super) fn gone(&mut self, key: StorePartition, generation: TaskId) {
         if self.state(key) == Some(State::Done { generation }) {
             self.lost(key, generation);
             self.lost_unread(key, generation);
@@ -31,7 +31,7 @@ impl Machine {
     }
 
     /// A stored partition is gone. It is rebuilt at once if a task waits for it, else when it is demanded.
-    pub(super) fn lost(&mut self, key: Key, generation: TaskId) {
+    pub(super) fn lost(&mut self, key: StorePartition, generation: TaskId) {
         if self.state(key) != Some(State::Done { generation }) {
             return;
         }
@@ -54,7 +54,7 @@ impl Machine {
 
     /// A stored partition died. If it does so again and again before anybody has read it, jobs would wait for ever: what
     /// they read may never be there all at once.
-    fn lost_unread(&mut self, key: Key, generation: TaskId) {
+    fn lost_unread(&mut self, key: StorePartition, generation: TaskId) {
         if !self.jobs.values().any(|job| job.stores.contains(&key.0)) {
             return;
         }
@@ -78,7 +78,7 @@ impl Machine {
     /// A task could not run, or its rows could not be kept, for no fault of its own.
     pub(super) fn lost_again(
         &mut self,
-        key: Key,
+        key: StorePartition,
         (task, stage, attempt): (TaskId, StageId, u32),
         alone: bool,
         error: TaskError,
@@ -104,7 +104,7 @@ impl Machine {
         self.lost_too_often(key, stage, losses, &jobs, &error);
     }
 
-    fn lost_too_often(&mut self, key: Key, stage: StageId, losses: u32, jobs: &[JobId], last: &TaskError) {
+    fn lost_too_often(&mut self, key: StorePartition, stage: StageId, losses: u32, jobs: &[JobId], last: &TaskError) {
         let spec = &self.stores[&key.0].spec;
         let (rdd, operator) = (spec.rdd, spec.name.clone());
         self.end_jobs(
@@ -122,7 +122,7 @@ impl Machine {
 
     /// A partition was made again, and is not what it was. Jobs that have read the one and are about to read the other
     /// would mix them.
-    pub(super) fn differs(&mut self, key: Key, task: TaskId, (before, after): (Fingerprint, Fingerprint)) {
+    pub(super) fn differs(&mut self, key: StorePartition, task: TaskId, (before, after): (Fingerprint, Fingerprint)) {
         let Some(store) = self.stores.get(&key.0) else { return };
         let (rdd, operator) = (store.spec.rdd, store.spec.name.clone());
         self.emit(Event::PartitionDiffers { store: key.0, rdd, partition: key.1, task, before, after });
@@ -143,7 +143,7 @@ impl Machine {
 
     /// Returns whether any partition of `store` was made, or is being made, of this one as it was before it was there
     /// again.
-    fn has_read_before(&self, store: StoreId, key: Key) -> bool {
+    fn has_read_before(&self, store: StoreId, key: StorePartition) -> bool {
         let Some(Store { nodes, spec, .. }) = self.stores.get(&store).filter(|_| store != key.0) else { return false };
         (0..).zip(nodes.iter()).any(|(at, node)| {
             let inputs = || spec.inputs.inputs_of(at);

@@ -8,14 +8,11 @@ use emberflow_core::{
     error::{Cause, Error, TaskError},
     event::Event,
     fingerprint::Fingerprint,
-    ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, StorePartition, TaskId},
     plan::{StageKind, StagePlan, TaskInputs},
 };
 
 use super::super::stragglers::Speculation;
-
-/// A partition of a store: the unit of all bookkeeping.
-pub(crate) type Key = (StoreId, PartitionIndex);
 
 /// Which stored partitions a task reads; the only thing about a plan that the machine needs to ask.
 pub(crate) trait StageInputs: Send + Sync {
@@ -74,7 +71,7 @@ pub(crate) enum Input {
     /// No lineage can reach the store any more.
     Forget { store: StoreId },
     /// A stored partition has to make room, if no job uses its store.
-    Evict { key: Key, generation: TaskId },
+    Evict { key: StorePartition, generation: TaskId },
     /// A task runs longer than it may. It is not waited for any more.
     Overdue { task: TaskId, limit: Duration, rdd: RddId, operator: String },
     /// A task waits for something, and another thread works in place of its own.
@@ -101,14 +98,14 @@ pub(crate) enum TaskEnd {
     /// It failed while the operator of `rdd` ran.
     Failed { error: TaskError, rdd: RddId, operator: String, rows: Option<RowSpan> },
     /// Partitions that it reads were not there: which, and the generation that was expected; and why, if that is known.
-    InputsLost { lost: Vec<(Key, TaskId)>, cause: Option<Cause> },
+    InputsLost { lost: Vec<(StorePartition, TaskId)>, cause: Option<Cause> },
 }
 
 /// A command to the shell.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Run a task; with `care`, row by row, to find the one that it panics at.
-    Launch { task: TaskId, stage: StageId, job: JobId, key: Key, attempt: u32, care: bool },
+    Launch { task: TaskId, stage: StageId, job: JobId, key: StorePartition, attempt: u32, care: bool },
     /// A running task is not wanted any more.
     Cancel { task: TaskId },
     /// The output that this attempt made, or was to make, is not wanted: stop its actor.
@@ -117,7 +114,7 @@ pub(crate) enum Command {
     Accept { job: JobId, partition: PartitionIndex },
     /// The output that this attempt stored is the partition of its store: readers get it, and its updates of
     /// accumulators count.
-    Count { key: Key, task: TaskId },
+    Count { key: StorePartition, task: TaskId },
     /// Stop all the actors of a store and forget its plan.
     DropStore { store: StoreId },
     /// A job ended.

@@ -41,10 +41,10 @@ use std::{
 use emberflow_core::{
     error::{Error, FailedAttempt},
     event::Event,
-    ids::{JobId, PartitionIndex, StageId, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, StageId, StoreId, StorePartition, TaskId},
 };
 
-pub(crate) use self::messages::{Command, Input, Key, Limits, StageSpec, TaskEnd, WorkerTime};
+pub(crate) use self::messages::{Command, Input, Limits, StageSpec, TaskEnd, WorkerTime};
 use self::store::{Node, State, Store};
 
 #[derive(Clone)]
@@ -57,7 +57,7 @@ struct Job {
 
 #[derive(Clone, Debug)]
 struct Running {
-    key: Key,
+    key: StorePartition,
     stage: StageId,
     attempt: u32,
 }
@@ -68,18 +68,18 @@ pub(crate) struct Machine {
     limits: Limits,
     stores: BTreeMap<StoreId, Store>,
     jobs: BTreeMap<JobId, Job>,
-    waiters: HashMap<Key, Vec<Key>>,
+    waiters: HashMap<StorePartition, Vec<StorePartition>>,
     /// Stored partitions that are dropped when these have read them.
-    passing: BTreeMap<Key, BTreeSet<Key>>,
-    ready: BTreeMap<JobId, VecDeque<Key>>,
+    passing: BTreeMap<StorePartition, BTreeSet<StorePartition>>,
+    ready: BTreeMap<JobId, VecDeque<StorePartition>>,
     running: HashMap<TaskId, Running>,
     /// Tasks that others were let past; some of them may have ended.
     away: Vec<TaskId>,
     /// Tasks of which two compute the same partition: each with the other.
     twins: BTreeMap<TaskId, TaskId>,
-    causes: HashMap<Key, Vec<FailedAttempt>>,
+    causes: HashMap<StorePartition, Vec<FailedAttempt>>,
     /// How often in a row stored partitions that a job uses were lost before anybody had read them.
-    unread: BTreeMap<Key, u32>,
+    unread: BTreeMap<StorePartition, u32>,
     started: Vec<StoreId>,
     last_job: JobId,
     next_task: u64,
@@ -146,7 +146,7 @@ impl Machine {
     }
 
     /// The partition that a running task computes.
-    pub(crate) fn key_of(&self, task: TaskId) -> Option<Key> {
+    pub(crate) fn key_of(&self, task: TaskId) -> Option<StorePartition> {
         self.running.get(&task).map(|running| running.key)
     }
 
@@ -165,20 +165,20 @@ impl Machine {
     }
 
     /// Changes what is known of a partition, if its store is known, and returns what `change` returns.
-    fn update<R>(&mut self, key: Key, change: impl FnOnce(&mut Node) -> R) -> Option<R> {
+    fn update<R>(&mut self, key: StorePartition, change: impl FnOnce(&mut Node) -> R) -> Option<R> {
         let store = self.stores.get_mut(&key.0).filter(|store| key.1 < store.nodes.len())?;
         Some(store.nodes.update(key.1, change))
     }
 
-    fn set_state(&mut self, key: Key, state: State) {
+    fn set_state(&mut self, key: StorePartition, state: State) {
         self.update(key, |node| node.state = state);
     }
 
-    fn state(&self, key: Key) -> Option<State> {
+    fn state(&self, key: StorePartition) -> Option<State> {
         self.stores.get(&key.0).and_then(|store| store.nodes.get(key.1)).map(|node| node.state)
     }
 
-    fn is_done(&self, key: Key) -> bool {
+    fn is_done(&self, key: StorePartition) -> bool {
         matches!(self.state(key), Some(State::Done { .. }))
     }
 

@@ -4,13 +4,16 @@
 //! Owns which tasks are still to read each of them. Called when a task is launched or has ended, and when its job has.
 //! Never drops what a living task may read.
 
-use emberflow_core::{event::Event, ids::TaskId};
+use emberflow_core::{
+    event::Event,
+    ids::{StorePartition, TaskId},
+};
 
-use super::{Command, Key, Machine, store::State};
+use super::{Command, Machine, store::State};
 
 impl Machine {
     /// A task is about to read what was perhaps not there, or not passing, when it was demanded.
-    pub(super) fn will_read(&mut self, reader: Key) {
+    pub(super) fn will_read(&mut self, reader: StorePartition) {
         if self.passing.is_empty() {
             return;
         }
@@ -23,7 +26,7 @@ impl Machine {
     }
 
     /// A task is done with what it reads: by another plan than the newest, perhaps. Few partitions pass at a time.
-    pub(super) fn has_read(&mut self, reader: Key) {
+    pub(super) fn has_read(&mut self, reader: StorePartition) {
         if let Some(store) = self.stores.get(&reader.0).filter(|_| !self.unread.is_empty()) {
             let inputs = store.spec.inputs.inputs_of(reader.1);
             self.unread.retain(|key, _| !inputs.shuffles.contains(&key.0) && !inputs.persisted.contains(key));
@@ -32,7 +35,7 @@ impl Machine {
     }
 
     /// Drops those of these partitions that are passing and have no reader left.
-    pub(super) fn drop_passed(&mut self, keys: &[Key]) {
+    pub(super) fn drop_passed(&mut self, keys: &[StorePartition]) {
         for key in keys {
             if self.passing.get(key).is_none_or(|readers| !readers.is_empty()) {
                 continue;
@@ -51,7 +54,7 @@ impl Machine {
     }
 
     /// Drops a stored partition that no job reads.
-    pub(super) fn evict(&mut self, key: Key, generation: TaskId) {
+    pub(super) fn evict(&mut self, key: StorePartition, generation: TaskId) {
         if !self.is_used(key.0) && self.state(key) == Some(State::Done { generation }) {
             self.passing.entry(key).or_default();
             self.drop_passed(&[key]);
@@ -59,12 +62,12 @@ impl Machine {
     }
 
     /// Readers that are not wanted any more read nothing, either.
-    pub(super) fn forget_readers(&mut self, wanted: impl Fn(&Key) -> bool) {
+    pub(super) fn forget_readers(&mut self, wanted: impl Fn(&StorePartition) -> bool) {
         if self.passing.is_empty() {
             return;
         }
         self.passing.values_mut().for_each(|readers| readers.retain(&wanted));
-        let passed: Vec<Key> = self.passing.keys().copied().collect();
+        let passed: Vec<StorePartition> = self.passing.keys().copied().collect();
         self.drop_passed(&passed);
     }
 }

@@ -7,10 +7,10 @@ use std::{collections::BTreeMap, ops::Deref};
 
 use emberflow_core::{
     fingerprint::Fingerprint,
-    ids::{JobId, PartitionIndex, StageId, TaskId},
+    ids::{JobId, PartitionIndex, StageId, StorePartition, TaskId},
 };
 
-use super::messages::{Key, StageSpec};
+use super::messages::StageSpec;
 use crate::coordinator::stragglers::Times;
 
 /// How a partition stands.
@@ -118,7 +118,7 @@ pub(super) struct Store {
     pub(super) spec: StageSpec,
     pub(super) nodes: Partitions,
     /// Tasks that need all of this store.
-    pub(super) waiting_for_all: Vec<Key>,
+    pub(super) waiting_for_all: Vec<StorePartition>,
     /// Whether every partition has been demanded and none lost since: saves a walk for each reducer.
     pub(super) all_wanted: bool,
     pub(super) run: Option<StageRun>,

@@ -9,12 +9,12 @@ use emberflow_core::{
     error::{FailedAttempt, TaskError},
     event::Event,
     fingerprint::Fingerprint,
-    ids::{RddId, TaskId},
+    ids::{RddId, StorePartition, TaskId},
     plan::StageKind,
 };
 
 use super::{
-    Command, Key, Machine, Running, TaskEnd, WorkerTime,
+    Command, Machine, Running, TaskEnd, WorkerTime,
     store::{Node, State, Store},
 };
 
@@ -51,7 +51,7 @@ impl Machine {
     }
 
     /// Launches a task for a partition.
-    fn start(&mut self, key: Key) -> Option<TaskId> {
+    fn start(&mut self, key: StorePartition) -> Option<TaskId> {
         let task = TaskId::new(self.next_task);
         self.next_task += 1;
         let store = self.stores.get_mut(&key.0)?;
@@ -72,7 +72,7 @@ impl Machine {
     }
 
     /// The next ready partition, the jobs taking turns.
-    fn next_ready(&mut self) -> Option<Key> {
+    fn next_ready(&mut self) -> Option<StorePartition> {
         let after = (Bound::Excluded(self.last_job), Bound::Unbounded);
         let job = self.ready.range(after).next().or_else(|| self.ready.iter().next()).map(|(job, _)| *job)?;
         let queue = self.ready.get_mut(&job)?;
@@ -127,7 +127,7 @@ impl Machine {
     }
 
     /// A task has ended without its rows. Returns whether another one goes on with them.
-    fn goes_on(&mut self, key: Key, task: TaskId) -> bool {
+    fn goes_on(&mut self, key: StorePartition, task: TaskId) -> bool {
         let twin = self.part(task);
         if let Some(task) = twin {
             self.set_state(key, State::Running { task });
@@ -136,7 +136,7 @@ impl Machine {
     }
 
     /// Returns whether nothing computes the partition any more: another task than the one that ended may.
-    pub(super) fn set_idle(&mut self, key: Key, ended: TaskId) -> bool {
+    pub(super) fn set_idle(&mut self, key: StorePartition, ended: TaskId) -> bool {
         if self.goes_on(key, ended) {
             return false;
         }
@@ -211,7 +211,13 @@ impl Machine {
         }
     }
 
-    fn done(&mut self, key: Key, task: TaskId, (rows, bytes, fingerprint): (u64, u64, Fingerprint), passing: bool) {
+    fn done(
+        &mut self,
+        key: StorePartition,
+        task: TaskId,
+        (rows, bytes, fingerprint): (u64, u64, Fingerprint),
+        passing: bool,
+    ) {
         self.causes.remove(&key);
         self.has_read(key);
         let Some(store) = self.stores.get_mut(&key.0) else { return };
@@ -256,7 +262,7 @@ impl Machine {
     }
 
     /// The partition that holds what this attempt made, if that still counts.
-    fn state_of_generation(&self, task: TaskId) -> Option<Key> {
+    fn state_of_generation(&self, task: TaskId) -> Option<StorePartition> {
         self.stores.iter().find_map(|(id, store)| {
             let at = store.nodes.iter().position(|node| node.state == State::Done { generation: task })?;
             Some((*id, at))

@@ -112,7 +112,7 @@ impl Case {
     fn make(&self, what: Move, pick: usize, at: usize, world: &mut World) -> Option<()> {
         let tasks: Vec<TaskId> = world.running.keys().copied().collect();
         let task = |pick: usize| tasks.get(pick % tasks.len().max(1)).copied();
-        let late: Vec<(TaskId, Key)> = world.late.iter().map(|(task, key)| (*task, *key)).collect();
+        let late: Vec<(TaskId, StorePartition)> = world.late.iter().map(|(task, key)| (*task, *key)).collect();
         let late = |pick: usize| late.get(pick % late.len().max(1)).copied();
         match what {
             Move::Done => world.end(task(pick)?, if pick.is_multiple_of(3) { passed() } else { done() }),
@@ -145,11 +145,11 @@ impl Case {
                 world.lose(key, task);
             }
             Move::StoredLost => {
-                let stored: Vec<Key> = world.stored.keys().copied().collect();
+                let stored: Vec<StorePartition> = world.stored.keys().copied().collect();
                 world.lose_stored(*stored.get(pick % stored.len().max(1))?);
             }
             Move::Evict => {
-                let stored: Vec<Key> = world.stored.keys().copied().collect();
+                let stored: Vec<StorePartition> = world.stored.keys().copied().collect();
                 world.evict(*stored.get(pick % stored.len().max(1))?);
             }
             Move::LateAnswer => world.end(late(pick)?.0, if pick.is_multiple_of(2) { done() } else { panicked() }),

@@ -29,7 +29,7 @@ fn outcome(world: &World, job: u64) -> &Result<(), Error> {
     world.ended.get(&JobId::new(job)).unwrap_or_else(|| panic!("job {job} has not ended"))
 }
 
-fn launches(world: &World, at: Key) -> usize {
+fn launches(world: &World, at: StorePartition) -> usize {
     world.launched.iter().filter(|launched| **launched == at).count()
 }
 

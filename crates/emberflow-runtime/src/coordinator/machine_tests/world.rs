@@ -10,7 +10,7 @@ use std::{
 use emberflow_core::{
     error::TaskError,
     fingerprint::Fingerprint,
-    ids::RddId,
+    ids::{RddId, StorePartition},
     plan::{StageKind, TaskInputs},
 };
 
@@ -89,7 +89,7 @@ pub(super) fn done_otherwise() -> TaskEnd {
     TaskEnd::Done { rows: 2, bytes: 8, passing: false, fingerprint: Fingerprint::of_rows(2) }
 }
 
-pub(super) fn key(store: u64, partition: PartitionIndex) -> Key {
+pub(super) fn key(store: u64, partition: PartitionIndex) -> StorePartition {
     (StoreId::new(store), partition)
 }
 
@@ -127,10 +127,10 @@ impl Hasher for QuickHash {
 /// A launched task.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
-    pub(super) key: Key,
+    pub(super) key: StorePartition,
     pub(super) attempt: u32,
     /// The partitions that it was given to read, and their generations.
-    pub(super) seen: Vec<(Key, TaskId)>,
+    pub(super) seen: Vec<(StorePartition, TaskId)>,
 }
 
 #[derive(Clone, Debug)]
@@ -155,7 +155,7 @@ enum Ending {
 #[derive(Debug, Default, PartialEq)]
 struct Step {
     accepted: Vec<(JobId, PartitionIndex)>,
-    counted: Vec<Key>,
+    counted: Vec<StorePartition>,
     ended: BTreeMap<JobId, Ending>,
     dropped: BTreeSet<StoreId>,
     cancelled: BTreeSet<TaskId>,
@@ -167,12 +167,12 @@ pub(super) struct World {
     /// Launched, neither answered nor cancelled.
     pub(super) running: BTreeMap<TaskId, Task>,
     /// Answered or cancelled, with what they computed: all they say now is late.
-    pub(super) late: BTreeMap<TaskId, Key>,
-    pub(super) stored: BTreeMap<Key, TaskId>,
+    pub(super) late: BTreeMap<TaskId, StorePartition>,
+    pub(super) stored: BTreeMap<StorePartition, TaskId>,
     /// The stored partitions that are dropped when they have been read.
-    passing: BTreeMap<Key, TaskId>,
+    passing: BTreeMap<StorePartition, TaskId>,
     pub(super) ended: BTreeMap<JobId, Result<(), Error>>,
-    pub(super) launched: Vec<Key>,
+    pub(super) launched: Vec<StorePartition>,
     pub(super) events: Vec<Event>,
     pub(super) forgotten: BTreeSet<StoreId>,
     specs: BTreeMap<StoreId, Arc<StageSpec>>,
@@ -180,15 +180,15 @@ pub(super) struct World {
     actors: BTreeMap<TaskId, StoreId>,
     jobs: BTreeMap<JobId, Living>,
     /// The fingerprints of stored partitions, and of those that were stored last where nothing is.
-    fingerprints: BTreeMap<Key, Fingerprint>,
+    fingerprints: BTreeMap<StorePartition, Fingerprint>,
     /// The partition that is to be computed a second time in this step.
-    speculated: Option<Key>,
+    speculated: Option<StorePartition>,
     /// The wanted partitions of each result.
     wanted: BTreeMap<StoreId, BTreeSet<PartitionIndex>>,
-    failures: BTreeMap<Key, u32>,
-    losses: BTreeMap<Key, u32>,
+    failures: BTreeMap<StorePartition, u32>,
+    losses: BTreeMap<StorePartition, u32>,
     /// How often in a row what is stored was lost before it was read, of stores that a job uses.
-    unread: BTreeMap<Key, u32>,
+    unread: BTreeMap<StorePartition, u32>,
     /// Stages and jobs that have begun, by the events, and not ended.
     stages: BTreeSet<StageId>,
     told: BTreeSet<JobId>,
@@ -238,20 +238,20 @@ impl World {
     }
 
     /// The running task of a partition ends.
-    pub(super) fn end_at(&mut self, at: Key, end: TaskEnd) {
+    pub(super) fn end_at(&mut self, at: StorePartition, end: TaskEnd) {
         let task = self.task_at(at).unwrap_or_else(|| panic!("no task runs for {at:?}: {:?}", self.running));
         self.end(task, end);
     }
 
-    pub(super) fn task_at(&self, at: Key) -> Option<TaskId> {
+    pub(super) fn task_at(&self, at: StorePartition) -> Option<TaskId> {
         self.running.iter().find(|(_, task)| task.key == at).map(|(id, _)| *id)
     }
 
-    pub(super) fn lose(&mut self, (store, partition): Key, generation: TaskId) {
+    pub(super) fn lose(&mut self, (store, partition): StorePartition, generation: TaskId) {
         self.step(Input::PartitionLost { store, partition, generation });
     }
 
-    pub(super) fn lose_stored(&mut self, at: Key) {
+    pub(super) fn lose_stored(&mut self, at: StorePartition) {
         self.lose(at, self.stored[&at]);
     }
 
@@ -275,7 +275,7 @@ impl World {
     }
 
     /// A stored partition is to make room.
-    pub(super) fn evict(&mut self, at: Key) {
+    pub(super) fn evict(&mut self, at: StorePartition) {
         self.step(Input::Evict { key: at, generation: self.stored[&at] });
     }
 
@@ -305,15 +305,15 @@ impl World {
         self.specs.get(&store).is_some_and(|spec| spec.kind == StageKind::Result)
     }
 
-    fn inputs(&self, (store, partition): Key) -> Vec<Key> {
+    fn inputs(&self, (store, partition): StorePartition) -> Vec<StorePartition> {
         let inputs = self.specs[&store].inputs.inputs_of(partition);
         let all = |store: StoreId| (0..self.specs[&store].partitions).map(move |partition| (store, partition));
         inputs.shuffles.into_iter().flat_map(all).chain(inputs.persisted).collect()
     }
 
     /// The partitions that have to be computed for a job, given what is there and what runs.
-    fn needs(&self, job: &Living) -> BTreeSet<Key> {
-        fn walk(world: &World, at: Key, found: &mut BTreeSet<Key>) {
+    fn needs(&self, job: &Living) -> BTreeSet<StorePartition> {
+        fn walk(world: &World, at: StorePartition, found: &mut BTreeSet<StorePartition>) {
             if !world.stored.contains_key(&at) && found.insert(at) && world.task_at(at).is_none() {
                 world.inputs(at).into_iter().for_each(|input| walk(world, input, found));
             }
@@ -323,11 +323,11 @@ impl World {
         found
     }
 
-    fn needed(&self) -> BTreeSet<Key> {
+    fn needed(&self) -> BTreeSet<StorePartition> {
         self.jobs.values().flat_map(|job| self.needs(job)).collect()
     }
 
-    fn jobs_that_need(&self, at: Key) -> Vec<JobId> {
+    fn jobs_that_need(&self, at: StorePartition) -> Vec<JobId> {
         self.jobs.iter().filter(|(_, job)| self.needs(job).contains(&at)).map(|(id, _)| *id).collect()
     }
 
@@ -484,8 +484,8 @@ impl World {
     }
 
     /// Jobs that have made, or are making, something of this partition as it was before it is what it is now.
-    fn jobs_that_mix(&self, key: Key) -> Vec<JobId> {
-        let reads = |at: &Key| self.inputs(*at).contains(&key);
+    fn jobs_that_mix(&self, key: StorePartition) -> Vec<JobId> {
+        let reads = |at: &StorePartition| self.inputs(*at).contains(&key);
         let mixes = |job: &Living| {
             let wanted = self.wanted.get(&job.result).into_iter().flatten();
             let given = wanted.filter(|at| !job.unfinished.contains(at)).map(|at| (job.result, *at));
@@ -527,7 +527,7 @@ impl World {
                 assert!(!self.stored.contains_key(&key), "{key:?} is there already");
                 assert!(self.needed().contains(&key), "nobody wants {key:?}");
                 assert!(self.stages.contains(&stage), "{stage} has not begun, or is over");
-                let tried = |counts: &BTreeMap<Key, u32>| counts.get(&key).copied().unwrap_or(0);
+                let tried = |counts: &BTreeMap<StorePartition, u32>| counts.get(&key).copied().unwrap_or(0);
                 let running = self.running.values().filter(|task| task.key == key).count() as u32;
                 let tried = 1 + tried(&self.failures) + tried(&self.losses) + running;
                 assert_eq!(attempt, tried, "attempts are numbered from one");
@@ -632,12 +632,12 @@ impl World {
                 "{at:?} passes for {readers:?}"
             );
         }
-        let queued: Vec<Key> = machine.ready.values().flatten().copied().collect();
+        let queued: Vec<StorePartition> = machine.ready.values().flatten().copied().collect();
         assert!(machine.ready.keys().all(|job| self.jobs.contains_key(job)), "an ended job has its turn");
         assert!(queued.is_empty() || self.running.len() >= machine.width(), "workers are idle");
         assert!(machine.causes.keys().all(|at| needed.contains(at)));
         let by_store = machine.stores.values().flat_map(|store| &store.waiting_for_all);
-        let waits: Vec<Key> = machine.waiters.values().flatten().chain(by_store).copied().collect();
+        let waits: Vec<StorePartition> = machine.waiters.values().flatten().chain(by_store).copied().collect();
         let (mut waiting, mut ready, mut open) = (0, 0, 0);
         for (id, store) in &machine.stores {
             let mut pending = 0;
@@ -729,7 +729,7 @@ impl World {
     /// Checks that messages which come late, or for the second time, are ignored: `step` does it.
     pub(super) fn hear_it_all_again(&self) {
         let mut world = self.clone();
-        let mut heard: HashSet<(Key, bool)> = HashSet::new();
+        let mut heard: HashSet<(StorePartition, bool)> = HashSet::new();
         for (task, at) in self.late.iter().rev() {
             let kept = self.stored.get(at) == Some(task);
             // All the late tasks of a partition are alike.
