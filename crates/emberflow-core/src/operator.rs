@@ -76,7 +76,7 @@ pub struct ActionOutput {
 }
 
 /// The last stage's work: one value for each partition.
-pub trait Action: Send + Sync + 'static {
+pub trait ActionOperator: Send + Sync + 'static {
     /// Reads as much of the stream as it needs.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ pub trait Action: Send + Sync + 'static {
     ///
     /// # Errors
     /// If a part of it cannot be sent.
-    fn ship(&self) -> Result<Shipped<dyn Action>, NotShippable>;
+    fn ship(&self) -> Result<Shipped<dyn ActionOperator>, NotShippable>;
 }
 
 /// Where a task finds the partitions that other tasks have stored. Never waits: what is not there is lost.

@@ -15,7 +15,7 @@ use crate::{
     codec::{self, CodecError},
     error::Error,
     ids::{RddId, StoreId},
-    operator::{Action, OpNode, Operator, PlanInput, StoreWriter},
+    operator::{ActionOperator, OpNode, Operator, PlanInput, StoreWriter},
     place::{Code, OpInfo, Place, known},
     plan::{Sink, StageKind, StagePlan},
     ship::NotShippable,
@@ -98,7 +98,7 @@ struct Stage {
 #[derive(Serialize, Deserialize)]
 enum ShippedSink {
     Store(Shipped<dyn StoreWriter>),
-    Result(Shipped<dyn Action>),
+    Result(Shipped<dyn ActionOperator>),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, TaskError},
     ids::{PartitionIndex, RddId, StoreId, StorePartition},
     lineage::{Dependency, RddNode},
-    operator::{Action, ActionOutput, Fetch, OpNode, PlanInput, StoreWriter},
+    operator::{ActionOperator, ActionOutput, Fetch, OpNode, PlanInput, StoreWriter},
     place::OpInfo,
     store::Stored,
     task::TaskContext,
@@ -27,7 +27,7 @@ pub enum Sink {
     /// Into a store: a shuffle's map outputs, or a persisted RDD.
     Store(Arc<dyn StoreWriter>),
     /// To the caller of the action.
-    Result(Arc<dyn Action>),
+    Result(Arc<dyn ActionOperator>),
 }
 
 /// Operators that a task goes through one within the other at most. Each takes some hundred bytes of a worker's stack,
@@ -321,7 +321,7 @@ pub struct ActionSpec {
     /// Name, place, closures.
     pub info: OpInfo,
     /// The action that is done with each partition.
-    pub action: Arc<dyn Action>,
+    pub action: Arc<dyn ActionOperator>,
     /// Where its results go while the job runs.
     pub store: StoreId,
 }

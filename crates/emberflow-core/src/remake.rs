@@ -8,7 +8,7 @@ use emberflow_code::{Descriptor, Shipped};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    operator::{Action, Operator, StoreWriter},
+    operator::{ActionOperator, Operator, StoreWriter},
     ship::{Env, NotShippable, of, read},
 };
 
@@ -32,7 +32,7 @@ pub fn writer<W: StoreWriter + Env>(value: &W) -> Result<Shipped<dyn StoreWriter
 ///
 /// # Errors
 /// As [`operator`].
-pub fn action<A: Action + Env>(value: &A) -> Result<Shipped<dyn Action>, NotShippable> {
+pub fn action<A: ActionOperator + Env>(value: &A) -> Result<Shipped<dyn ActionOperator>, NotShippable> {
     of(value, Made::<A>::ACTION)
 }
 
@@ -46,6 +46,6 @@ impl<W: StoreWriter + DeserializeOwned> Made<W> {
     const WRITER: &'static Descriptor<dyn StoreWriter> = &Descriptor::new::<W>(|state| Ok(read::<W>(state)?));
 }
 
-impl<A: Action + DeserializeOwned> Made<A> {
-    const ACTION: &'static Descriptor<dyn Action> = &Descriptor::new::<A>(|state| Ok(read::<A>(state)?));
+impl<A: ActionOperator + DeserializeOwned> Made<A> {
+    const ACTION: &'static Descriptor<dyn ActionOperator> = &Descriptor::new::<A>(|state| Ok(read::<A>(state)?));
 }

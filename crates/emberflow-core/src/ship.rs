@@ -54,7 +54,7 @@ pub fn read<V: DeserializeOwned>(state: &[u8]) -> Result<Arc<V>, Box<dyn std::er
     Ok(Arc::new(codec::decode_plan(state)?))
 }
 
-/// Writes the value of a task, for [`Action::encode`](crate::operator::Action::encode).
+/// Writes the value of a task, for [`ActionOperator::encode`](crate::operator::ActionOperator::encode).
 ///
 /// # Errors
 /// If it is of another type, or cannot leave the process.
@@ -65,7 +65,7 @@ pub fn encode_value<R: Serialize + 'static>(value: &(dyn Any + Send)) -> Result<
     codec::encode_plan(value).map_err(|error| NotShippable(error.cause()))
 }
 
-/// Reads the value of a task, for [`Action::decode`](crate::operator::Action::decode).
+/// Reads the value of a task, for [`ActionOperator::decode`](crate::operator::ActionOperator::decode).
 ///
 /// # Errors
 /// If the bytes are no such value.

@@ -8,7 +8,7 @@ use emberflow_core::{
     data::{Data, ExchangeData},
     error::{Result, TaskError},
     ids::PartitionIndex,
-    operator::{self, ActionOutput},
+    operator::{ActionOperator, ActionOutput},
     place::{OpInfo, Place},
     remake,
     result::ResultClaim,
@@ -170,7 +170,7 @@ impl<T: Data> Rdd<T> {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Nothing;
 
-impl operator::Action for Nothing {
+impl ActionOperator for Nothing {
     fn run(&self, _: PartitionIndex, _: AnyStream, _: &TaskContext) -> Result<ActionOutput, TaskError> {
         Ok(ActionOutput { value: Box::new(()), rows: 0 })
     }
@@ -183,7 +183,7 @@ impl operator::Action for Nothing {
         ship::decode_value::<()>(bytes)
     }
 
-    fn ship(&self) -> Result<Shipped<dyn operator::Action>, NotShippable> {
+    fn ship(&self) -> Result<Shipped<dyn ActionOperator>, NotShippable> {
         remake::action(self)
     }
 }

@@ -91,7 +91,7 @@ struct EachPartition<T, R, E, F> {
     types: PhantomData<fn(T) -> R>,
 }
 
-impl<T, R, E, F> operator::Action for EachPartition<T, R, E, F>
+impl<T, R, E, F> operator::ActionOperator for EachPartition<T, R, E, F>
 where
     T: Data,
     R: Serialize + DeserializeOwned + Send + 'static,
@@ -114,7 +114,7 @@ where
         ship::decode_value::<R>(bytes)
     }
 
-    fn ship(&self) -> Result<Shipped<dyn operator::Action>, NotShippable> {
+    fn ship(&self) -> Result<Shipped<dyn operator::ActionOperator>, NotShippable> {
         remake::action(self)
     }
 }
