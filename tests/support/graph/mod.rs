@@ -31,7 +31,7 @@ use self::{
 /// A program.
 #[derive(Clone, Debug)]
 pub(crate) struct Graph {
-    sources: Vec<Source>,
+    sources: Vec<GraphSource>,
     nodes: Vec<Node>,
     acts: Vec<(usize, Act)>,
 }
@@ -46,7 +46,7 @@ struct Node {
 
 /// Where rows come from.
 #[derive(Clone, Debug)]
-enum Source {
+enum GraphSource {
     Rows(Vec<Row>, usize),
     Range(i64, usize),
     Random(u64, u64, usize),
@@ -83,16 +83,16 @@ fn name(of: &impl Debug) -> String {
     format!("{of:?}").split(['(', ' ']).next().unwrap_or_default().to_owned()
 }
 
-fn source() -> impl Strategy<Value = Source> {
+fn source() -> impl Strategy<Value = GraphSource> {
     prop_oneof![
-        6 => (vec((-2_i64..7, -500_i64..500), 0..60), 1_usize..6).prop_map(|(rows, parts)| Source::Rows(rows, parts)),
-        2 => (0_i64..80, 1_usize..6).prop_map(|(rows, parts)| Source::Range(rows, parts)),
-        1 => (0_u64..60, any::<u64>(), 1_usize..5).prop_map(|(rows, seed, parts)| Source::Random(rows, seed, parts)),
-        1 => Just(Source::Empty),
+        6 => (vec((-2_i64..7, -500_i64..500), 0..60), 1_usize..6).prop_map(|(rows, parts)| GraphSource::Rows(rows, parts)),
+        2 => (0_i64..80, 1_usize..6).prop_map(|(rows, parts)| GraphSource::Range(rows, parts)),
+        1 => (0_u64..60, any::<u64>(), 1_usize..5).prop_map(|(rows, seed, parts)| GraphSource::Random(rows, seed, parts)),
+        1 => Just(GraphSource::Empty),
     ]
 }
 
-impl Source {
+impl GraphSource {
     fn open(&self, ctx: &Context) -> Rdd<Row> {
         match self {
             Self::Rows(rows, partitions) => ctx.distribute_into(rows.clone(), *partitions),

@@ -224,9 +224,9 @@ where
         let (task, marker) = (inputs.task().clone(), inputs.marker());
         let reducer = if inputs.is_shuffle(0) { partition } else { 0 };
         let source = if inputs.is_shuffle(0) {
-            Source::Blocks(inputs.blocks(0, reducer).collect::<Result<_, _>>()?)
+            ReduceInput::Blocks(inputs.blocks(0, reducer).collect::<Result<_, _>>()?)
         } else {
-            Source::Placed(inputs.narrow(0, partition)?)
+            ReduceInput::Placed(inputs.narrow(0, partition)?)
         };
         let (aggregator, hasher) = (Arc::clone(&self.aggregator.0), self.hasher.clone());
         let batch_rows = task.batch_rows_of::<(K, C)>();
@@ -244,8 +244,8 @@ where
     }
 }
 
-/// Where a reducer's rows come from.
-enum Source<K, V, C> {
+/// The rows that a reducer is given.
+enum ReduceInput<K, V, C> {
     /// The map outputs, in map order.
     Blocks(Vec<Arc<CombineBlocks<K, V, C>>>),
     /// The parent's partition, whose keys are all here already.
@@ -253,7 +253,7 @@ enum Source<K, V, C> {
 }
 
 struct Reduce<K, V, C, A> {
-    source: Option<Source<K, V, C>>,
+    source: Option<ReduceInput<K, V, C>>,
     reducer: usize,
     aggregator: Arc<A>,
     hasher: KeyHasher,
@@ -301,13 +301,13 @@ where
     fn gather(&mut self) -> Result<Input<K, V, C>, TaskError> {
         let (mut combined, mut passed) = (Chunks::new(), Chunks::new());
         match self.reduce.source.take() {
-            Some(Source::Blocks(blocks)) => {
+            Some(ReduceInput::Blocks(blocks)) => {
                 for blocks in blocks {
                     combined.extend(blocks.combined.of(self.reduce.reducer));
                     passed.extend(blocks.passed.of(self.reduce.reducer));
                 }
             }
-            Some(Source::Placed(rows)) => passed = Chunks::gather(rows, &self.reduce.task)?,
+            Some(ReduceInput::Placed(rows)) => passed = Chunks::gather(rows, &self.reduce.task)?,
             None => {}
         }
         self.reduce.marker.enter();
