@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Rdd, wide};
 use crate::{
     shared::NodeSpec,
-    shuffle::{self, Placer},
+    shuffle::{self, Assigner},
 };
 
 impl<T: Data> Rdd<T> {
@@ -82,11 +82,11 @@ impl<T: Data> Rdd<T> {
             info,
             partitions,
             None,
-            Placer {
+            Assigner {
                 env: partitions,
                 // Without another beginning, many small partitions would all deal to the first ones.
                 start: |partitions: &usize, map| shuffle::spread(map, *partitions),
-                place: |partitions: &usize, next: &mut usize, _: &T| {
+                assign: |partitions: &usize, next: &mut usize, _: &T| {
                     let to = *next;
                     *next = (to + 1) % partitions;
                     to

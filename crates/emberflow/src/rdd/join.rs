@@ -7,7 +7,7 @@ use emberflow_core::{
 
 use super::{Rdd, wide};
 use crate::shuffle::{
-    IntoPartitioning, Partitioning, Placer, Right,
+    Assigner, IntoPartitioning, Partitioning, Right,
     join::{FullOuter, Inner, Kind, LeftAnti, LeftOuter, LeftSemi, RightOuter},
 };
 
@@ -378,10 +378,10 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         K: Key,
         V: ExchangeData,
     {
-        let to_one = Placer {
+        let to_one = Assigner {
             env: (),
             start: |(): &(), _| (),
-            place: |(): &(), (): &mut (), _: &(K, W)| 0,
+            assign: |(): &(), (): &mut (), _: &(K, W)| 0,
             check: |_: &(K, W)| Ok(()),
         };
         let one = wide::place_rows(small, info.clone(), 1, None, to_one);

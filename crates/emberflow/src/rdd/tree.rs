@@ -8,7 +8,7 @@ use emberflow_core::{
 };
 
 use super::{PartitionIter, Rdd, wide};
-use crate::{action::Action, shuffle::Placer};
+use crate::{action::Action, shuffle::Assigner};
 
 impl<T: Data> Rdd<T> {
     /// Merges all the rows by `f`, as [`reduce`](Self::reduce), but in a tree of about `depth` levels; `None` if there
@@ -137,10 +137,10 @@ impl<U: ExchangeData> Rdd<U> {
         assert!(depth > 0, "a tree has at least one level");
         let mut parts = self;
         for (from, into) in levels(parts.partitions(), depth) {
-            let neighbours = Placer {
+            let neighbours = Assigner {
                 env: (from, into),
                 start: |(from, into): &(usize, usize), map| map * into / from,
-                place: |_: &(usize, usize), to: &mut usize, _: &U| *to,
+                assign: |_: &(usize, usize), to: &mut usize, _: &U| *to,
                 check: |_: &U| Ok(()),
             };
             let placed = wide::place_rows(&parts, info.clone(), into, None, neighbours);

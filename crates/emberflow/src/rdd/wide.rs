@@ -19,8 +19,8 @@ use super::Rdd;
 use crate::{
     shared::NodeSpec,
     shuffle::{
-        Aggregator, BorrowedKey, Cogroup, CogroupReader, CombineReader, Group, IntoPartitioning, Join, MapSide, Pairs,
-        Partitioning, PlaceWriter, Placer, ReadPlaced, Right, comes_back,
+        Aggregator, AssignWriter, Assigner, BorrowedKey, Cogroup, CogroupReader, CombineReader, Group,
+        IntoPartitioning, Join, MapSide, Pairs, Partitioning, ReadAssigned, Right, comes_back,
         join::Kind,
         sort::{SampleKeys, SortKey, SortPartition, StripTag, TagPart},
         write_emitted, write_pairs,
@@ -63,10 +63,10 @@ pub(super) fn placed<K: Key, V: ExchangeData>(
     if rdd.node().placement.as_ref() == Some(&placement) {
         return rdd.clone();
     }
-    let by_key = Placer {
+    let by_key = Assigner {
         env: partitioning,
         start: |_: &Partitioning<K>, _| (),
-        place: |partitioning: &Partitioning<K>, (): &mut (), (key, _): &(K, V)| partitioning.partition(key),
+        assign: |partitioning: &Partitioning<K>, (): &mut (), (key, _): &(K, V)| partitioning.partition(key),
         check: |(key, _): &(K, V)| comes_back(key),
     };
     place_rows(rdd, info.clone(), placement.partitions(), Some(placement), by_key)
@@ -78,7 +78,7 @@ pub(super) fn place_rows<T, E, S, A, P, C>(
     info: OpInfo,
     partitions: usize,
     placement: Option<Placement>,
-    by: Placer<E, A, P, C>,
+    by: Assigner<E, A, P, C>,
 ) -> Rdd<T>
 where
     T: ExchangeData,
@@ -88,8 +88,8 @@ where
     P: Fn(&E, &mut S, &T) -> usize + Send + Sync + 'static,
     C: Fn(&T) -> Result<(), TaskError> + Send + Sync + 'static,
 {
-    let dependency = dependency(parent, info.clone(), PlaceWriter::new(by, partitions));
-    behind(parent, info, dependency, (partitions, placement), ReadPlaced::<T>::new())
+    let dependency = dependency(parent, info.clone(), AssignWriter::new(by, partitions));
+    behind(parent, info, dependency, (partitions, placement), ReadAssigned::<T>::new())
 }
 
 /// The RDD that `reader` reads behind one dependency, in so many partitions that are placed so.
@@ -233,7 +233,7 @@ pub(super) fn sort<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo
         info: info.clone(),
     });
     let dependency = dependency(&tagged, info.clone(), StripTag::<T>::new(parts));
-    let placed = behind(&tagged, info.clone(), dependency, (parts, None), ReadPlaced::<T>::new());
+    let placed = behind(&tagged, info.clone(), dependency, (parts, None), ReadAssigned::<T>::new());
     sort_within(&placed, info, by)
 }
 

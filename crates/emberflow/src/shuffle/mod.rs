@@ -1,7 +1,7 @@
 //! The kernels that wide operators are made of: rows placed in blocks by reducer, combined or joined by key, or sorted.
 //!
 //! - `partitioning`: which reducer a key belongs to.
-//! - `place`: rows as they are, block by block (`partition_by`, `repartition`).
+//! - `assign`: rows as they are, block by block (`partition_by`, `repartition`).
 //! - `aggregator`: how values are merged.
 //! - `combine`: rows merged by key before and after the shuffle (`reduce_by_key`, `group_by_key`, `distinct`, …).
 //! - `join`: rows of two placed RDDs that have equal keys (`join`, `left_outer_join`, `subtract`, …).
@@ -14,6 +14,7 @@
 //! - `index`: what joins find rows in.
 
 mod aggregator;
+mod assign;
 mod cogroup;
 mod combine;
 mod index;
@@ -21,7 +22,6 @@ pub(crate) mod join;
 mod map_side;
 mod partitioning;
 mod pieces;
-mod place;
 mod short;
 pub(crate) mod sort;
 mod table;
@@ -30,11 +30,11 @@ use emberflow_core::{codec, data::Key, error::TaskError};
 
 pub(crate) use self::{
     aggregator::Aggregator,
+    assign::{AssignWriter, Assigner, ReadAssigned, spread},
     cogroup::{Cogroup, Group, Reader as CogroupReader},
     combine::{CombineReader, write_emitted, write_pairs},
     join::{Join, Right},
     map_side::MapSide,
-    place::{PlaceWriter, Placer, ReadPlaced, spread},
 };
 pub use self::{
     map_side::Pairs,

@@ -1,4 +1,4 @@
-//! Rows placed as they are: a block a reducer, read back in map order.
+//! Rows assigned to reducers as they are: a block a reducer, read back in map order.
 
 use std::marker::PhantomData;
 
@@ -19,13 +19,13 @@ use emberflow_core::{
 
 use serde::{Deserialize, Serialize};
 
-/// How rows are placed. The functions capture no values: what they need is in `env`.
-pub(crate) struct Placer<E, A, P, C> {
+/// How rows are assigned to reducers. The functions capture no values: what they need is in `env`.
+pub(crate) struct Assigner<E, A, P, C> {
     pub(crate) env: E,
     /// Makes the state of a partition of the parent.
     pub(crate) start: A,
     /// Gives the reducer of a row.
-    pub(crate) place: P,
+    pub(crate) assign: P,
     /// Is asked about some of the rows, and ends the task if it refuses one.
     pub(crate) check: C,
 }
@@ -37,27 +37,27 @@ pub(crate) fn spread(map: PartitionIndex, partitions: usize) -> usize {
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "E: Env")]
-pub(crate) struct PlaceWriter<T, E, S, A, P, C> {
+pub(crate) struct AssignWriter<T, E, S, A, P, C> {
     with: With<E, (A, P, C)>,
     partitions: usize,
     #[allow(clippy::type_complexity, reason = "only names the types")]
     types: PhantomData<fn(T) -> S>,
 }
 
-impl<T, E, S, A, P, C> PlaceWriter<T, E, S, A, P, C>
+impl<T, E, S, A, P, C> AssignWriter<T, E, S, A, P, C>
 where
     A: Fn(&E, PartitionIndex) -> S,
     P: Fn(&E, &mut S, &T) -> usize,
     C: Fn(&T) -> Result<(), TaskError>,
 {
     /// Writes for so many reducers.
-    pub(crate) fn new(by: Placer<E, A, P, C>, partitions: usize) -> Self {
-        let Placer { env, start, place, check } = by;
-        Self { with: With::new(env, (start, place, check)), partitions, types: PhantomData }
+    pub(crate) fn new(by: Assigner<E, A, P, C>, partitions: usize) -> Self {
+        let Assigner { env, start, assign, check } = by;
+        Self { with: With::new(env, (start, assign, check)), partitions, types: PhantomData }
     }
 }
 
-impl<T, E, S, A, P, C> StoreWriter for PlaceWriter<T, E, S, A, P, C>
+impl<T, E, S, A, P, C> StoreWriter for AssignWriter<T, E, S, A, P, C>
 where
     T: ExchangeData,
     E: Env,
@@ -68,7 +68,7 @@ where
 {
     fn write(&self, partition: PartitionIndex, input: AnyStream, cx: &TaskContext) -> Result<Stored, TaskError> {
         let mut stream: BoxStream<T> = input.read(cx)?;
-        let (env, (start, place, check)) = self.with.parts();
+        let (env, (start, assign, check)) = self.with.parts();
         let mut state = start(env, partition);
         let mut writer = BlockWriter::new(self.partitions, cx.workspace());
         let (marker, mut batches) = (cx.sink_marker(), 0_u64);
@@ -80,7 +80,7 @@ where
                 batch.as_slice().first().map_or(Ok(()), check)?;
             }
             batch.for_each(|row| {
-                let to = place(env, &mut state, &row);
+                let to = assign(env, &mut state, &row);
                 writer.push(to, row);
             });
             writer.settle()?;
@@ -101,15 +101,15 @@ where
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-pub(crate) struct ReadPlaced<T>(PhantomData<fn() -> T>);
+pub(crate) struct ReadAssigned<T>(PhantomData<fn() -> T>);
 
-impl<T> ReadPlaced<T> {
+impl<T> ReadAssigned<T> {
     pub(crate) fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<T: ExchangeData> Operator for ReadPlaced<T> {
+impl<T: ExchangeData> Operator for ReadAssigned<T> {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let mut segments = Vec::new();
         for blocks in inputs.blocks::<Blocks<T>>(0, partition) {
