@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fmt,
     ops::AddAssign,
     pin::Pin,
     rc::Rc,
@@ -187,16 +188,38 @@ pub struct Identity {
     pub partitions: usize,
 }
 
+/// The parts that the context of an attempt is made of.
+pub struct TaskSetup {
+    /// The stage that the attempt belongs to.
+    pub stage: StageId,
+    /// The partition that it computes.
+    pub partition: PartitionIndex,
+    /// Its number among the attempts at the partition.
+    pub attempt: u32,
+    /// The names of the attempt to its user.
+    pub identity: Identity,
+    /// The most rows of a batch.
+    pub batch_rows: usize,
+    /// Set when the attempt is not wanted any more.
+    pub cancelled: Arc<AtomicBool>,
+    /// The threads that read and write beside the worker.
+    pub io: Arc<dyn Io>,
+    /// The memory and the disk that the attempt works with.
+    pub workspace: Arc<dyn Workspace>,
+    /// The status of the worker that it runs on.
+    pub status: Arc<WorkerStatus>,
+}
+
+impl fmt::Debug for TaskSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskSetup").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
 impl TaskContext {
-    /// The context of one attempt, on the worker that shows this status.
-    pub fn new(
-        (stage, partition, attempt): (StageId, PartitionIndex, u32),
-        identity: Identity,
-        batch_rows: usize,
-        cancelled: Arc<AtomicBool>,
-        (io, workspace): (Arc<dyn Io>, Arc<dyn Workspace>),
-        status: Arc<WorkerStatus>,
-    ) -> Self {
+    /// The context of one attempt.
+    pub fn new(setup: TaskSetup) -> Self {
+        let TaskSetup { stage, partition, attempt, identity, batch_rows, cancelled, io, workspace, status } = setup;
         let (rows_read, stored_reads) = (Cell::default(), Cell::default());
         let (updates, at_end) = (RefCell::default(), RefCell::default());
         Self {
@@ -490,14 +513,21 @@ mod tests {
 
     fn attempt() -> TaskContext {
         let identity = Identity { task: TaskId::new(7), job: JobId::new(0), partitions: 3 };
-        TaskContext::new(
-            (StageId::new(1), 2, 1),
+        TaskContext::new(setup(identity, Arc::default()))
+    }
+
+    fn setup(identity: Identity, status: Arc<WorkerStatus>) -> TaskSetup {
+        TaskSetup {
+            stage: StageId::new(1),
+            partition: 2,
+            attempt: 1,
             identity,
-            8,
-            Arc::default(),
-            (Arc::new(NoIo), crate::memory::unlimited()),
-            Arc::default(),
-        )
+            batch_rows: 8,
+            cancelled: Arc::default(),
+            io: Arc::new(NoIo),
+            workspace: crate::memory::unlimited(),
+            status,
+        }
     }
 
     #[test]
@@ -507,8 +537,7 @@ mod tests {
         let began = status.begin(TaskId::new(0));
         assert_eq!(status.look(), Some(AtWork { task: TaskId::new(0), since: began, rdd: None, beats: 0 }));
         let identity = Identity { task: TaskId::new(0), job: JobId::new(0), partitions: 1 };
-        let outside: (Arc<dyn Io>, Arc<dyn Workspace>) = (Arc::new(NoIo), crate::memory::unlimited());
-        let cx = TaskContext::new((StageId::new(0), 0, 1), identity, 8, Arc::default(), outside, Arc::clone(&status));
+        let cx = TaskContext::new(setup(identity, Arc::clone(&status)));
         cx.marker(RddId::new(5)).enter();
         assert_eq!((status.look().unwrap().rdd, status.look().unwrap().beats), (Some(RddId::new(5)), 1));
         cx.sink_marker().enter();

@@ -22,7 +22,7 @@ use emberflow_core::{
     segments::Footprint,
     spill::SpillError,
     store::Stored,
-    task::{Identity, Io, TaskContext},
+    task::{Identity, Io, TaskContext, TaskSetup},
     update::Updates,
 };
 
@@ -175,13 +175,21 @@ impl TaskRun {
     /// Runs the plan, once.
     fn attempt(&self, again: Option<Turn>, busy: &Busy) -> (Arc<TaskMemory>, TaskContext, Result<Output, TaskError>) {
         let _chaos = self.links.chaos.attempt(self.plan.store, self.partition);
-        let at = (self.stage, self.partition, self.attempt);
         let cancelled = Arc::clone(&self.cancelled);
         let identity = Identity { task: self.task, job: self.job, partitions: self.plan.partitions };
         let memory = Arc::new(TaskMemory::new(&self.links, Arc::clone(&cancelled), again));
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
-        let outside = (Arc::clone(&self.io), workspace);
-        let cx = TaskContext::new(at, identity, self.batch_rows, cancelled, outside, busy.status());
+        let cx = TaskContext::new(TaskSetup {
+            stage: self.stage,
+            partition: self.partition,
+            attempt: self.attempt,
+            identity,
+            batch_rows: self.batch_rows,
+            cancelled,
+            io: Arc::clone(&self.io),
+            workspace,
+            status: busy.status(),
+        });
         if self.links.bus.is_heard() {
             cx.watch();
         }

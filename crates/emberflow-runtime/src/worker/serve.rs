@@ -18,7 +18,7 @@ use emberflow_core::{
     parcel::Parcel,
     plan::{Sink, StagePlan, TaskOutput},
     store::StoredData,
-    task::{Identity, Io, TaskContext},
+    task::{Identity, Io, TaskContext, TaskSetup},
     wire::{Arrived, Piece},
 };
 
@@ -157,9 +157,18 @@ impl Inbox {
         let busy = links.pool.at_work(task);
         let workspace: Arc<dyn Workspace> = Arc::clone(&memory) as _;
         let identity = Identity { task, job, partitions: stage.partitions };
-        let at = (number, partition, attempt);
         let cancelled = Arc::clone(&memory.cancelled);
-        let cx = TaskContext::new(at, identity, batch_rows, cancelled, (io, workspace), busy.status());
+        let cx = TaskContext::new(TaskSetup {
+            stage: number,
+            partition,
+            attempt,
+            identity,
+            batch_rows,
+            cancelled,
+            io,
+            workspace,
+            status: busy.status(),
+        });
         if watched {
             cx.watch();
         }
