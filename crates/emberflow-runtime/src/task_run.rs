@@ -29,7 +29,7 @@ use emberflow_core::{
 use crate::{
     coordinator::{
         Links, Made, TaskReport,
-        machine::{TaskEnd, WorkerTime},
+        machine::{DoneTask, TaskEnd, WorkerTime},
         residents::Resident,
     },
     governor::{Overdraw, Reservation},
@@ -138,7 +138,10 @@ impl TaskRun {
                     refused: refused.then_some(resident(bytes + spilled)),
                     ..Made::default()
                 };
-                let done = report(TaskEnd::Done { rows, bytes, passing, fingerprint: stored.data.fingerprint() }, made);
+                let done = report(
+                    TaskEnd::Done(DoneTask { rows, bytes, passing, fingerprint: stored.data.fingerprint() }),
+                    made,
+                );
                 match post(owner, Fill { stored, room, report: done }) {
                     Ok(()) => return,
                     Err(_) => failed(TaskError::OutputLost),
@@ -147,7 +150,7 @@ impl TaskRun {
             (Ok(Output::Result(output)), _) => {
                 let made = Made { value: Some(output.value), updates, ..Made::default() };
                 let fingerprint = Fingerprint::default();
-                report(TaskEnd::Done { rows: output.rows, bytes: 0, passing: false, fingerprint }, made)
+                report(TaskEnd::Done(DoneTask { rows: output.rows, bytes: 0, passing: false, fingerprint }), made)
             }
             (Ok(Output::Stored { .. }), None) => {
                 failed(TaskError::PlanMismatch { wanted: "a result", found: "rows for a store" })

@@ -19,7 +19,7 @@ use emberflow_core::{
     chaos::Chaos,
     error::{Error, Result},
     event::{Event, JobEnd, JobLabels},
-    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, StorePartition, TaskId},
+    ids::{JobId, PartitionIndex, RddId, StoreId, StorePartition, TaskId},
     plan::{Sink, StageKind, StageOutline, StagePlan},
     segments::Footprint,
     task::{AtWork, Io},
@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::{
-    machine::{Command, Input, Limits, Machine, StageSpec, TaskEnd, WorkerTime},
+    machine::{Command, Input, Launch, Limits, Machine, StageSpec, TaskEnd, WorkerTime},
     residents::{Eviction, Resident, Residents},
     watch::{AtTask, NOBODY_AT_WORK, Patience, Seen, Waits, Watch},
 };
@@ -197,9 +197,7 @@ impl Coordinator {
                         }
                     }
                 }
-                Command::Launch { task, stage, job, key, attempt, care } => {
-                    self.launch(task, (stage, job), key, (attempt, care), &links);
-                }
+                Command::Launch(launch) => self.launch(launch, &links),
                 Command::Cancel { task } => {
                     if let Some((_, cancelled)) = self.running.remove(&task) {
                         cancelled.store(true, Ordering::Relaxed);
@@ -435,14 +433,8 @@ impl Coordinator {
         self.with.pool.submit(Box::new(move || drop(value)));
     }
 
-    fn launch(
-        &mut self,
-        task: TaskId,
-        (stage, job): (StageId, JobId),
-        key: StorePartition,
-        (attempt, care): (u32, bool),
-        links: &Arc<Links>,
-    ) {
+    fn launch(&mut self, launch: Launch, links: &Arc<Links>) {
+        let Launch { task, stage, job, key, attempt, care } = launch;
         let Some(plan) = self.stores.get(&key.0).map(|store| Arc::clone(&store.plan)) else { return };
         let slots = self.slots_of(&plan, key.1);
         let owner = matches!(plan.sink, Sink::Store(_)).then(|| self.start_partition(task, key, links));

@@ -26,7 +26,7 @@ impl Machine {
             self.out.push(Command::Cancel { task: generation });
             self.out.push(Command::Discard { task: generation });
             let alone = self.set_idle(key, generation);
-            self.lost_again(key, (generation, stage, attempt), alone, TaskError::OutputLost);
+            self.lost_again(generation, Running { key, stage, attempt }, alone, TaskError::OutputLost);
         }
     }
 
@@ -78,8 +78,8 @@ impl Machine {
     /// A task could not run, or its rows could not be kept, for no fault of its own.
     pub(super) fn lost_again(
         &mut self,
-        key: StorePartition,
-        (task, stage, attempt): (TaskId, StageId, u32),
+        task: TaskId,
+        Running { key, stage, attempt }: Running,
         alone: bool,
         error: TaskError,
     ) {
@@ -122,7 +122,7 @@ impl Machine {
 
     /// A partition was made again, and is not what it was. Jobs that have read the one and are about to read the other
     /// would mix them.
-    pub(super) fn differs(&mut self, key: StorePartition, task: TaskId, (before, after): (Fingerprint, Fingerprint)) {
+    pub(super) fn differs(&mut self, key: StorePartition, task: TaskId, before: Fingerprint, after: Fingerprint) {
         let Some(store) = self.stores.get(&key.0) else { return };
         let (rdd, operator) = (store.spec.rdd, store.spec.name.clone());
         self.emit(Event::PartitionDiffers { store: key.0, rdd, partition: key.1, task, before, after });

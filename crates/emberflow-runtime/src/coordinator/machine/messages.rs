@@ -94,18 +94,41 @@ pub(crate) struct WorkerTime {
 pub(crate) enum TaskEnd {
     /// Its rows are stored, or its result is at hand. Rows that are `passing` are there for those tasks only that wait
     /// for them by now or come to want them meanwhile.
-    Done { rows: u64, bytes: u64, passing: bool, fingerprint: Fingerprint },
+    Done(DoneTask),
     /// It failed while the operator of `rdd` ran.
     Failed { error: TaskError, rdd: RddId, operator: String, rows: Option<RowSpan> },
     /// Partitions that it reads were not there: which, and the generation that was expected; and why, if that is known.
     InputsLost { lost: Vec<(StorePartition, TaskId)>, cause: Option<Cause> },
 }
 
+/// The output of a task that is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DoneTask {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// Whether the rows stay only as long as tasks that wait for them need them.
+    pub(crate) passing: bool,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// A task to be run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launch {
+    pub(crate) task: TaskId,
+    pub(crate) stage: StageId,
+    pub(crate) job: JobId,
+    /// The partition that the task makes.
+    pub(crate) key: StorePartition,
+    pub(crate) attempt: u32,
+    /// Whether the task is run row by row, to find the one that it panics at.
+    pub(crate) care: bool,
+}
+
 /// A command to the shell.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Run a task; with `care`, row by row, to find the one that it panics at.
-    Launch { task: TaskId, stage: StageId, job: JobId, key: StorePartition, attempt: u32, care: bool },
+    /// Run a task.
+    Launch(Launch),
     /// A running task is not wanted any more.
     Cancel { task: TaskId },
     /// The output that this attempt made, or was to make, is not wanted: stop its actor.

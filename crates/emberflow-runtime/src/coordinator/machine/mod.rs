@@ -44,7 +44,7 @@ use emberflow_core::{
     ids::{JobId, PartitionIndex, StageId, StoreId, StorePartition, TaskId},
 };
 
-pub(crate) use self::messages::{Command, Input, Limits, StageSpec, TaskEnd, WorkerTime};
+pub(crate) use self::messages::{Command, DoneTask, Input, Launch, Limits, StageSpec, TaskEnd, WorkerTime};
 use self::store::{Node, State, Store};
 
 #[derive(Clone)]

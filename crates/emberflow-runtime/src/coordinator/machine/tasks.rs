@@ -8,13 +8,12 @@ use std::{ops::Bound, time::Duration};
 use emberflow_core::{
     error::{FailedAttempt, TaskError},
     event::Event,
-    fingerprint::Fingerprint,
     ids::{RddId, StorePartition, TaskId},
     plan::StageKind,
 };
 
 use super::{
-    Command, Machine, Running, TaskEnd, WorkerTime,
+    Command, DoneTask, Launch, Machine, Running, TaskEnd, WorkerTime,
     store::{Node, State, Store},
 };
 
@@ -67,7 +66,7 @@ impl Machine {
             let panicked = |cause: &FailedAttempt| matches!(cause.error, TaskError::Panicked { .. });
             causes.len() + 1 >= self.limits.task_failures && causes.last().is_some_and(panicked)
         });
-        self.out.push(Command::Launch { task, stage, job, key, attempt, care });
+        self.out.push(Command::Launch(Launch { task, stage, job, key, attempt, care }));
         Some(task)
     }
 
@@ -162,7 +161,8 @@ impl Machine {
         };
         self.mean_task = (self.mean_task * 7 + duration) / 8;
         match end {
-            TaskEnd::Done { rows, bytes, passing, fingerprint } => {
+            TaskEnd::Done(done) => {
+                let DoneTask { rows, bytes, .. } = done;
                 if let Some(twin) = self.part(task) {
                     self.stop(twin);
                 }
@@ -172,7 +172,7 @@ impl Machine {
                     run.times.add(duration);
                 }
                 self.emit(Event::TaskFinished { task, stage, partition: key.1, rows, bytes, duration, worker });
-                self.done(key, task, (rows, bytes, fingerprint), passing);
+                self.done(key, task, done);
             }
             TaskEnd::InputsLost { lost, cause } => {
                 self.out.push(Command::Discard { task });
@@ -187,12 +187,12 @@ impl Machine {
                 for (input, generation) in lost {
                     self.lost(input, generation);
                 }
-                self.lost_again(key, (task, stage, attempt), alone, error);
+                self.lost_again(task, Running { key, stage, attempt }, alone, error);
             }
             TaskEnd::Failed { error: error @ (TaskError::OutputLost | TaskError::InputLost { .. }), .. } => {
                 self.out.push(Command::Discard { task });
                 let alone = self.set_idle(key, task);
-                self.lost_again(key, (task, stage, attempt), alone, error);
+                self.lost_again(task, Running { key, stage, attempt }, alone, error);
             }
             TaskEnd::Failed { error, rdd, operator, rows } => {
                 self.out.push(Command::Discard { task });
@@ -211,13 +211,8 @@ impl Machine {
         }
     }
 
-    fn done(
-        &mut self,
-        key: StorePartition,
-        task: TaskId,
-        (rows, bytes, fingerprint): (u64, u64, Fingerprint),
-        passing: bool,
-    ) {
+    fn done(&mut self, key: StorePartition, task: TaskId, done: DoneTask) {
+        let DoneTask { rows, bytes, passing, fingerprint } = done;
         self.causes.remove(&key);
         self.has_read(key);
         let Some(store) = self.stores.get_mut(&key.0) else { return };
@@ -257,7 +252,7 @@ impl Machine {
             self.wake(woken);
         }
         if let Some(before) = before {
-            self.differs(key, task, (before, fingerprint));
+            self.differs(key, task, before, fingerprint);
         }
     }
 

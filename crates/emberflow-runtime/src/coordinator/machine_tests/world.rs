@@ -76,17 +76,17 @@ pub(super) fn failed(error: TaskError) -> TaskEnd {
 }
 
 pub(super) fn done() -> TaskEnd {
-    TaskEnd::Done { rows: 1, bytes: 8, passing: false, fingerprint: Fingerprint::of_rows(1) }
+    TaskEnd::Done(DoneTask { rows: 1, bytes: 8, passing: false, fingerprint: Fingerprint::of_rows(1) })
 }
 
 /// Done, for those only who wait for it.
 pub(super) fn passed() -> TaskEnd {
-    TaskEnd::Done { rows: 1, bytes: 8, passing: true, fingerprint: Fingerprint::of_rows(1) }
+    TaskEnd::Done(DoneTask { rows: 1, bytes: 8, passing: true, fingerprint: Fingerprint::of_rows(1) })
 }
 
 /// Done, with other rows than before.
 pub(super) fn done_otherwise() -> TaskEnd {
-    TaskEnd::Done { rows: 2, bytes: 8, passing: false, fingerprint: Fingerprint::of_rows(2) }
+    TaskEnd::Done(DoneTask { rows: 2, bytes: 8, passing: false, fingerprint: Fingerprint::of_rows(2) })
 }
 
 pub(super) fn key(store: u64, partition: PartitionIndex) -> StorePartition {
@@ -440,7 +440,7 @@ impl World {
         let limits = self.machine.limits;
         let mut differs = Vec::new();
         let ending = match end {
-            TaskEnd::Done { passing, fingerprint, .. } => {
+            TaskEnd::Done(DoneTask { passing, fingerprint, .. }) => {
                 // Whoever computes the same is late.
                 let twin = self.task_at(key);
                 step.cancelled.extend(twin);
@@ -513,7 +513,7 @@ impl World {
     /// Does what the shell would do.
     fn carry_out(&mut self, command: Command, found: &mut Step) {
         match command {
-            Command::Launch { task, stage, job, key, attempt, care } => {
+            Command::Launch(Launch { task, stage, job, key, attempt, care }) => {
                 let last =
                     self.failures.get(&key).copied().unwrap_or(0) + 1 >= self.machine.limits.task_failures as u32;
                 assert!(!care || last, "{key:?} is not at its last attempt");
