@@ -38,9 +38,16 @@ pub(super) struct Translator {
     runs: HashMap<StageId, Run>,
     tasks: HashMap<TaskId, Task>,
     persisted: HashMap<StoreId, RddId>,
-    spilled: HashMap<TaskId, (u64, u64)>,
-    /// Bytes in memory and on disk of the partitions that are kept.
-    kept: HashMap<(StoreId, usize), (u64, u64)>,
+    spilled: HashMap<TaskId, Sizes>,
+    /// The sizes of the partitions that are kept.
+    kept: HashMap<(StoreId, usize), Sizes>,
+}
+
+/// Bytes in memory and on disk.
+#[derive(Clone, Copy, Default)]
+struct Sizes {
+    memory: u64,
+    disk: u64,
 }
 
 struct Starting {
@@ -160,7 +167,7 @@ impl Translator {
                 write_line(out, &line)?;
             }
             Event::StageStarted { stage, job, store, rdd, name, tasks } => {
-                let run = self.run(*job, (*store, *rdd), name, *tasks, at);
+                let run = self.run(*job, *store, *rdd, name, *tasks, at);
                 let line = json!({ "Event": "SparkListenerStageSubmitted", "Stage Info": run.info, "Properties": {} });
                 self.runs.insert(*stage, run);
                 write_line(out, &line)?;
@@ -188,7 +195,7 @@ impl Translator {
                 if let Some(run) = self.runs.get_mut(stage) {
                     run.succeeded += 1;
                 }
-                self.task_ended(out, *task, at, json!({ "Reason": "Success" }), (*rows, *bytes))?;
+                self.task_ended(out, *task, at, json!({ "Reason": "Success" }), *rows, *bytes)?;
             }
             Event::TaskFailed { task, stage, error, retried, .. } => {
                 if let Some(run) = self.runs.get_mut(stage).filter(|_| !retried) {
@@ -198,24 +205,25 @@ impl Translator {
                     "Reason": "ExceptionFailure", "Class Name": "TaskError", "Description": error, "Stack Trace": [],
                     "Full Stack Trace": error, "Accumulator Updates": [],
                 });
-                self.task_ended(out, *task, at, reason, (0, 0))?;
+                self.task_ended(out, *task, at, reason, 0, 0)?;
             }
             Event::PartitionSpilled { store, partition, task, bytes, file_bytes } => {
                 match (self.persisted.get(store), self.kept.get_mut(&(*store, *partition))) {
                     // It was there already, and made room for others.
                     (Some(rdd), Some(sizes)) => {
-                        *sizes = (0, *file_bytes);
+                        *sizes = Sizes { memory: 0, disk: *file_bytes };
                         write_line(out, &block(*rdd, *partition, *sizes, true))?;
                     }
-                    _ => _ = self.spilled.insert(*task, (*bytes, *file_bytes)),
+                    _ => _ = self.spilled.insert(*task, Sizes { memory: *bytes, disk: *file_bytes }),
                 }
             }
             Event::PartitionStored { store, rdd, partition, task, bytes, .. } => {
-                let (_, file_bytes) = self.spilled.remove(task).unwrap_or_default();
+                let Sizes { disk, .. } = self.spilled.remove(task).unwrap_or_default();
+                let sizes = Sizes { memory: *bytes, disk };
                 if self.persisted.contains_key(store) {
                     self.take_away(out, *store, *rdd, *partition)?;
-                    self.kept.insert((*store, *partition), (*bytes, file_bytes));
-                    write_line(out, &block(*rdd, *partition, (*bytes, file_bytes), true))?;
+                    self.kept.insert((*store, *partition), sizes);
+                    write_line(out, &block(*rdd, *partition, sizes, true))?;
                 }
             }
             Event::PartitionLost { store, rdd, partition, .. }
@@ -281,7 +289,7 @@ impl Translator {
     }
 
     /// The next attempt at a planned stage; one of a number of its own, if nobody has planned it.
-    fn run(&mut self, job: JobId, (store, rdd): (StoreId, RddId), name: &str, tasks: usize, at: SystemTime) -> Run {
+    fn run(&mut self, job: JobId, store: StoreId, rdd: RddId, name: &str, tasks: usize, at: SystemTime) -> Run {
         let planned = self.planned.entry((job, store)).or_insert_with(|| {
             let number = self.next_stage;
             self.next_stage += 1;
@@ -303,7 +311,7 @@ impl Translator {
         for task in open {
             let reason =
                 json!({ "Reason": "TaskKilled", "Kill Reason": "not wanted any more", "Accumulator Updates": [] });
-            self.task_ended(out, task, at, reason, (0, 0))?;
+            self.task_ended(out, task, at, reason, 0, 0)?;
         }
         let Some(mut run) = self.runs.remove(&stage) else { return Ok(()) };
         run.info["Completion Time"] = json!(millis(at));
@@ -320,12 +328,13 @@ impl Translator {
         id: TaskId,
         at: SystemTime,
         reason: Value,
-        (rows, bytes): (u64, u64),
+        rows: u64,
+        bytes: u64,
     ) -> io::Result<()> {
         let Some(task) = self.tasks.remove(&id) else { return Ok(()) };
         let Some(run) = self.runs.get(&task.stage) else { return Ok(()) };
         let Task { duration, reads, .. } = task;
-        let (memory, disk) = self.spilled.get(&id).copied().unwrap_or_default();
+        let Sizes { memory, disk } = self.spilled.get(&id).copied().unwrap_or_default();
         let shuffles = run.kind == StageKind::ShuffleMap;
         let written = bytes + memory;
         let of = |is_shuffle: bool, n: u64| if is_shuffle == shuffles { n } else { 0 };
@@ -384,7 +393,7 @@ fn block_manager() -> Value {
 }
 
 /// A partition of a persisted RDD, so many bytes in memory and on disk, is there from now on, or no more.
-fn block(rdd: RddId, partition: usize, (memory, disk): (u64, u64), there: bool) -> Value {
+fn block(rdd: RddId, partition: usize, Sizes { memory, disk }: Sizes, there: bool) -> Value {
     let (in_memory, on_disk) = (there && memory > 0, there && disk > 0);
     let level = json!({ "Use Disk": on_disk, "Use Memory": in_memory, "Deserialized": in_memory, "Replication": 1 });
     json!({

@@ -22,6 +22,7 @@ use emberflow_core::{
 };
 use emberflow_runtime::{EventRecord, MemoryUse};
 
+use self::stage::{FinishedTask, NewStage};
 pub use self::{
     job::{Job, JobState, Kept, Tally},
     quantiles::{QUANTILES, Quantiles},
@@ -271,7 +272,17 @@ impl Status {
                 let plan = self.jobs.get(job).map_or(&[][..], |job| &job.plan);
                 let number = plan.iter().position(|outline| outline.store == *store);
                 let kind = number.map(|number| plan[number].kind);
-                let fresh = Stage::new((*stage, *job, *store, *rdd), (number, kind), name.clone(), *tasks, at);
+                let fresh = Stage::new(NewStage {
+                    id: *stage,
+                    job: *job,
+                    store: *store,
+                    rdd: *rdd,
+                    number,
+                    kind,
+                    name: name.clone(),
+                    wanted: *tasks,
+                    submitted: at,
+                });
                 self.stages.insert(*stage, fresh);
                 self.forget_stages();
             }
@@ -314,15 +325,16 @@ impl Status {
                 self.totals.rows += rows;
                 self.totals.task_time += *duration;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
+                let finished = FinishedTask { rows: *rows, bytes: *bytes, duration: *duration, worker: *worker, at };
                 if let Some(stage) = self.stages.get_mut(stage) {
-                    self.totals.reads += stage.task_finished(at_task, (*rows, *bytes), (*duration, *worker), at);
+                    self.totals.reads += stage.task_finished(at_task, finished);
                 }
             }
             Event::TaskFailed { task, stage, partition, error, retried, .. } => {
                 self.totals.tasks_failed += 1;
                 let at_task = self.running.remove(task).map(|(_, at)| at);
                 if let Some(stage) = self.stages.get_mut(stage) {
-                    stage.task_failed(at_task, (shortened(error), *retried), at);
+                    stage.task_failed(at_task, shortened(error), *retried, at);
                     if let Some(store) = self.stores.get_mut(&stage.store) {
                         store.not_computed(*partition, *task);
                     }

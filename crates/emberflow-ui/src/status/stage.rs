@@ -173,14 +173,31 @@ pub struct Stage {
     errors: usize,
 }
 
+/// The facts about a stage that are known when it begins.
+pub(super) struct NewStage {
+    pub(super) id: StageId,
+    pub(super) job: JobId,
+    pub(super) store: StoreId,
+    pub(super) rdd: RddId,
+    pub(super) number: Option<usize>,
+    pub(super) kind: Option<StageKind>,
+    pub(super) name: String,
+    pub(super) wanted: usize,
+    pub(super) submitted: SystemTime,
+}
+
+/// A task that has finished.
+pub(super) struct FinishedTask {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) duration: Duration,
+    pub(super) worker: usize,
+    pub(super) at: SystemTime,
+}
+
 impl Stage {
-    pub(super) fn new(
-        (id, job, store, rdd): (StageId, JobId, StoreId, RddId),
-        (number, kind): (Option<usize>, Option<StageKind>),
-        name: String,
-        wanted: usize,
-        submitted: SystemTime,
-    ) -> Self {
+    pub(super) fn new(new: NewStage) -> Self {
+        let NewStage { id, job, store, rdd, number, kind, name, wanted, submitted } = new;
         Self {
             id,
             job,
@@ -288,13 +305,8 @@ impl Stage {
         found
     }
 
-    pub(super) fn task_finished(
-        &mut self,
-        task: Option<usize>,
-        (rows, bytes): (u64, u64),
-        (duration, worker): (Duration, usize),
-        at: SystemTime,
-    ) -> Reads {
+    pub(super) fn task_finished(&mut self, task: Option<usize>, finished: FinishedTask) -> Reads {
+        let FinishedTask { rows, bytes, duration, worker, at } = finished;
         self.succeeded += 1;
         self.rows += rows;
         self.bytes += bytes;
@@ -315,7 +327,7 @@ impl Stage {
         }
     }
 
-    pub(super) fn task_failed(&mut self, task: Option<usize>, (error, retried): (String, bool), at: SystemTime) {
+    pub(super) fn task_failed(&mut self, task: Option<usize>, error: String, retried: bool, at: SystemTime) {
         self.failed += 1;
         if !retried {
             self.state = StageState::Failed;
