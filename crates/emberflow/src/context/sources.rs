@@ -11,7 +11,7 @@ use emberflow_core::{
 use super::Context;
 use crate::{
     rdd::Rdd,
-    source::{self, Random},
+    source::{self, Draw, Random},
 };
 
 impl Context {
@@ -139,7 +139,8 @@ impl Context {
     #[track_caller]
     pub fn random(&self, distribution: Random, rows: u64, seed: u64) -> Rdd<f64> {
         let partitions = usize::try_from(rows).unwrap_or(usize::MAX).clamp(1, self.default_partitions());
-        source::random(self.shared(), OpInfo::new("random", Place::caller()), distribution, (rows, partitions, seed))
+        let info = OpInfo::new("random", Place::caller());
+        source::random(self.shared(), info, Draw { kind: distribution, rows, partitions, seed })
     }
 
     /// As [`random`](Self::random), in so many partitions.
@@ -157,6 +158,7 @@ impl Context {
     #[track_caller]
     pub fn random_into(&self, distribution: Random, rows: u64, seed: u64, partitions: usize) -> Rdd<f64> {
         assert!(partitions > 0, "random numbers need at least one partition; see Context::empty");
-        source::random(self.shared(), OpInfo::new("random", Place::caller()), distribution, (rows, partitions, seed))
+        let info = OpInfo::new("random", Place::caller());
+        source::random(self.shared(), info, Draw { kind: distribution, rows, partitions, seed })
     }
 }

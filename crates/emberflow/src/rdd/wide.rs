@@ -89,7 +89,7 @@ where
     C: Fn(&T) -> Result<(), TaskError> + Send + Sync + 'static,
 {
     let dependency = dependency(parent, info.clone(), AssignWriter::new(by, partitions));
-    behind(parent, info, dependency, (partitions, placement), ReadAssigned::<T>::new())
+    behind(parent, info, dependency, partitions, placement, ReadAssigned::<T>::new())
 }
 
 /// The RDD that `reader` reads behind one dependency, in so many partitions that are placed so.
@@ -97,7 +97,8 @@ fn behind<T: Data, U: Data>(
     parent: &Rdd<T>,
     info: OpInfo,
     dependency: Dependency,
-    (partitions, placement): (usize, Option<Placement>),
+    partitions: usize,
+    placement: Option<Placement>,
     reader: impl Operator,
 ) -> Rdd<U> {
     let dependencies = vec![dependency];
@@ -131,7 +132,7 @@ where
         let writer = write_pairs::<K, V, C, A>(aggregator, hasher, partitioning, map_side);
         dependency(parent, info.clone(), writer)
     };
-    behind(parent, info, dependency, (placement.partitions(), Some(placement)), reader)
+    behind(parent, info, dependency, placement.partitions(), Some(placement), reader)
 }
 
 /// As [`combine`], of the pairs that `emit` makes of each row of `parent`.
@@ -158,7 +159,7 @@ where
     let reader = CombineReader::<K, V, V, A>::new(aggregator.clone(), hasher.clone(), MapSide::Combine);
     let writer = write_emitted::<T, K, Q, V, A, E>(emit, aggregator, hasher, partitioning);
     let dependency = dependency(parent, info.clone(), writer);
-    behind(parent, info, dependency, (placement.partitions(), Some(placement)), reader)
+    behind(parent, info, dependency, placement.partitions(), Some(placement), reader)
 }
 
 /// Joins `left` with `right`, whose rows are where `from` says.
@@ -233,7 +234,7 @@ pub(super) fn sort<T: ExchangeData, S: SortKey<T>>(parent: &Rdd<T>, info: OpInfo
         info: info.clone(),
     });
     let dependency = dependency(&tagged, info.clone(), StripTag::<T>::new(parts));
-    let placed = behind(&tagged, info.clone(), dependency, (parts, None), ReadAssigned::<T>::new());
+    let placed = behind(&tagged, info.clone(), dependency, parts, None, ReadAssigned::<T>::new());
     sort_within(&placed, info, by)
 }
 

@@ -34,7 +34,7 @@ pub(crate) use self::{
     collection::{distribute, empty, parallelize},
     custom::custom,
     object::object_files,
-    random::random,
+    random::{Draw, random},
     range::{Steps, range},
     text::text_files,
     whole::{binary_files, whole_text_files},

@@ -159,24 +159,20 @@ impl Random {
     }
 }
 
-pub(crate) fn random(
-    shared: &Arc<Shared>,
-    info: OpInfo,
-    kind: Random,
-    (rows, partitions, seed): (u64, usize, u64),
-) -> Rdd<f64> {
-    leaf(shared, info, partitions, Drawing { kind, rows, partitions, seed })
+pub(crate) fn random(shared: &Arc<Shared>, info: OpInfo, draw: Draw) -> Rdd<f64> {
+    leaf(shared, info, draw.partitions, draw)
 }
 
+/// The numbers that are to be drawn.
 #[derive(Serialize, Deserialize)]
-struct Drawing {
-    kind: Random,
-    rows: u64,
-    partitions: usize,
-    seed: u64,
+pub(crate) struct Draw {
+    pub(crate) kind: Random,
+    pub(crate) rows: u64,
+    pub(crate) partitions: usize,
+    pub(crate) seed: u64,
 }
 
-impl Operator for Drawing {
+impl Operator for Draw {
     fn open(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Result<AnyStream, TaskError> {
         let at = |part| cut(self.rows, part, self.partitions);
         Ok(AnyStream::new(DrawingStream {
