@@ -42,7 +42,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.collect_as(OpInfo::new("collect", Place::caller())).wait()
+        self.collect_async().wait()
     }
 
     /// As [`collect`](Self::collect), without waiting.
@@ -60,26 +60,15 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.collect_as(OpInfo::new("collect", Place::caller()))
-    }
-
-    pub(crate) fn collect_as(&self, info: OpInfo) -> Action<Vec<T>>
-    where
-        T: ExchangeData,
-    {
+        let info = OpInfo::new("collect", Place::caller());
         let rdd = self.clone();
-        Action::start(self.shared(), |driver| async move { rdd.collect_with(&driver, info).await })
-    }
-
-    pub(crate) async fn collect_with(&self, driver: &Driver, info: OpInfo) -> Result<Vec<T>>
-    where
-        T: ExchangeData,
-    {
-        self.collect_some(driver, info, self.all_partitions()).await
+        Action::start(&self.shared().engine, |driver| async move {
+            rdd.collect_partitions(&driver, info, rdd.all_partitions()).await
+        })
     }
 
     /// The rows of the partitions in `wanted`, which are in order.
-    pub(crate) async fn collect_some(
+    pub(crate) async fn collect_partitions(
         &self,
         driver: &Driver,
         info: OpInfo,
@@ -130,7 +119,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn count(&self) -> Result<u64> {
-        self.count_as(OpInfo::new("count", Place::caller())).wait()
+        self.count_async().wait()
     }
 
     /// As [`count`](Self::count), without waiting.
@@ -143,10 +132,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn count_async(&self) -> Action<u64> {
-        self.count_as(OpInfo::new("count", Place::caller()))
-    }
-
-    fn count_as(&self, info: OpInfo) -> Action<u64> {
+        let info = OpInfo::new("count", Place::caller());
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let counts = driver.run(&rdd, info, rdd.all_partitions(), (), |(), _, mut rows, cx| {

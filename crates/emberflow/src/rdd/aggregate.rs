@@ -90,7 +90,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.fold_as(OpInfo::new("fold", Place::caller()).with_code::<F>(), zero, f).wait()
+        self.fold_async(zero, f).wait()
     }
 
     /// As [`fold`](Self::fold), without waiting.
@@ -106,12 +106,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.fold_as(OpInfo::new("fold", Place::caller()).with_code::<F>(), zero, f)
-    }
-}
-
-impl<T: ExchangeData> Rdd<T> {
-    fn fold_as(&self, info: OpInfo, zero: T, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Action<T> {
+        let info = OpInfo::new("fold", Place::caller()).with_code::<F>();
         let f = With::new((), f);
         let within = |f: &With<(), _>, sum, batch: Batch<T>| batch.fold(sum, f.parts().1);
         self.aggregate_batches(info, zero, f.clone(), within, move |a, b| f.parts().1(a, b))

@@ -48,8 +48,7 @@ impl<T: Data> Rdd<T> {
     where
         T: Hashed,
     {
-        let info = OpInfo::new("count_approx_distinct", Place::caller());
-        self.approx_distinct_as(info, Sketches::of_error(relative_error)).wait()
+        self.count_approx_distinct_async(relative_error).wait()
     }
 
     /// As [`count_approx_distinct`](Self::count_approx_distinct), without waiting.
@@ -69,12 +68,7 @@ impl<T: Data> Rdd<T> {
         T: Hashed,
     {
         let info = OpInfo::new("count_approx_distinct", Place::caller());
-        self.approx_distinct_as(info, Sketches::of_error(relative_error))
-    }
-}
-
-impl<T: Data + Hash> Rdd<T> {
-    fn approx_distinct_as(&self, info: OpInfo, sketches: Sketches) -> Action<u64> {
+        let sketches = Sketches::of_error(relative_error);
         let rdd = self.clone();
         Action::start(self.shared(), move |driver| async move {
             let parts = driver.run(&rdd, info, rdd.all_partitions(), sketches, |sketches, _, mut rows, cx| {

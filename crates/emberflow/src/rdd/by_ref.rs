@@ -141,8 +141,7 @@ impl<T: Data> Rdd<T> {
         W: Fn(U, &T) -> U + Send + Sync + 'static,
         A: Fn(U, U) -> U + Send + Sync + 'static,
     {
-        let info = OpInfo::new("aggregate_ref", Place::caller()).with_code::<W>();
-        self.aggregate_ref_as(info, zero, within, across).wait()
+        self.aggregate_ref_async(zero, within, across).wait()
     }
 
     /// As [`aggregate_ref`](Self::aggregate_ref), without waiting.
@@ -163,16 +162,6 @@ impl<T: Data> Rdd<T> {
         A: Fn(U, U) -> U + Send + Sync + 'static,
     {
         let info = OpInfo::new("aggregate_ref", Place::caller()).with_code::<W>();
-        self.aggregate_ref_as(info, zero, within, across)
-    }
-
-    fn aggregate_ref_as<U: ExchangeData>(
-        &self,
-        info: OpInfo,
-        zero: U,
-        within: impl Fn(U, &T) -> U + Send + Sync + 'static,
-        across: impl Fn(U, U) -> U + Send + Sync + 'static,
-    ) -> Action<U> {
         self.aggregate_batches(info, zero, (), move |(), sum, batch| batch.as_slice().iter().fold(sum, &within), across)
     }
 

@@ -38,7 +38,7 @@ impl<T: Data> Rdd<T> {
     where
         T: Number,
     {
-        self.histogram_edges_as(OpInfo::new("histogram_edges", Place::caller()), checked_edges(edges)).wait()
+        self.histogram_edges_async(edges).wait()
     }
 
     /// As [`histogram_edges`](Self::histogram_edges), without waiting.
@@ -57,13 +57,8 @@ impl<T: Data> Rdd<T> {
     where
         T: Number,
     {
-        self.histogram_edges_as(OpInfo::new("histogram_edges", Place::caller()), checked_edges(edges))
-    }
-
-    fn histogram_edges_as(&self, info: OpInfo, edges: Vec<f64>) -> Action<Vec<u64>>
-    where
-        T: Number,
-    {
+        let info = OpInfo::new("histogram_edges", Place::caller());
+        let edges = checked_edges(edges);
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move { rdd.count_between(&driver, info, edges).await })
     }
@@ -196,7 +191,7 @@ impl<T: Data> Rdd<T> {
     where
         T: Number,
     {
-        self.quantiles_as(OpInfo::new("approx_quantiles", Place::caller()), checked_ranks(ranks)).wait()
+        self.approx_quantiles_async(ranks).wait()
     }
 
     /// As [`approx_quantiles`](Self::approx_quantiles), without waiting.
@@ -215,13 +210,8 @@ impl<T: Data> Rdd<T> {
     where
         T: Number,
     {
-        self.quantiles_as(OpInfo::new("approx_quantiles", Place::caller()), checked_ranks(ranks))
-    }
-
-    fn quantiles_as(&self, info: OpInfo, ranks: Vec<f64>) -> Action<Option<Vec<f64>>>
-    where
-        T: Number,
-    {
+        let info = OpInfo::new("approx_quantiles", Place::caller());
+        let ranks = checked_ranks(ranks);
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let parts = rdd.scan(

@@ -31,7 +31,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn for_each<F: Fn(T) + Send + Sync + 'static>(&self, f: F) -> Result<()> {
-        self.for_each_as(OpInfo::new("for_each", Place::caller()).with_code::<F>(), f).wait()
+        self.for_each_async(f).wait()
     }
 
     /// As [`for_each`](Self::for_each), without waiting.
@@ -44,10 +44,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn for_each_async<F: Fn(T) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
-        self.for_each_as(OpInfo::new("for_each", Place::caller()).with_code::<F>(), f)
-    }
-
-    fn for_each_as(&self, info: OpInfo, f: impl Fn(T) + Send + Sync + 'static) -> Action<()> {
+        let info = OpInfo::new("for_each", Place::caller()).with_code::<F>();
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let wanted = rdd.all_partitions();
@@ -80,7 +77,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn for_each_partition<F: Fn(PartitionIter<T>) + Send + Sync + 'static>(&self, f: F) -> Result<()> {
-        self.each_partition_as(OpInfo::new("for_each_partition", Place::caller()).with_code::<F>(), f).wait()
+        self.for_each_partition_async(f).wait()
     }
 
     /// As [`for_each_partition`](Self::for_each_partition), without waiting.
@@ -93,10 +90,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn for_each_partition_async<F: Fn(PartitionIter<T>) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
-        self.each_partition_as(OpInfo::new("for_each_partition", Place::caller()).with_code::<F>(), f)
-    }
-
-    fn each_partition_as(&self, info: OpInfo, f: impl Fn(PartitionIter<T>) + Send + Sync + 'static) -> Action<()> {
+        let info = OpInfo::new("for_each_partition", Place::caller()).with_code::<F>();
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let wanted = rdd.all_partitions();

@@ -44,7 +44,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         V: ExchangeData,
         Q: Eq + Hash + ToOwned<Owned: Send + Sync> + ?Sized + 'static,
     {
-        self.lookup_as(OpInfo::new("lookup", Place::caller()), key).wait()
+        self.lookup_async(key).wait()
     }
 
     /// As [`lookup`](Self::lookup), without waiting.
@@ -62,15 +62,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         V: ExchangeData,
         Q: Eq + Hash + ToOwned<Owned: Send + Sync> + ?Sized + 'static,
     {
-        self.lookup_as(OpInfo::new("lookup", Place::caller()), key)
-    }
-
-    fn lookup_as<Q>(&self, info: OpInfo, key: &Q) -> Action<Vec<V>>
-    where
-        K: Key + Borrow<Q>,
-        V: ExchangeData,
-        Q: Eq + Hash + ToOwned<Owned: Send + Sync> + ?Sized + 'static,
-    {
+        let info = OpInfo::new("lookup", Place::caller());
         let (rdd, wanted, key) = (self.clone(), self.partitions_with(key), key.to_owned());
         let key = Local::new(key, "the key of a lookup is compared by this process: use filter");
         Action::start(self.shared(), |driver| async move {

@@ -295,12 +295,26 @@ impl<T: Number> Sums for Rdd<T> {
 
     #[track_caller]
     fn sum(&self) -> Result<T::Sum> {
-        self.sum_as(OpInfo::new("sum", Place::caller())).wait()
+        self.sum_async().wait()
     }
 
     #[track_caller]
     fn sum_async(&self) -> Action<T::Sum> {
-        self.sum_as(OpInfo::new("sum", Place::caller()))
+        let info = OpInfo::new("sum", Place::caller());
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move {
+            let parts = rdd.scan(
+                &driver,
+                info,
+                (),
+                |()| T::ZERO,
+                |(), sum, row| {
+                    *sum = row.add_to(*sum);
+                    Ok(())
+                },
+            );
+            Ok(parts.await?.into_iter().reduce(T::merge_sums).unwrap_or(T::ZERO))
+        })
     }
 }
 
@@ -331,26 +345,6 @@ macro_rules! sums_of_literals {
 sums_of_literals!(f64 => f64, i32 => i128);
 
 impl<T: Data> Rdd<T> {
-    fn sum_as(&self, info: OpInfo) -> Action<T::Sum>
-    where
-        T: Number,
-    {
-        let rdd = self.clone();
-        Action::start(self.shared(), |driver| async move {
-            let parts = rdd.scan(
-                &driver,
-                info,
-                (),
-                |()| T::ZERO,
-                |(), sum, row| {
-                    *sum = row.add_to(*sum);
-                    Ok(())
-                },
-            );
-            Ok(parts.await?.into_iter().reduce(T::merge_sums).unwrap_or(T::ZERO))
-        })
-    }
-
     /// The mean of the rows; `None` if there is no row.
     ///
     /// Action. As [`stats`](Self::stats).

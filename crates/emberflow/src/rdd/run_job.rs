@@ -44,8 +44,7 @@ impl<T: Data> Rdd<T> {
         R: Send + 'static,
         F: Fn(PartitionIndex, PartitionIter<T>) -> R + Send + Sync + 'static,
     {
-        let info = OpInfo::new("run_job", Place::caller()).with_code::<F>();
-        self.run_job_as(info, partitions.into_iter().collect(), f).wait()
+        self.run_job_async(partitions, f).wait()
     }
 
     /// As [`run_job`](Self::run_job), without waiting.
@@ -68,15 +67,7 @@ impl<T: Data> Rdd<T> {
         F: Fn(PartitionIndex, PartitionIter<T>) -> R + Send + Sync + 'static,
     {
         let info = OpInfo::new("run_job", Place::caller()).with_code::<F>();
-        self.run_job_as(info, partitions.into_iter().collect(), f)
-    }
-
-    fn run_job_as<R: Send + 'static>(
-        &self,
-        info: OpInfo,
-        mut wanted: Vec<PartitionIndex>,
-        f: impl Fn(PartitionIndex, PartitionIter<T>) -> R + Send + Sync + 'static,
-    ) -> Action<Vec<(PartitionIndex, R)>> {
+        let mut wanted: Vec<PartitionIndex> = partitions.into_iter().collect();
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let partitions = rdd.partitions();

@@ -34,7 +34,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.take_as(OpInfo::new("take", Place::caller()), n).wait()
+        self.take_async(n).wait()
     }
 
     /// As [`take`](Self::take), without waiting.
@@ -50,7 +50,9 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.take_as(OpInfo::new("take", Place::caller()), n)
+        let info = OpInfo::new("take", Place::caller());
+        let rdd = self.clone();
+        Action::start(&self.shared().engine, |driver| async move { rdd.take_with(&driver, info, n).await })
     }
 
     /// The first row; `None` if there is none.
@@ -72,7 +74,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.first_async_as(OpInfo::new("first", Place::caller())).wait()
+        self.first_async().wait()
     }
 
     /// As [`first`](Self::first), without waiting.
@@ -88,24 +90,16 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.first_async_as(OpInfo::new("first", Place::caller()))
-    }
-}
-
-impl<T: ExchangeData> Rdd<T> {
-    fn first_async_as(&self, info: OpInfo) -> Action<Option<T>> {
+        let info = OpInfo::new("first", Place::caller());
         let rdd = self.clone();
         Action::start(
             self.shared(),
             |driver| async move { Ok(rdd.take_with(&driver, info, 1).await?.into_iter().next()) },
         )
     }
+}
 
-    fn take_as(&self, info: OpInfo, n: usize) -> Action<Vec<T>> {
-        let rdd = self.clone();
-        Action::start(self.shared(), |driver| async move { rdd.take_with(&driver, info, n).await })
-    }
-
+impl<T: ExchangeData> Rdd<T> {
     async fn take_with(&self, driver: &crate::action::Driver, info: OpInfo, n: usize) -> Result<Vec<T>> {
         let (mut found, mut rooms, mut looked_at): (Vec<T>, Vec<ResultClaim>, usize) = (Vec::new(), Vec::new(), 0);
         while found.len() < n && looked_at < self.partitions() {
@@ -158,7 +152,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn is_empty(&self) -> Result<bool> {
-        self.is_empty_as(OpInfo::new("is_empty", Place::caller())).wait()
+        self.is_empty_async().wait()
     }
 
     /// As [`is_empty`](Self::is_empty), without waiting.
@@ -171,10 +165,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn is_empty_async(&self) -> Action<bool> {
-        self.is_empty_as(OpInfo::new("is_empty", Place::caller()))
-    }
-
-    fn is_empty_as(&self, info: OpInfo) -> Action<bool> {
+        let info = OpInfo::new("is_empty", Place::caller());
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let mut looked_at = 0;

@@ -41,7 +41,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.take_sample_as(OpInfo::new("take_sample", Place::caller()), with_replacement, n, seed).wait()
+        self.take_sample_async(with_replacement, n, seed).wait()
     }
 
     /// As [`take_sample`](Self::take_sample), without waiting.
@@ -57,12 +57,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.take_sample_as(OpInfo::new("take_sample", Place::caller()), with_replacement, n, seed)
-    }
-}
-
-impl<T: ExchangeData> Rdd<T> {
-    fn take_sample_as(&self, info: OpInfo, with_replacement: bool, n: usize, seed: u64) -> Action<Vec<T>> {
+        let info = OpInfo::new("take_sample", Place::caller());
         let rdd = self.clone();
         Action::start(self.shared(), move |driver| async move {
             match (n, with_replacement) {
@@ -72,7 +67,9 @@ impl<T: ExchangeData> Rdd<T> {
             }
         })
     }
+}
 
+impl<T: ExchangeData> Rdd<T> {
     /// Each row gets a random number; the rows with the `n` smallest ones are the sample.
     async fn sample_once(&self, driver: &Driver, info: OpInfo, n: usize, seed: u64) -> Result<Vec<T>> {
         let parts = driver.run(self, info, self.all_partitions(), (n, seed), |(n, seed), partition, mut rows, cx| {

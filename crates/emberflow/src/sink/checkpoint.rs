@@ -64,7 +64,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.checkpoint_as(OpInfo::new("checkpoint", Place::caller())).wait()
+        self.checkpoint_async().wait()
     }
 
     /// As [`checkpoint`](Self::checkpoint), without waiting.
@@ -83,13 +83,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.checkpoint_as(OpInfo::new("checkpoint", Place::caller()))
-    }
-
-    fn checkpoint_as(&self, info: OpInfo) -> Action<Rdd<T>>
-    where
-        T: ExchangeData,
-    {
+        let info = OpInfo::new("checkpoint", Place::caller());
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let dir = rdd.next_checkpoint()?;
@@ -145,7 +139,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.local_checkpoint_as(OpInfo::new("local_checkpoint", Place::caller())).wait()
+        self.local_checkpoint_async().wait()
     }
 
     /// As [`local_checkpoint`](Self::local_checkpoint), without waiting.
@@ -161,13 +155,7 @@ impl<T: Data> Rdd<T> {
     where
         T: ExchangeData,
     {
-        self.local_checkpoint_as(OpInfo::new("local_checkpoint", Place::caller()))
-    }
-
-    fn local_checkpoint_as(&self, info: OpInfo) -> Action<Rdd<T>>
-    where
-        T: ExchangeData,
-    {
+        let info = OpInfo::new("local_checkpoint", Place::caller());
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), (), |(), _, mut rows, cx| {
