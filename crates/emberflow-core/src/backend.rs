@@ -8,7 +8,7 @@ use std::{any::Any, future::Future, pin::Pin, sync::Arc, time::Duration};
 use crate::{
     error::{Error, Result},
     event::JobLabels,
-    ids::{JobId, PartitionIndex, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, StoreId, StorePartition, TaskId},
     plan::StagePlan,
     update::{UpdateFailed, Updates},
 };
@@ -103,15 +103,12 @@ pub struct StoreState {
     pub dropped: u64,
 }
 
-/// One partition of a store.
-type Key = (StoreId, PartitionIndex);
-
 /// The result of a job: one value for each wanted partition, and the updates of accumulators by its tasks.
 #[derive(Default)]
 pub struct JobOutput {
     values: Vec<(PartitionIndex, Value, Updates)>,
     /// The updates of the tasks that have filled stores: stores in the order of the plan, partitions in theirs.
-    stored: Vec<(Key, Updates)>,
+    stored: Vec<(StorePartition, Updates)>,
 }
 
 /// One partition's share of a result.
@@ -125,14 +122,14 @@ impl JobOutput {
 
     /// All values are there, and so are the updates of the tasks that have filled stores.
     #[must_use]
-    pub fn finish(mut self, stored: Vec<(Key, Updates)>) -> Self {
+    pub fn finish(mut self, stored: Vec<(StorePartition, Updates)>) -> Self {
         self.values.sort_unstable_by_key(|(partition, ..)| *partition);
         self.stored = stored;
         self
     }
 
     /// Takes the updates of the tasks that have filled stores: for a job whose caller is gone.
-    pub fn take_stored_updates(&mut self) -> Vec<(Key, Updates)> {
+    pub fn take_stored_updates(&mut self) -> Vec<(StorePartition, Updates)> {
         std::mem::take(&mut self.stored)
     }
 

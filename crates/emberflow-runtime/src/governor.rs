@@ -6,13 +6,13 @@
 //! rows may take three quarters of the budget, so that there is always room to work in, and of that each of the tasks
 //! that ask for it gets an equal share at most. The account can be read without asking the actor.
 //!
-//! The [`Governor`] has no field and decides nothing. A reservation is a few atomic operations on the account, so that
-//! a worker need not wait for an actor's answer before it goes on. Which kept rows make room is decided by the
-//! coordinator, since it follows from the demands of jobs, which the coordinator alone knows; a copy of them in another
-//! actor would be late. Turns are taken by the threads that wait, under one lock. The actor does the rest: it gives
-//! back the memory of kept rows, and wakes the tasks that wait for it, so that a store of very many partitions that
-//! goes does not take that lock once a partition on the coordinator's thread. This is a saving and no necessity: if the
-//! actor dies, a [`Release`] that it does not take is dropped by its sender, which frees the same bytes.
+//! The [`Governor`] has no field and decides nothing. A reservation is a few atomic operations on the account, so that a
+//! worker need not wait for an actor's answer before it goes on. Which kept rows make room is decided by the coordinator,
+//! since it follows from the demands of jobs, which the coordinator alone knows; a copy of them in another actor would be
+//! late. Turns are taken by the threads that wait, under one lock. The actor does the rest: it gives back the memory of
+//! kept rows, and wakes the tasks that wait for it, so that a store of very many partitions that goes does not take that
+//! lock once a partition on the coordinator's thread. This is a saving and no necessity: if the actor dies, a
+//! [`Release`] that it does not take is dropped by its sender, which frees the same bytes.
 
 use std::{io, sync::Arc, time::Duration};
 

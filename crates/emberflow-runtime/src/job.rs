@@ -11,8 +11,7 @@ use actix::Addr;
 use emberflow_core::{
     backend::{Job, JobOutput},
     error::{Error, Result},
-    ids::{JobId, PartitionIndex, StorePartition},
-    update::{UpdateFailed, Updates},
+    ids::JobId,
 };
 use tokio::sync::oneshot;
 
@@ -21,55 +20,6 @@ use crate::{
     coordinator::{CancelJob, Coordinator},
     mail::post,
 };
-
-/// The result of a job: one value for each wanted partition, and the updates of accumulators by its tasks.
-#[derive(Default)]
-pub struct JobOutput {
-    values: Vec<(PartitionIndex, Value, Updates)>,
-    /// The updates of the tasks that have filled stores: stores in the order of the plan, partitions in theirs.
-    stored: Vec<(StorePartition, Updates)>,
-}
-
-/// One partition's share of a result.
-type Value = Box<dyn Any + Send>;
-
-impl JobOutput {
-    pub(crate) fn push(&mut self, partition: PartitionIndex, value: Value, updates: Updates) {
-        self.values.push((partition, value, updates));
-    }
-
-    /// All values are there.
-    pub(crate) fn finish(mut self, stored: Vec<(StorePartition, Updates)>) -> Self {
-        self.values.sort_unstable_by_key(|(partition, ..)| *partition);
-        self.stored = stored;
-        self
-    }
-
-    pub(crate) fn take_stored_updates(&mut self) -> Vec<(StorePartition, Updates)> {
-        std::mem::take(&mut self.stored)
-    }
-
-    /// Merges what the tasks have added into their accumulators, parents first and in partition order, and gives the
-    /// values in partition order.
-    ///
-    /// # Errors
-    /// [`Error::AccumulatorPanicked`] if a merge panicked; the others were merged nevertheless.
-    pub fn into_values(self) -> Result<Vec<(PartitionIndex, Box<dyn Any + Send>)>> {
-        let mut outcome = Ok(());
-        for (_, updates) in self.stored {
-            outcome = outcome.and(updates.apply());
-        }
-        let mut values = Vec::with_capacity(self.values.len());
-        for (partition, value, updates) in self.values {
-            outcome = outcome.and(updates.apply());
-            values.push((partition, value));
-        }
-        match outcome {
-            Ok(()) => Ok(values),
-            Err(UpdateFailed { accumulator, message }) => Err(Error::AccumulatorPanicked { accumulator, message }),
-        }
-    }
-}
 
 /// A job under way. Await it, from any executor; drop it to cancel.
 #[must_use = "dropping the handle cancels the job"]

@@ -24,7 +24,7 @@ use emberflow_core::{
     event::JobLabels,
     failure::Failure,
     ids::{JobId, StageId, StoreId, TaskId},
-    operator::Action,
+    operator::ActionOperator,
     parcel::Parcel,
     plan::{Sink, StageKind, StagePlan},
     update::Updates,
@@ -60,7 +60,7 @@ struct Link {
 /// A job that runs.
 struct Running {
     stages: Vec<Arc<StagePlan>>,
-    action: Arc<dyn Action>,
+    action: Arc<dyn ActionOperator>,
     labels: JobLabels,
     output: JobOutput,
     cancelled: bool,

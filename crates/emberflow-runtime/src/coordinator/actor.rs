@@ -36,7 +36,6 @@ use super::{
 use crate::{
     bus::Bus,
     governor::{Governor, Ledger, PendingRelease},
-    job::JobOutput,
     mail::{Break, post},
     partition::{Dismiss, Kill, PartitionActor, Spill},
     pool::PoolHandle,

@@ -62,7 +62,7 @@ impl<T: Data> Rdd<T> {
     {
         let info = OpInfo::new("collect", Place::caller());
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             rdd.collect_partitions(&driver, info, rdd.all_partitions()).await
         })
     }

@@ -234,7 +234,7 @@ impl<K: Data, V: Data> Rdd<(K, V)> {
         V: ExchangeData,
     {
         let (rdd, info) = (self.clone(), OpInfo::new("collect_as_map", Place::caller()));
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             rdd.collect_partitions(&driver, info, rdd.all_partitions()).await.map(HashMap::from_iter)
         })
     }

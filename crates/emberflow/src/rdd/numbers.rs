@@ -302,7 +302,7 @@ impl<T: Number> Sums for Rdd<T> {
     fn sum_async(&self) -> Action<T::Sum> {
         let info = OpInfo::new("sum", Place::caller());
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move {
+        Action::start(self.shared(), |driver| async move {
             let parts = rdd.scan(
                 &driver,
                 info,

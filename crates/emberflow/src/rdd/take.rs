@@ -52,7 +52,7 @@ impl<T: Data> Rdd<T> {
     {
         let info = OpInfo::new("take", Place::caller());
         let rdd = self.clone();
-        Action::start(&self.shared().engine, |driver| async move { rdd.take_with(&driver, info, n).await })
+        Action::start(self.shared(), |driver| async move { rdd.take_with(&driver, info, n).await })
     }
 
     /// The first row; `None` if there is none.

@@ -61,7 +61,7 @@ impl<T> fmt::Debug for LocalIter<T> {
 impl<T: ExchangeData> LocalIter<T> {
     fn rows_of(&self, partition: PartitionIndex) -> Result<Vec<T>> {
         let (rdd, info) = (self.rdd.clone(), self.info.clone());
-        let rows = Action::start(&self.rdd.shared().engine, move |driver| async move {
+        let rows = Action::start(self.rdd.shared(), move |driver| async move {
             rdd.collect_partitions(&driver, info, vec![partition]).await
         });
         rows.wait()

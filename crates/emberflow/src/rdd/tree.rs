@@ -147,7 +147,7 @@ impl<U: ExchangeData> Rdd<U> {
             let level = move |env: &E, _, rows: PartitionIter<U>| rows.reduce(|a, b| merge(env, a, b));
             parts = placed.partitions_info(info.clone(), env.clone(), level);
         }
-        Action::start(&parts.shared().engine.clone(), |driver| async move {
+        Action::start(&parts.shared().clone(), |driver| async move {
             let parts = parts.collect_partitions(&driver, info, parts.all_partitions()).await?;
             Ok(parts.into_iter().fold(zero, |a, b| merge(&env, a, b)))
         })
