@@ -2,7 +2,8 @@
 //!
 //! Each attempt at a partition has an upload of its own, which nobody sees. When the job has succeeded, the uploads of
 //! the attempts that won are completed, and `_SUCCESS` is put last; all others are aborted. If that fails, or the job
-//! has, every upload is aborted and every object removed again. An attempt that does not come to its end aborts its upload
+//! has, every upload is aborted and every object removed again. An output of one object has no `_SUCCESS`: the object itself
+//! is there or not, and one that was there before stays until then. An attempt that does not come to its end aborts its upload
 //! itself, when the part that is on its way has arrived, or the answer by which the upload begins. A process that is
 //! killed meanwhile leaves uploads behind, which a bucket's lifecycle rule can end.
 
@@ -42,10 +43,26 @@ pub struct Output {
 pub(crate) struct Uploads {
     s3: Arc<S3>,
     bucket: String,
-    /// The prefix of all keys, with `/` at its end.
-    prefix: String,
-    partitions: usize,
+    keys: Keys,
     state: Mutex<State>,
+}
+
+/// The keys of an output's objects.
+enum Keys {
+    /// One for each of so many partitions, between a prefix that ends in `/` and an ending.
+    Below { prefix: String, partitions: usize, ending: String },
+    /// The only one. It may be there already if it is replaced.
+    One { key: String, replaces: bool },
+}
+
+impl Keys {
+    /// The part of them that they have in common.
+    fn begin(&self) -> &str {
+        match self {
+            Self::Below { prefix, .. } => prefix,
+            Self::One { key, .. } => key,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -67,12 +84,26 @@ struct Upload {
 }
 
 impl S3 {
-    /// Begins an output of an object for each of so many partitions below `path`, where there is nothing yet. Waits for the
-    /// answer.
+    /// Begins an output of an object for each of so many partitions below `path`, where there is nothing yet, with names of
+    /// this ending. Waits for the answer.
     ///
     /// # Errors
     /// [`Error::OutputExists`], or [`Error::Storage`] with an [`S3Error`].
-    pub fn begin_output(self: &Arc<Self>, path: &Path, partitions: usize) -> Result<Output, Error> {
+    pub fn begin_output(self: &Arc<Self>, path: &Path, partitions: usize, ending: &str) -> Result<Output, Error> {
+        let ending = ending.to_owned();
+        self.begin(path, |name| Keys::Below { prefix: format!("{name}/"), partitions, ending })
+    }
+
+    /// Begins an output of one object at `path`, where there is nothing yet, or an object that it replaces. Waits for the
+    /// answer.
+    ///
+    /// # Errors
+    /// Those of [`begin_output`](Self::begin_output).
+    pub fn begin_object(self: &Arc<Self>, path: &Path, replaces: bool) -> Result<Output, Error> {
+        self.begin(path, |name| Keys::One { key: name.to_owned(), replaces })
+    }
+
+    fn begin(self: &Arc<Self>, path: &Path, keys: impl FnOnce(&str) -> Keys) -> Result<Output, Error> {
         let shown = || path.to_string_lossy().into_owned();
         let Location { bucket, key } =
             Location::parse(path).map_err(|reason| S3Error::BadPath { path: shown(), reason })?;
@@ -81,17 +112,17 @@ impl S3 {
             let reason = "it names a bucket and no directory; give a path such as s3://bucket/directory";
             return Err(S3Error::BadPath { path: shown(), reason }.into());
         }
-        let (s3, place, prefix) = (Arc::clone(self), (bucket.clone(), name.to_owned()), format!("{name}/"));
-        let below = prefix.clone();
+        let (s3, place, keys) = (Arc::clone(self), (bucket.clone(), name.to_owned()), keys(name));
+        let (below, replaces) = (format!("{name}/"), matches!(keys, Keys::One { replaces: true, .. }));
         let look = async move {
             let (bucket, name) = place;
-            Ok(s3.head(&bucket, &name).await?.is_some()
+            Ok((!replaces && s3.head(&bucket, &name).await?.is_some())
                 || !s3.list_page(&bucket, &below, None, Some(1)).await?.contents().is_empty())
         };
         if Pending::begin(&self.io, look).wait()? {
             return Err(Error::OutputExists { path: path.to_owned() });
         }
-        let uploads = Uploads { s3: Arc::clone(self), bucket, prefix, partitions, state: Mutex::default() };
+        let uploads = Uploads { s3: Arc::clone(self), bucket, keys, state: Mutex::default() };
         Ok(Output { uploads: Arc::new(uploads), committed: false })
     }
 }
@@ -127,8 +158,8 @@ impl Drop for Output {
             Ok(())
         });
         if given_up.wait().is_err() {
-            let Uploads { bucket, prefix, .. } = &*self.uploads;
-            tracing::warn!(bucket, prefix, "the context has stopped: unfinished uploads are left to the bucket");
+            let (bucket, keys) = (&self.uploads.bucket, self.uploads.keys.begin());
+            tracing::warn!(bucket, keys, "the context has stopped: unfinished uploads are left to the bucket");
         }
     }
 }
@@ -139,7 +170,12 @@ impl Uploads {
     }
 
     fn key(&self, part: PartId) -> String {
-        format!("{}{}", self.prefix, part_name(part.partition, self.partitions))
+        match &self.keys {
+            Keys::Below { prefix, partitions, ending } => {
+                format!("{prefix}{}{ending}", part_name(part.partition, *partitions))
+            }
+            Keys::One { key, .. } => key.clone(),
+        }
     }
 
     async fn commit(self: &Arc<Self>, won: &[PartId]) -> Result<(), S3Error> {
@@ -161,9 +197,11 @@ impl Uploads {
             }
         }
         outcome?;
-        let success = format!("{}{SUCCESS}", self.prefix);
-        self.state().made.push(success.clone());
-        self.s3.put(&self.bucket, &success, Vec::new()).await?;
+        if let Keys::Below { prefix, .. } = &self.keys {
+            let success = format!("{prefix}{SUCCESS}");
+            self.state().made.push(success.clone());
+            self.s3.put(&self.bucket, &success, Vec::new()).await?;
+        }
         // What is left are attempts that did not win.
         let others = mem::take(&mut self.state().whole);
         for (part, upload) in others {
@@ -177,8 +215,10 @@ impl Uploads {
         let key = self.key(part);
         let upload = {
             let mut state = self.state();
-            // It may be there even if the answer is lost.
-            state.made.push(key.clone());
+            // It may be there even if the answer is lost. One that replaces another stays: nobody knows which it is.
+            if !matches!(self.keys, Keys::One { replaces: true, .. }) {
+                state.made.push(key.clone());
+            }
             state.whole.get(&part).cloned().unwrap_or_default()
         };
         match &upload.id {

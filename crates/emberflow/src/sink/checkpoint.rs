@@ -24,7 +24,7 @@ use crate::{
     rdd::Rdd,
     row_file::{RowFileError, Writer, Written, name_of},
     source::{self, MANIFEST, Manifest, Part},
-    storage::LocalOutput,
+    storage::{LocalOutput, Shape},
 };
 
 impl<T: Data> Rdd<T> {
@@ -87,7 +87,7 @@ impl<T: Data> Rdd<T> {
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let dir = rdd.next_checkpoint()?;
-            let output = LocalOutput::begin(&dir, rdd.id().get(), rdd.partitions())?;
+            let output = LocalOutput::begin(&dir, rdd.id().get(), Shape::parts(rdd.partitions()))?;
             let files = Sent(output.files());
             let parts = driver.run(&rdd, info.clone(), rdd.all_partitions(), files, |files, partition, rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };

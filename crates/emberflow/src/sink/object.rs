@@ -17,7 +17,7 @@ use crate::{
     action::Action,
     rdd::Rdd,
     row_file::{Writer, Written},
-    storage::Output,
+    storage::{Output, Shape},
 };
 
 impl<T: Data> Rdd<T> {
@@ -73,7 +73,7 @@ impl<T: ExchangeData> Rdd<T> {
     fn save_objects(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(self.shared(), |driver| async move {
-            let output = Output::begin(rdd.shared(), &path, rdd.id(), rdd.partitions())?;
+            let output = Output::begin(rdd.shared(), &path, rdd.id(), Shape::parts(rdd.partitions()))?;
             let files = Sent(output.files());
             let parts = driver.run(&rdd, info, rdd.all_partitions(), files, |files, partition, rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };

@@ -20,11 +20,8 @@ use emberflow_core::{
 use crate::{
     action::Action,
     rdd::Rdd,
-    storage::{self, Output},
+    storage::{self, Output, Shape, WRITE_BYTES},
 };
-
-/// Bytes that are written at once.
-const WRITE_BYTES: usize = 256 << 10;
 
 impl<T: Data> Rdd<T> {
     /// Writes the rows as text: a directory at `path`, with one file `part-00000`, … a partition, a line a row, and an
@@ -80,7 +77,7 @@ impl<T: Data + Display> Rdd<T> {
     fn save_text(&self, info: OpInfo, path: &Path) -> Action<()> {
         let (rdd, path) = (self.clone(), path.to_owned());
         Action::start(self.shared(), |driver| async move {
-            let output = Output::begin(rdd.shared(), &path, rdd.id(), rdd.partitions())?;
+            let output = Output::begin(rdd.shared(), &path, rdd.id(), Shape::parts(rdd.partitions()))?;
             let files = Sent(output.files());
             let parts = driver.run(&rdd, info, rdd.all_partitions(), files, |files, partition, mut rows, cx| {
                 let part = PartId { partition, attempt: cx.attempt() };

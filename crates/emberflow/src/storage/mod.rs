@@ -93,6 +93,29 @@ pub(crate) fn is_gzip(file: &dyn InputFile) -> bool {
     file.path().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
 
+/// How an output lies at its path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// How many files it has.
+    pub(crate) partitions: usize,
+    /// The ending of the names of its files.
+    pub(crate) ending: &'static str,
+    /// Whether its only file lies at the path itself, and not in a directory there.
+    pub(crate) is_file: bool,
+    /// Whether it takes the place of an output that is there.
+    pub(crate) replaces: bool,
+}
+
+impl Shape {
+    /// A directory of a file for each of so many partitions, where there is nothing yet.
+    pub(crate) fn parts(partitions: usize) -> Self {
+        Self { partitions, ending: "", is_file: false, replaces: false }
+    }
+}
+
+/// Bytes that are written at once.
+pub(crate) const WRITE_BYTES: usize = 256 << 10;
+
 /// Files of an RDD that become visible together. Removed when it is dropped before it is committed.
 pub(crate) enum Output {
     Local(LocalOutput),
@@ -101,16 +124,16 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Begins a directory at `path`, where there is nothing yet, of a file for each of so many partitions.
-    pub(crate) fn begin(shared: &Shared, path: &Path, rdd: RddId, partitions: usize) -> Result<Self> {
+    /// Begins an output at `path`.
+    pub(crate) fn begin(shared: &Shared, path: &Path, rdd: RddId, shape: Shape) -> Result<Self> {
         if is_s3(path) {
-            begin_s3(shared, path, partitions)
+            begin_s3(shared, path, shape)
         } else {
             let target = local_target(path).map_err(|reason| {
                 let source = Arc::new(io::Error::new(io::ErrorKind::InvalidInput, reason));
                 Error::File { what: "cannot write", path: path.to_owned(), source }
             })?;
-            LocalOutput::begin(target, rdd.get(), partitions).map(Self::Local)
+            LocalOutput::begin(target, rdd.get(), shape).map(Self::Local)
         }
     }
 
@@ -134,12 +157,23 @@ impl Output {
 }
 
 #[cfg(feature = "s3")]
-fn begin_s3(shared: &Shared, path: &Path, partitions: usize) -> Result<Output> {
-    shared.s3.begin_output(path, partitions).map(Output::S3)
+fn begin_s3(shared: &Shared, path: &Path, shape: Shape) -> Result<Output> {
+    let Shape { partitions, ending, is_file, replaces } = shape;
+    let output = match (is_file, replaces) {
+        (true, _) => shared.s3.begin_object(path, replaces),
+        (false, false) => shared.s3.begin_output(path, partitions, ending),
+        (false, true) => {
+            let reason = "S3 has no rename, so that several objects cannot be replaced at once; write to another path, \
+                          remove what is there first, or write a single file";
+            let source = Arc::new(io::Error::new(io::ErrorKind::Unsupported, reason));
+            return Err(Error::File { what: "cannot overwrite", path: path.to_owned(), source });
+        }
+    };
+    output.map(Output::S3)
 }
 
 #[cfg(not(feature = "s3"))]
-fn begin_s3(_: &Shared, path: &Path, _: usize) -> Result<Output> {
+fn begin_s3(_: &Shared, path: &Path, _: Shape) -> Result<Output> {
     Err(without_s3(path))
 }
 
