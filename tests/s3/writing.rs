@@ -198,3 +198,74 @@ fn an_attempt_that_is_lost_or_fails_is_not_in_the_output() {
     assert!(objects.len() == 6 && objects[1].1 == objects[4].1 && objects[2].1 == objects[5].1);
     assert!(store.server.unfinished_uploads().unwrap().is_empty());
 }
+
+#[cfg(feature = "tables")]
+mod tables {
+    use emberflow::table::{Compression, SaveMode};
+
+    use super::*;
+
+    fn table(store: &Store, rows: std::ops::Range<u64>) -> emberflow::table::Table {
+        store.world.range_into(rows, 3).map(|n| (n, format!("film \"{n}\""))).to_table().unwrap()
+    }
+
+    #[test]
+    fn a_table_is_written_appended_to_and_read_back_as_it_was() {
+        let store = Store::new();
+        let rows = |rows: std::ops::Range<u64>| rows.map(|n| (n, format!("film \"{n}\""))).collect::<Vec<_>>();
+        let back = || store.world.read().csv(OUT).unwrap().rows::<(u64, String)>().collect().unwrap();
+        table(&store, 0..10).write().csv(OUT).unwrap();
+        assert_eq!(
+            names(&store),
+            ["_SUCCESS", "part-00000.csv", "part-00001.csv", "part-00002.csv"].map(|n| format!("out/{n}"))
+        );
+        assert!(matches!(table(&store, 10..20).write().csv(OUT), Err(Error::OutputExists { .. })));
+        table(&store, 10..20).write().mode(SaveMode::Ignore).csv(OUT).unwrap();
+        assert_eq!(back(), rows(0..10));
+        for from in [10, 20] {
+            let more = table(&store, from..from + 10);
+            more.write().mode(SaveMode::Append).compression(Compression::Gzip).csv(OUT).unwrap();
+        }
+        assert_eq!(back(), rows(0..30));
+        assert!(
+            names(&store).contains(&"out/part-append-0000000002/part-00000.csv.gz".to_owned()),
+            "{:?}",
+            names(&store)
+        );
+        let error = table(&store, 0..1).write().mode(SaveMode::Overwrite).csv(OUT).unwrap_err().to_string();
+        assert!(error.contains("cannot overwrite") && error.contains("S3 has no rename"), "{error}");
+        assert_eq!(back(), rows(0..30));
+    }
+
+    #[test]
+    fn a_single_object_is_replaced_as_a_whole_or_stays_as_it_was() {
+        let store = Store::with(|config| config.attempts(2), |builder| builder.workers(2));
+        let one = "s3://films/one.json";
+        let write = |n: u64, mode| table(&store, n..n + 1).write().single_file().mode(mode).json_lines(one);
+        let there = || store.server.objects("films").unwrap();
+        let line = |n: u64| format!("{{\"_1\":{n},\"_2\":\"film \\\"{n}\\\"\"}}\n").into_bytes();
+        // All that is there after a failure is the object of before.
+        let fail = |n: u64, mode| {
+            for op in [Op::CreateUpload, Op::UploadPart, Op::Complete] {
+                store.server.fail_after(op, Fault::Denied, 0, usize::MAX);
+                let error = write(n, mode).unwrap_err().to_string();
+                assert!(error.contains("403 AccessDenied"), "{op:?}: {error}");
+                store.server.heal();
+                let uploads = eventually(|| store.server.unfinished_uploads().unwrap(), Vec::is_empty);
+                assert!(uploads.is_empty(), "{op:?}: {uploads:?}");
+            }
+        };
+        fail(1, SaveMode::ErrorIfExists);
+        assert_eq!(there(), []);
+        write(1, SaveMode::ErrorIfExists).unwrap();
+        assert_eq!(there(), [("one.json".to_owned(), line(1))]);
+        assert!(matches!(write(2, SaveMode::ErrorIfExists), Err(Error::OutputExists { .. })));
+        fail(2, SaveMode::Overwrite);
+        assert_eq!(there(), [("one.json".to_owned(), line(1))]);
+        write(2, SaveMode::Overwrite).unwrap();
+        assert_eq!(there(), [("one.json".to_owned(), line(2))]);
+        store.put("dir/file", "mine");
+        let under = table(&store, 0..1).write().single_file().mode(SaveMode::Overwrite).csv("s3://films/dir");
+        assert!(matches!(under, Err(Error::OutputExists { .. })));
+    }
+}

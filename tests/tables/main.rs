@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 mod doors;
 mod json;
 mod printed;
+mod write;
 
 /// A directory with files, as texts.
 fn files(texts: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {

@@ -97,7 +97,7 @@ pub(crate) struct Rows<'a> {
     rows: usize,
 }
 
-enum Column<'a> {
+pub(super) enum Column<'a> {
     Boolean(&'a BooleanArray),
     Integer(&'a Int32Array),
     Long(&'a Int64Array),
@@ -171,6 +171,11 @@ impl<'a> Rows<'a> {
     /// One of the rows.
     pub(crate) fn read_one<T: DeserializeOwned>(&self, at: usize) -> Result<T, CellError> {
         T::deserialize(Row { columns: &self.columns, at }).map_err(|error| error.among(&self.columns))
+    }
+
+    /// The cells of a row, in the order of the columns.
+    pub(super) fn cells(&self, at: usize) -> impl Iterator<Item = Cell<'_, 'a>> {
+        self.columns.iter().map(move |(name, column)| Cell { name, column, at })
     }
 
     /// A row as text, to find it by.
@@ -340,14 +345,14 @@ impl<'de> MapAccess<'de> for Fields<'_, '_> {
 
 /// A value that may be null.
 #[derive(Clone, Copy)]
-struct Cell<'r, 'a> {
-    name: &'r str,
-    column: &'r Column<'a>,
-    at: usize,
+pub(super) struct Cell<'r, 'a> {
+    pub(super) name: &'r str,
+    pub(super) column: &'r Column<'a>,
+    pub(super) at: usize,
 }
 
 impl<'r, 'a> Cell<'r, 'a> {
-    fn is_null(&self) -> bool {
+    pub(super) fn is_null(&self) -> bool {
         self.column.array().is_null(self.at)
     }
 
@@ -356,7 +361,7 @@ impl<'r, 'a> Cell<'r, 'a> {
     }
 
     /// The value as text, as it is shown.
-    fn text(&self) -> Cow<'a, str> {
+    pub(super) fn text(&self) -> Cow<'a, str> {
         let at = self.at;
         match self.column {
             Column::Boolean(array) => array.value(at).to_string().into(),
@@ -453,7 +458,7 @@ impl<'r, 'a> Cell<'r, 'a> {
     }
 
     /// The elements of a list.
-    fn elements(&self, wanted: &'static str) -> Result<Elements<'r, 'a>, CellError> {
+    pub(super) fn elements(&self, wanted: &'static str) -> Result<Elements<'r, 'a>, CellError> {
         self.some(wanted)?;
         match self.column {
             Column::List(lists, elements) => {
@@ -477,23 +482,31 @@ impl<'r, 'a> Cell<'r, 'a> {
 }
 
 /// The elements of a list, one after the other.
-struct Elements<'r, 'a> {
+pub(super) struct Elements<'r, 'a> {
     name: &'r str,
     column: &'r Column<'a>,
     next: usize,
     end: usize,
 }
 
+impl<'r, 'a> Iterator for Elements<'r, 'a> {
+    type Item = Cell<'r, 'a>;
+
+    fn next(&mut self) -> Option<Cell<'r, 'a>> {
+        let cell = Cell { name: self.name, column: self.column, at: self.next };
+        (self.next < self.end).then(|| {
+            self.next += 1;
+            cell
+        })
+    }
+}
+
 impl<'de> SeqAccess<'de> for Elements<'_, '_> {
     type Error = CellError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, CellError> {
-        if self.next == self.end {
-            return Ok(None);
-        }
-        let cell = Cell { name: self.name, column: self.column, at: self.next };
-        self.next += 1;
-        seed.deserialize(cell).map(Some).map_err(|error| error.of(self.name))
+        let Some(cell) = self.next() else { return Ok(None) };
+        seed.deserialize(cell).map(Some).map_err(|error| error.of(cell.name))
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -30,12 +30,13 @@ pub(crate) enum TableError {
     ShortHeader { path: PathBuf, names: usize, fields: usize },
     #[error("there is neither a header nor a row to discover a schema from; give one with Reader::schema")]
     NothingToDiscover,
-    #[error("Reader::{name}({mark:#04x}): give an ASCII character that ends no line, such as b';'")]
-    NoMark { name: &'static str, mark: u8 },
+    #[error("{of}::{name}({mark:#04x}): give an ASCII character that ends no line, such as b';'")]
+    NoMark { of: &'static str, name: &'static str, mark: u8 },
     #[error(
-        "{name} and delimiter are both {mark:?}; choose another one for either by Reader::delimiter or Reader::{name}, or Reader::{name}(None) for no {name}"
+        "{name} and delimiter are both {mark:?}; choose another one for either by {of}::delimiter or {of}::{name}{}",
+        if *.of == "Reader" { format!(", or Reader::{name}(None) for no {name}") } else { String::new() }
     )]
-    TwoUses { name: &'static str, mark: char },
+    TwoUses { of: &'static str, name: &'static str, mark: char },
     #[error("Reader::sampling_ratio({0}): it is the share of rows to look at, above 0 and up to 1")]
     SamplingRatio(f64),
     #[error(
@@ -50,6 +51,20 @@ pub(crate) enum TableError {
     NoColumns { row_type: &'static str, reason: String },
     #[error("no columns of this schema can be made of rows: {reason}")]
     NoBuilder { reason: String },
+    #[error(
+        "column {name:?}: {format} has no form for {}; leave the column out by Table::select, or make another one of it",
+        type_name(.data_type)
+    )]
+    NotWritten { name: String, data_type: DataType, format: &'static str },
+    #[error("a table without columns cannot be written as CSV, which has no form for its rows")]
+    NoColumnsToWrite,
+    #[error(
+        "{}: a file that is compressed by gzip has a name that ends in .gz, and no other file has, since readers go by it; call it so, or choose by Writer::compression",
+        .path.display()
+    )]
+    OtherEnding { path: PathBuf },
+    #[error("rows cannot be appended to a single file; leave Writer::single_file out, or write to another path")]
+    AppendToFile,
     #[error("cannot print to standard output: {0}")]
     Print(std::io::Error),
     #[error(transparent)]
@@ -96,6 +111,18 @@ pub(crate) struct NoSuchColumns {
     pub(crate) row: u64,
     pub(crate) partition: PartitionIndex,
     pub(crate) row_type: &'static str,
+}
+
+/// A value that the format of a file has no form for.
+#[derive(Debug, thiserror::Error)]
+#[error("column {column:?} holds {reason}. Row {row} of partition {partition} cannot be written")]
+pub(crate) struct NotWritable {
+    pub(crate) column: String,
+    /// The value, and what to do.
+    pub(crate) reason: String,
+    /// Counted from 1.
+    pub(crate) row: u64,
+    pub(crate) partition: PartitionIndex,
 }
 
 /// Where a record begins: its line is known if its file is read from its beginning.

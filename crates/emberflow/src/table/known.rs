@@ -41,6 +41,11 @@ fn known_type(of: &DataType) -> Option<DataType> {
     }
 }
 
+/// The type that values of a type are read as: itself, if no other one is known for it.
+pub(super) fn known_or_same(of: &DataType) -> DataType {
+    known_type(of).unwrap_or_else(|| of.clone())
+}
+
 fn known_field(field: &FieldRef) -> Option<FieldRef> {
     let known = known_type(field.data_type())?;
     Some(Arc::new(Field::new(field.name(), known, true)))

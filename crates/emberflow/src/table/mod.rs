@@ -44,6 +44,7 @@ mod rows;
 mod schema;
 mod show;
 mod to_table;
+mod write;
 
 use std::{fmt, sync::Arc};
 
@@ -54,7 +55,14 @@ use emberflow_core::{
 };
 
 use self::error::TableError;
-pub use self::{chunk::Chunk, mode::Mode, reader::Reader, row::Row, schema::Schema};
+pub use self::{
+    chunk::Chunk,
+    mode::Mode,
+    reader::Reader,
+    row::Row,
+    schema::Schema,
+    write::{Compression, SaveMode, Writer},
+};
 use crate::{action::Action, rdd::Rdd};
 
 pub use arrow_schema::{DataType, Field, TimeUnit};

@@ -79,16 +79,9 @@ impl Default for CsvOptions {
 impl CsvOptions {
     /// Text is cut at these characters, so that each of them has to be one by itself, and no two the same.
     fn check(&self) -> Result<(), TableError> {
-        let marks = [("delimiter", Some(self.delimiter)), ("quote", self.quote), ("escape", self.escape)];
+        let marks = [("quote", self.quote), ("escape", self.escape)];
         let marks: Vec<(&'static str, u8)> = marks.into_iter().filter_map(|(name, mark)| Some((name, mark?))).collect();
-        let bad = |(_, mark): &&(&str, u8)| !mark.is_ascii() || matches!(mark, b'\n' | b'\r');
-        if let Some((name, mark)) = marks.iter().find(bad) {
-            return Err(TableError::NoMark { name, mark: *mark });
-        }
-        match marks.iter().find(|(name, mark)| *name != "delimiter" && *mark == self.delimiter) {
-            Some((name, mark)) => Err(TableError::TwoUses { name, mark: char::from(*mark) }),
-            None => Ok(()),
-        }
+        check_marks("Reader", self.delimiter, &marks)
     }
 
     /// The text of a field: nothing if it is null.
@@ -99,6 +92,18 @@ impl CsvOptions {
             text => text,
         };
         (self.null_value.as_deref() != Some(text)).then_some(text)
+    }
+}
+
+/// Fails if a mark is not one character by itself, or the same as the delimiter.
+pub(super) fn check_marks(of: &'static str, delimiter: u8, others: &[(&'static str, u8)]) -> Result<(), TableError> {
+    let mut marks = [("delimiter", delimiter)].into_iter().chain(others.iter().copied());
+    if let Some((name, mark)) = marks.find(|(_, mark)| !mark.is_ascii() || matches!(mark, b'\n' | b'\r')) {
+        return Err(TableError::NoMark { of, name, mark });
+    }
+    match others.iter().find(|(_, mark)| *mark == delimiter) {
+        Some((name, mark)) => Err(TableError::TwoUses { of, name, mark: char::from(*mark) }),
+        None => Ok(()),
     }
 }
 
