@@ -279,10 +279,10 @@ impl Writer {
     #[track_caller]
     fn save(self, info: OpInfo, path: &Path, format: Format) -> Action<()> {
         let path = path.to_owned();
-        let engine = Arc::clone(&self.table.chunks.shared().engine);
+        let shared = Arc::clone(self.table.chunks.shared());
         let chunks = self.check(&path, &format).and_then(|()| self.parts());
         let Self { table, mode, compression, single_file, .. } = self;
-        Action::start(&engine, |driver| async move {
+        Action::start(&shared, |driver| async move {
             let chunks = chunks?;
             let shape = Shape {
                 partitions: chunks.partitions(),
