@@ -96,7 +96,7 @@ impl Table {
     /// # let path = dir.path().join("films");
     /// let films = ctx.parallelize([("Alien".to_owned(), 1979), ("Brazil".to_owned(), 1985)]).to_table()?;
     /// films.write().csv(&path)?;
-    /// assert_eq!(ctx.read().csv(&path)?.collect()?, films.collect()?);
+    /// assert_eq!(ctx.read().csv(&path)?.rows::<(String, i32)>().collect()?, films.rows().collect()?);
     /// # Ok::<(), Error>(())
     /// ```
     pub fn write(&self) -> Writer {
