@@ -10,9 +10,11 @@ use std::{any::Any, sync::Arc};
 
 use emberflow_core::{
     batch::AnyStream,
-    ids::TaskId,
+    error::TaskError,
+    ids::{PartitionIndex, TaskId},
     plan::StageKind,
     store::{Stored, StoredData},
+    wire::Give,
 };
 use shuttle::{
     sync::atomic::{AtomicBool, Ordering},
