@@ -42,6 +42,10 @@ fn main() -> ExitCode {
         println!("{name}: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         failed += usize::from(outcome.is_err());
     }
+    // The last one: there is no Spark afterwards.
+    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| a_driver_that_is_killed_is_an_error(&spark)));
+    println!("a driver that is killed is an error: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+    failed += usize::from(outcome.is_err());
     spark.stop();
     assert!(matches!(spark.range(0..9_u64).count(), Err(Error::ContextClosed)));
     if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -156,4 +160,16 @@ fn a_job_that_is_cancelled_ends_and_the_next_one_runs(spark: &Context, _: &Conte
     endless.canceller().cancel();
     assert!(matches!(endless.wait(), Err(Error::Cancelled { .. })));
     assert_eq!(spark.range(0..9_u64).count().unwrap(), 9);
+}
+
+fn a_driver_that_is_killed_is_an_error(spark: &Context) {
+    let endless = spark.range_into(0..u64::MAX, 2).filter(|_| false).count_async();
+    let me = std::process::id().to_string();
+    let killed = std::process::Command::new("pkill").args(["-9", "-P", &me, "-f", "EmberflowDriver"]).status().unwrap();
+    assert!(killed.success());
+    for error in [endless.wait().unwrap_err(), spark.range(0..9_u64).count().unwrap_err()] {
+        let Error::ClusterFailed { operator, reason } = &error else { panic!("{error}") };
+        assert!(operator.starts_with("count at tests/spark/main.rs"), "{error}");
+        assert!(reason.starts_with("Spark's driver has ended"), "{error}");
+    }
 }

@@ -72,8 +72,13 @@ impl SparkBackend {
     ///
     /// # Errors
     /// [`SparkError`] if there is no Spark or no Java, or they do not start.
-    pub fn start(master: &str, app_name: &str, batch_rows: usize) -> std::result::Result<Self, SparkError> {
-        let (driver, says) = SparkDriver::start(master, app_name)?;
+    pub fn start(
+        master: &str,
+        app_name: &str,
+        batch_rows: usize,
+        memory_budget: u64,
+    ) -> std::result::Result<Self, SparkError> {
+        let (driver, says) = SparkDriver::start(master, app_name, memory_budget)?;
         let program = env::current_exe()?;
         let program = program.to_str().ok_or_else(|| io::Error::other("the program's path is not UTF-8"))?;
         driver.tell(&Frame::new(protocol::PROGRAM, 0, 0, program.as_bytes().to_vec()))?;

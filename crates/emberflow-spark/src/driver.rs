@@ -6,8 +6,9 @@ use std::{
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use emberflow_runtime::Frame;
@@ -20,6 +21,9 @@ const CLASS: &str = "EmberflowDriver";
 
 /// Lines of the driver's standard error that are kept for errors.
 const LAST_LINES: usize = 50;
+
+/// How long the driver may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why Spark cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +67,19 @@ pub(crate) struct SparkDriver {
     input: Mutex<Option<BufWriter<ChildStdin>>>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
     listener: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected when the process has ended.
+    ended: Mutex<mpsc::Receiver<()>>,
     /// The folder with the compiled class.
     _jar: tempfile::TempDir,
 }
 
 impl SparkDriver {
     /// Starts the driver of a master. Returns it with what it says.
-    pub(crate) fn start(master: &str, app_name: &str) -> Result<(Self, BufReader<ChildStdout>), SparkError> {
+    pub(crate) fn start(
+        master: &str,
+        app_name: &str,
+        memory_budget: u64,
+    ) -> Result<(Self, BufReader<ChildStdout>), SparkError> {
         let home = PathBuf::from(env::var_os("SPARK_HOME").ok_or(SparkError::NoHome)?);
         let submit = home.join("bin/spark-submit");
         if !submit.is_file() {
@@ -80,9 +90,11 @@ impl SparkDriver {
         let mut command = Command::new(submit);
         command.args(["--master", master, "--name", app_name, "--class", CLASS]);
         command.args(["--conf", "spark.ui.showConsoleProgress=false"]);
-        if master.starts_with("local") {
+        if let Some(tasks) = local_tasks(master) {
             // Nobody else has to reach it.
             command.args(["--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"]);
+            // The workers share the budget of the context. Elsewhere, their environment says what they may take.
+            command.env("EMBERFLOW_MEMORY_BUDGET", (memory_budget / tasks.max(1)).to_string());
         }
         command.arg(jar).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn()?;
@@ -92,7 +104,9 @@ impl SparkDriver {
         let errors = process.stderr.take().ok_or_else(ended)?;
         let last_lines: Arc<Mutex<VecDeque<String>>> = Arc::default();
         let lines = Arc::clone(&last_lines);
+        let (ends, ended) = mpsc::channel();
         let listener = thread::Builder::new().name("emberflow-spark-log".to_owned()).spawn(move || {
+            let _ends: mpsc::Sender<()> = ends;
             // A line that is no text tells nothing.
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
                 tracing::debug!(target: "spark", "{line}");
@@ -108,6 +122,7 @@ impl SparkDriver {
             input: Mutex::new(Some(input)),
             last_lines,
             listener: Mutex::new(Some(listener)),
+            ended: Mutex::new(ended),
             _jar: folder,
         };
         match Frame::read(&mut output) {
@@ -138,10 +153,17 @@ impl SparkDriver {
         lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
-    /// Ends it: where its input ends, it stops Spark.
+    /// Ends it: where its input ends, it stops Spark. If it does not, it is killed.
     pub(crate) fn end(&self) {
         drop(self.input.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Err(error) = self.process.lock().unwrap_or_else(PoisonError::into_inner).wait() {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(PATIENCE);
+        if ended == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::error!("Spark's driver does not end, and is killed");
+            // It may end at this very moment.
+            let _ = process.kill();
+        }
+        if let Err(error) = process.wait() {
             tracing::error!(%error, "Spark's driver cannot be waited for");
         }
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -149,6 +171,17 @@ impl SparkDriver {
             tracing::error!("the thread that reads what Spark's driver writes had panicked");
         }
     }
+}
+
+/// How many tasks a master runs at once in this machine; none if it is another machine's.
+fn local_tasks(master: &str) -> Option<u64> {
+    let rest = master.strip_prefix("local")?;
+    if rest.is_empty() {
+        return Some(1);
+    }
+    let threads = rest.strip_prefix('[')?.strip_suffix(']')?.split(',').next()?.trim();
+    let cores = || thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    if threads == "*" { Some(cores()) } else { threads.parse().ok() }
 }
 
 /// Compiles the class against the jars of this Spark; returns its jar.
@@ -170,4 +203,17 @@ fn run(program: &'static str, command: &mut Command) -> Result<(), SparkError> {
         return Ok(());
     }
     Err(SparkError::DoesNotCompile(String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local_tasks;
+
+    #[test]
+    fn a_local_master_says_how_many_tasks_run_at_once() {
+        let tasks = ["local", "local[3]", "local[3,4]", "local[ 2 ]"].map(local_tasks);
+        assert_eq!(tasks, [Some(1), Some(3), Some(3), Some(2)]);
+        assert!(local_tasks("local[*]").is_some_and(|tasks| tasks > 0));
+        assert_eq!(["local-cluster[2,1,1024]", "spark://host:7077", "yarn"].map(local_tasks), [None; 3]);
+    }
 }

@@ -7,7 +7,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -36,10 +36,15 @@ use crate::{Engine, task_run::Elsewhere};
 /// How long to wait for a worker before asking whether the task is still wanted.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Tells a process how many bytes it may work in.
+const MEMORY_BUDGET: &str = "EMBERFLOW_MEMORY_BUDGET";
+
 /// Worker processes of this program, which run the tasks of a context: as many as tasks run at once. Counts the tasks
 /// that they have run, and the stages that could not be sent.
 pub struct WorkerProcesses {
     command: Box<dyn Fn() -> Command + Send + Sync>,
+    /// The bytes that each may work in, once it is known whose tasks they run.
+    memory: OnceLock<u64>,
     idle: Mutex<Vec<Process>>,
     stages: Mutex<HashMap<StageId, (Weak<StagePlan>, Sendable)>>,
     tasks: AtomicUsize,
@@ -66,11 +71,12 @@ struct WorkerDied {
 }
 
 impl WorkerProcesses {
-    /// Processes that are started as `command` says, when the first tasks need them. Each has to call
-    /// [`serve`](super::serve) with its standard input.
+    /// Processes that are started as `command` says, when tasks need them. Each has to [take its link](super::take_link)
+    /// and [serve](super::serve).
     pub fn new(command: impl Fn() -> Command + Send + Sync + 'static) -> Self {
         Self {
             command: Box::new(command),
+            memory: OnceLock::new(),
             idle: Mutex::default(),
             stages: Mutex::default(),
             tasks: AtomicUsize::new(0),
@@ -81,6 +87,8 @@ impl WorkerProcesses {
     /// From now on they run the tasks of the engine, as far as their stages can be sent. Returns whether no other
     /// processes did before.
     pub fn run_tasks_of(self: &Arc<Self>, engine: &Engine) -> bool {
+        let config = engine.config();
+        self.memory.get_or_init(|| config.memory_budget_bytes / config.workers as u64);
         engine.run_tasks_in(Arc::clone(self) as Arc<dyn Elsewhere>)
     }
 
@@ -118,7 +126,16 @@ impl WorkerProcesses {
 
     fn process(&self) -> io::Result<Process> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| Process::start((self.command)()), Ok)
+        if let Some(idle) = idle {
+            return Ok(idle);
+        }
+        let mut command = (self.command)();
+        // Together they have the budget of the context, unless they are told otherwise.
+        let is_told = command.get_envs().any(|(name, _)| name == MEMORY_BUDGET);
+        if let (false, Some(memory)) = (is_told, self.memory.get()) {
+            command.env(MEMORY_BUDGET, memory.to_string());
+        }
+        Process::start(command)
     }
 
     /// Runs an attempt in a process, and keeps the process if it can be used again.

@@ -12,7 +12,7 @@ use super::settings::invalid;
 pub(super) fn backend(engine: &Arc<Engine>, master: Option<String>) -> Result<Arc<dyn Backend>> {
     let Some(master) = master else { return Ok(Arc::clone(engine) as Arc<dyn Backend>) };
     let config = engine.config();
-    match SparkBackend::start(&master, &config.app_name, config.batch_rows) {
+    match SparkBackend::start(&master, &config.app_name, config.batch_rows, config.memory_budget_bytes) {
         Ok(backend) => Ok(Arc::new(backend)),
         Err(error) => Err(invalid("master", &master, error.to_string())),
     }

@@ -117,6 +117,7 @@ fn documented(text: &str) -> Vec<String> {
     let is_there = |line: &&str| {
         (cfg!(feature = "ui") || !line.contains("(feature `ui`)"))
             && (cfg!(feature = "chaos") || !line.contains("(feature `chaos`)"))
+            && (cfg!(feature = "spark") || !line.contains("(feature `spark`)"))
     };
     let cells = |line: &str| line.split(" | ").take(3).collect::<Vec<_>>().join(" | ");
     let table = text.lines().skip_while(|line| !line.starts_with("| builder |")).skip(2);
