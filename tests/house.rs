@@ -15,7 +15,7 @@ const MOST_LINES: usize = 900;
 const MEANT: &[(&str, &[&str])] = &[
     // Actors, and what runs for them, hold each other's addresses: the coordinator starts partitions and tasks, and these
     // report to it.
-    ("emberflow-runtime", &["coordinator::actor", "job", "partition", "task_run", "workspace"]),
+    ("emberflow-runtime", &["coordinator::actor", "partition", "task_run", "workspace"]),
 ];
 
 fn root() -> &'static Path {
