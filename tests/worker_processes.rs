@@ -152,7 +152,7 @@ fn an_error_there_is_the_same_error_here() {
         let rows = ctx.distribute_into((0..100_u64).collect::<Vec<_>>(), 4);
         let errors = [
             rows.map(|n| if n == 77 { panic!("{ON_PURPOSE}") } else { n }).count().unwrap_err(),
-            rows.try_map(|n| if n < 30 { Ok(n) } else { Err(format!("{n} is bad")) }).count().unwrap_err(),
+            rows.try_map(|n| if n == 30 { Err(format!("{n} is bad")) } else { Ok(n) }).count().unwrap_err(),
             rows.key_by(|_| 0).group_by_key().map(|(_, all)| all[all.len()]).count().unwrap_err(),
         ];
         errors.map(|error| {
