@@ -1,11 +1,18 @@
 //! Jobs on a real Spark: the same bytes as here, and errors that say the same. `SPARK_HOME` has to say where Spark is; where
 //! it does not, and `EMBERFLOW_SPARK` is not `required`, nothing is tested, and a line says so.
 
-use std::{env, panic, process::ExitCode};
+use std::{
+    env, panic,
+    process::{self, ExitCode},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use emberflow::{Error, Progress, prelude::*};
 
-/// A check, with the name that it is printed by. All use one Spark, since it takes seconds to start.
+/// A check, with the name that it is printed by. All use one Spark, since it takes seconds to start. As elsewhere, arguments
+/// are parts of the names of the checks to run.
 type Check = (&'static str, fn(&Context, &Context));
 
 const CHECKS: &[Check] = &[
@@ -20,6 +27,8 @@ const CHECKS: &[Check] = &[
     ("a worker that is killed is replaced", a_worker_that_is_killed_is_replaced),
     ("what captures is refused before anything is sent", what_captures_is_refused_before_anything_is_sent),
     ("a job that is cancelled ends, and the next one runs", a_job_that_is_cancelled_ends_and_the_next_one_runs),
+    // The last one: there is no Spark afterwards.
+    ("a driver that is killed is an error", a_driver_that_is_killed_is_an_error),
 ];
 
 /// Tasks are tried four times there, as here.
@@ -27,8 +36,18 @@ fn master() -> String {
     env::var("EMBERFLOW_SPARK_MASTER").unwrap_or_else(|_| "local[2,4]".to_owned())
 }
 
+/// How long all of it may take. A check that hangs is to fail, and not to keep others waiting.
+const LIMIT: Duration = Duration::from_mins(15);
+
 fn main() -> ExitCode {
     emberflow::init();
+    let (_all, over) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if over.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("the check after the last one that was told of does not end");
+            process::abort();
+        }
+    });
     if env::var_os("SPARK_HOME").is_none() {
         let required = env::var_os("EMBERFLOW_SPARK").is_some_and(|spark| spark == "required");
         println!("{}: SPARK_HOME is not set", if required { "failed" } else { "skipped" });
@@ -36,16 +55,15 @@ fn main() -> ExitCode {
     }
     let spark = Context::builder().master(master()).progress(Progress::Off).build().unwrap();
     let here = Context::builder().workers(2).progress(Progress::Off).build().unwrap();
+    let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let mut failed = 0;
-    for (name, check) in CHECKS {
+    for (name, check) in
+        CHECKS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part)))
+    {
         let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| check(&spark, &here)));
         println!("{name}: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         failed += usize::from(outcome.is_err());
     }
-    // The last one: there is no Spark afterwards.
-    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| a_driver_that_is_killed_is_an_error(&spark)));
-    println!("a driver that is killed is an error: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
-    failed += usize::from(outcome.is_err());
     spark.stop();
     assert!(matches!(spark.range(0..9_u64).count(), Err(Error::ContextClosed)));
     if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -136,8 +154,8 @@ fn a_worker_that_is_killed_is_replaced(spark: &Context, here: &Context) {
     let rows = |ctx: &Context, mark: std::path::PathBuf| {
         let rows = ctx.range_into(0..1_000_u64, 4).map_with(mark, |mark, n| {
             if n == 600 && std::fs::File::create_new(mark).is_ok() {
-                let me = std::process::id().to_string();
-                assert!(std::process::Command::new("kill").args(["-9", &me]).status().unwrap().success());
+                let me = process::id().to_string();
+                assert!(process::Command::new("kill").args(["-9", &me]).status().unwrap().success());
             }
             (n % 10, n)
         });
@@ -162,10 +180,10 @@ fn a_job_that_is_cancelled_ends_and_the_next_one_runs(spark: &Context, _: &Conte
     assert_eq!(spark.range(0..9_u64).count().unwrap(), 9);
 }
 
-fn a_driver_that_is_killed_is_an_error(spark: &Context) {
+fn a_driver_that_is_killed_is_an_error(spark: &Context, _: &Context) {
     let endless = spark.range_into(0..u64::MAX, 2).filter(|_| false).count_async();
-    let me = std::process::id().to_string();
-    let killed = std::process::Command::new("pkill").args(["-9", "-P", &me, "-f", "EmberflowDriver"]).status().unwrap();
+    let me = process::id().to_string();
+    let killed = process::Command::new("pkill").args(["-9", "-P", &me, "-f", "EmberflowDriver"]).status().unwrap();
     assert!(killed.success());
     for error in [endless.wait().unwrap_err(), spark.range(0..9_u64).count().unwrap_err()] {
         let Error::ClusterFailed { operator, reason } = &error else { panic!("{error}") };

@@ -54,7 +54,15 @@ struct Link {
     driver: SparkDriver,
     /// Stores that the driver knows, by the number of their partitions.
     stores: Mutex<HashMap<StoreId, usize>>,
-    jobs: Mutex<HashMap<u32, Running>>,
+    jobs: Mutex<Jobs>,
+}
+
+/// The jobs that run, by their number.
+#[derive(Default)]
+struct Jobs {
+    running: HashMap<u32, Running>,
+    /// Why no further job can run: the driver has ended.
+    over: Option<String>,
 }
 
 /// A job that runs.
@@ -151,11 +159,18 @@ impl Backend for SparkBackend {
         let (send, outcome) = oneshot::channel();
         let (action, output) = (Arc::clone(action), JobOutput::default());
         let running = Running { stages, action, labels, output, cancelled: false, outcome: send };
-        self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(number, running);
         let text = last.info.to_string();
+        {
+            let mut jobs = self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            // What is told to a driver that has just ended may still find its pipe open.
+            if let Some(reason) = &jobs.over {
+                return Err(Error::ClusterFailed { operator: text, reason: reason.clone() });
+            }
+            jobs.running.insert(number, running);
+        }
         let told = protocol::job(number, &text, last.store, &wanted).map_err(SparkError::Files);
         if let Err(error) = told.and_then(|frame| self.link.driver.tell(&frame)) {
-            self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+            self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&number);
             return Err(ended(&text, &error));
         }
         Ok(Box::pin(SparkJob { job, number, outcome, link: Arc::downgrade(&self.link), over: false }))
@@ -176,7 +191,7 @@ impl Backend for SparkBackend {
         };
         let mut numbers: Vec<u32> = {
             let jobs = self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            jobs.iter().filter(|(_, job)| is_meant(&job.labels)).map(|(number, _)| *number).collect()
+            jobs.running.iter().filter(|(_, job)| is_meant(&job.labels)).map(|(number, _)| *number).collect()
         };
         numbers.sort_unstable();
         numbers.iter().for_each(|number| self.link.cancel(*number));
@@ -229,7 +244,7 @@ impl Drop for SparkBackend {
 impl Link {
     fn cancel(&self, number: u32) {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(job) = jobs.get_mut(&number) else { return };
+        let Some(job) = jobs.running.get_mut(&number) else { return };
         job.cancelled = true;
         if let Err(error) = self.driver.tell(&Frame::new(protocol::CANCEL, number, 0, Vec::new())) {
             // Its job fails by itself.
@@ -250,11 +265,12 @@ impl Link {
             }
         }
         let reason = SparkError::Ended(self.driver.last_lines());
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).over = Some(reason.to_string());
         self.fail_all(|job| ended(&job.operator(), &reason));
     }
 
     fn fail_all(&self, error: impl Fn(&Running) -> Error) {
-        let jobs = std::mem::take(&mut *self.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+        let jobs = std::mem::take(&mut self.jobs.lock().unwrap_or_else(PoisonError::into_inner).running);
         for (_, job) in jobs {
             let error = error(&job);
             job.end(Err(error));
@@ -263,7 +279,7 @@ impl Link {
 
     fn hear(&self, frame: &Frame) {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(job) = jobs.get_mut(&frame.a) else { return };
+        let Some(job) = jobs.running.get_mut(&frame.a) else { return };
         let end = match frame.tag {
             protocol::VALUE => match job.action.decode(&frame.bytes) {
                 Ok(value) => return job.output.push(frame.b as usize, value, Updates::default()),
@@ -277,7 +293,7 @@ impl Link {
                 return;
             }
         };
-        if let Some(mut job) = jobs.remove(&frame.a) {
+        if let Some(mut job) = jobs.running.remove(&frame.a) {
             let output = std::mem::take(&mut job.output).finish(Vec::new());
             job.end(end.map_or(Ok(output), Err));
         }

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     env, fs,
     io::{self, BufRead, BufReader, BufWriter, Write},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use emberflow_runtime::Frame;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::protocol;
 
@@ -63,12 +65,14 @@ pub enum SparkError {
 
 /// Spark's driver, as long as it runs.
 pub(crate) struct SparkDriver {
-    process: Mutex<Child>,
     input: Mutex<Option<BufWriter<ChildStdin>>>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
-    listener: Mutex<Option<JoinHandle<()>>>,
+    /// Its process group, until all of it has ended.
+    group: Arc<Mutex<Option<Pid>>>,
     /// Disconnected when the process has ended.
     ended: Mutex<mpsc::Receiver<()>>,
+    /// The threads that read its standard error and wait for its end.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     /// The folder with the compiled class.
     _jar: tempfile::TempDir,
 }
@@ -96,7 +100,7 @@ impl SparkDriver {
             // The workers share the budget of the context. Elsewhere, their environment says what they may take.
             command.env("EMBERFLOW_MEMORY_BUDGET", (memory_budget / tasks.max(1)).to_string());
         }
-        command.arg(jar).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(jar).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut process = command.spawn()?;
         let ended = || SparkError::Ended("its standard input and output cannot be used".to_owned());
         let input = process.stdin.take().map(BufWriter::new).ok_or_else(ended)?;
@@ -104,9 +108,7 @@ impl SparkDriver {
         let errors = process.stderr.take().ok_or_else(ended)?;
         let last_lines: Arc<Mutex<VecDeque<String>>> = Arc::default();
         let lines = Arc::clone(&last_lines);
-        let (ends, ended) = mpsc::channel();
         let listener = thread::Builder::new().name("emberflow-spark-log".to_owned()).spawn(move || {
-            let _ends: mpsc::Sender<()> = ends;
             // A line that is no text tells nothing.
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
                 tracing::debug!(target: "spark", "{line}");
@@ -117,12 +119,19 @@ impl SparkDriver {
                 }
             }
         })?;
+        let group = Arc::new(Mutex::new(Some(Pid::from_child(&process))));
+        let (ends, ended) = mpsc::channel();
+        let waited = Arc::clone(&group);
+        let waiter = thread::Builder::new().name("emberflow-spark-end".to_owned()).spawn(move || {
+            let _ends: mpsc::Sender<()> = ends;
+            wait_for_end(process, &waited);
+        })?;
         let driver = Self {
-            process: Mutex::new(process),
             input: Mutex::new(Some(input)),
             last_lines,
-            listener: Mutex::new(Some(listener)),
+            group,
             ended: Mutex::new(ended),
+            threads: Mutex::new(vec![listener, waiter]),
             _jar: folder,
         };
         match Frame::read(&mut output) {
@@ -156,20 +165,46 @@ impl SparkDriver {
     /// Ends it: where its input ends, it stops Spark. If it does not, it is killed.
     pub(crate) fn end(&self) {
         drop(self.input.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(PATIENCE);
         if ended == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::error!("Spark's driver does not end, and is killed");
-            // It may end at this very moment.
-            let _ = process.kill();
+            if let Some(group) = *self.group.lock().unwrap_or_else(PoisonError::into_inner) {
+                kill_group(group);
+            }
         }
-        if let Err(error) = process.wait() {
-            tracing::error!(%error, "Spark's driver cannot be waited for");
+        for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that watches Spark's driver had panicked");
+            }
         }
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if listener.is_some_and(|listener| listener.join().is_err()) {
-            tracing::error!("the thread that reads what Spark's driver writes had panicked");
+    }
+}
+
+/// Waits until the driver has ended, and ends the processes that it has left behind. While one of them lived, the driver's
+/// pipes would stay open, and the end of the driver would not be seen.
+fn wait_for_end(mut process: Child, group: &Mutex<Option<Pid>>) {
+    let leader = Pid::from_child(&process);
+    // The process is not reaped yet, so that its number is not given to another group.
+    let seen = loop {
+        match waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(rustix::io::Errno::INTR) => {}
+            seen => break seen,
         }
+    };
+    match seen {
+        Ok(_) => kill_group(leader),
+        Err(error) => tracing::error!(%error, "Spark's driver cannot be waited for"),
+    }
+    *group.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    if let Err(error) = process.wait() {
+        tracing::error!(%error, "Spark's driver cannot be reaped");
+    }
+}
+
+fn kill_group(group: Pid) {
+    if let Err(error) = kill_process_group(group, Signal::KILL) {
+        // Nothing of it is left.
+        tracing::debug!(%error, "Spark's driver has left nothing behind");
     }
 }
 

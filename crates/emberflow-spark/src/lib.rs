@@ -14,6 +14,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(not(unix))]
+compile_error!("emberflow-spark needs Unix: its processes talk through pipes that they inherit");
+
 mod backend;
 mod driver;
 mod protocol;
