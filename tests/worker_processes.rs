@@ -9,15 +9,16 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Write},
     ops::Deref,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
 };
 
 use emberflow::{
-    Context, Error, Event, Sums, TaskError,
+    Accumulate, Accumulator, Context, DoubleAccumulator, Error, Event, Sums, TaskError,
     testing::{self, WorkerProcesses},
 };
+use serde::{Deserialize, Serialize};
 
 use self::support::{ON_PURPOSE, World, drain, eventually, within_deadline};
 
@@ -222,6 +223,69 @@ fn a_closure_that_reads_and_prints_does_not_disturb_the_tasks() {
         n + std::io::stdin().read_line(&mut line).unwrap() as u64
     });
     assert_eq!(rows.sum().unwrap(), 499_500);
+    ctx.end();
+}
+
+/// The largest number that is below a limit.
+#[derive(Serialize, Deserialize)]
+struct Largest(u64);
+
+impl Accumulate for Largest {
+    type Input = u64;
+    type Value = Option<u64>;
+
+    fn zero(&self) -> Option<u64> {
+        None
+    }
+
+    fn add(&self, largest: &mut Option<u64>, input: u64) {
+        self.merge(largest, Some(input));
+    }
+
+    fn merge(&self, largest: &mut Option<u64>, other: Option<u64>) {
+        *largest = (*largest).max(other.filter(|other| *other < self.0));
+    }
+}
+
+#[test]
+fn what_tasks_add_to_accumulators_counts_once_and_in_the_order_of_the_plan() {
+    emberflow::init();
+    let name = "what_tasks_add_to_accumulators_counts_once_and_in_the_order_of_the_plan";
+    let ctx = Elsewhere::new(name, World::new(2));
+    let added = |ctx: &Context, file: PathBuf| {
+        let (seen, kept) = (ctx.collection_accumulator("seen"), ctx.long_accumulator("kept"));
+        let (parts, largest) = (ctx.double_accumulator("parts"), ctx.accumulator("largest", Largest(90)));
+        let env = (seen.clone(), kept.clone(), file);
+        let rows = ctx.range_into(0..100_u64, 4).map_with(env, |(seen, kept, file), n| {
+            kept.add(1);
+            if n % 25 == 3 {
+                seen.add(n);
+            }
+            if n == 60 {
+                die_once(file);
+            }
+            (n % 7, n)
+        });
+        let sums = rows.reduce_by_key_into(|a, b| a + b, 3);
+        let adds = |(parts, largest): &(DoubleAccumulator, Accumulator<Largest>), (key, sum): (u64, u64)| {
+            parts.add(0.1 * sum as f64);
+            largest.add(key * 13);
+        };
+        sums.for_each_with((parts.clone(), largest.clone()), adds).unwrap();
+        // The shuffle is there already.
+        sums.for_each_with((parts.clone(), largest.clone()), adds).unwrap();
+        let failed = ctx.range_into(0..10_u64, 2).map_with(kept.clone(), |kept, n| {
+            kept.add(1_000);
+            assert!(n != 7, "{ON_PURPOSE}");
+            n
+        });
+        failed.count().unwrap_err();
+        (seen.value(), kept.value(), parts.value().to_bits(), parts.count(), largest.value())
+    };
+    let there = added(&ctx, ctx.world.files().join("died"));
+    let here = World::new(2);
+    assert_eq!(there, added(&here, ctx.world.files().join("died")));
+    assert_eq!((there.0, there.1, there.3, there.4), (vec![3, 28, 53, 78], 100, 14, Some(78)));
     ctx.end();
 }
 

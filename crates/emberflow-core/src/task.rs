@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     batch,
     chaos::{self, Point},
+    codec::CodecError,
     error::TaskError,
     ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, TaskId},
     memory::Workspace,
@@ -345,6 +346,14 @@ impl TaskContext {
         Reads { rows: stored.rows + self.inner.rows_read.get(), ..stored }
     }
 
+    /// Adds an update that the attempt has made in another process to the accumulator with this id.
+    ///
+    /// # Errors
+    /// If the bytes are no such update.
+    pub fn add_update(&self, accumulator: u64, bytes: &[u8]) -> Result<(), CodecError> {
+        self.inner.updates.borrow_mut().decode(accumulator, bytes)
+    }
+
     /// Takes the updates of accumulators that the attempt has gathered so far.
     pub fn take_updates(&self) -> Updates {
         self.inner.updates.take()
@@ -508,6 +517,10 @@ mod tests {
     impl Update for Sum {
         fn apply(self: Box<Self>) -> Result<(), UpdateFailed> {
             Err(UpdateFailed { accumulator: "sum".to_owned(), message: self.0.to_string() })
+        }
+
+        fn encode(&self) -> Result<Vec<u8>, TaskError> {
+            Ok(self.0.to_le_bytes().to_vec())
         }
     }
 

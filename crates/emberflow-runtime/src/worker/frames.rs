@@ -12,7 +12,7 @@ const HEAD_BYTES: usize = 17;
 const EVERY_READER: u32 = u32::MAX;
 
 /// The subject of a frame. To the worker go `Plan` and, for each task, `Task`, `Store` and `Block` as often as needed, and
-/// `Go` or `Never`; back come `Working`, `Piece` or `Value`, and `Done` or `Failed`.
+/// `Go` or `Never`; back come `Working`, `Piece` or `Value`, `Update` as often as needed, and `Done` or `Failed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Tag {
@@ -34,13 +34,15 @@ pub enum Tag {
     Piece = b'D',
     /// The task's share of an action's result.
     Value = b'R',
+    /// What the task adds to an accumulator: the lower and the upper half of its id, the update.
+    Update = b'A',
     /// The task has succeeded.
     Done = b'E',
     /// The task has failed: whether it may be tried again, nothing, its error as a text, its failure.
     Failed = b'X',
 }
 
-const TAGS: [Tag; 11] = [
+const TAGS: [Tag; 12] = [
     Tag::Plan,
     Tag::Task,
     Tag::Store,
@@ -50,6 +52,7 @@ const TAGS: [Tag; 11] = [
     Tag::Working,
     Tag::Piece,
     Tag::Value,
+    Tag::Update,
     Tag::Done,
     Tag::Failed,
 ];
@@ -102,6 +105,16 @@ impl Frame {
         bytes.extend_from_slice(&piece.reader.unwrap_or(EVERY_READER).to_le_bytes());
         bytes.extend_from_slice(&piece.bytes);
         Self::new(tag, a, b, bytes)
+    }
+
+    /// A frame with what a task adds to the accumulator with this id.
+    pub fn of_update(id: u64, update: Vec<u8>) -> Self {
+        Self::new(Tag::Update, id as u32, (id >> 32) as u32, update)
+    }
+
+    /// The two numbers as one of twice their size.
+    pub fn long(&self) -> u64 {
+        u64::from(self.a) | u64::from(self.b) << 32
     }
 
     /// The value in it.

@@ -317,6 +317,7 @@ fn receive(stage: &StagePlan, cx: &TaskContext, worker: &Patient<'_>) -> io::Res
                 Err(error) => return Err(io::Error::other(error)),
             },
             Tag::Value => value = Some(frame.bytes),
+            Tag::Update => cx.add_update(frame.long(), &frame.bytes).map_err(io::Error::other)?,
             Tag::Failed => return Ok(Err(frame.value::<(String, Failure)>()?.1.told_to(cx))),
             Tag::Done => {
                 let Done { rows, reads } = frame.value()?;

@@ -200,6 +200,13 @@ impl Inbox {
         // The operators' state is dropped with the plan's streams; nothing of it is looked at after a panic.
         let outcome = catch_unwind(AssertUnwindSafe(run));
         let outcome = ended(&cx, outcome.unwrap_or_else(|payload| Err(TaskError::of_panic(payload))));
+        let outcome = outcome.and_then(|rows| {
+            // To write an update is the user's code, too.
+            let updates = catch_unwind(AssertUnwindSafe(|| cx.take_updates().encode()));
+            let updates = updates.unwrap_or_else(|payload| Err(TaskError::of_panic(payload)))?;
+            updates.into_iter().try_for_each(|(id, update)| tell(Ok(Frame::of_update(id, update))))?;
+            Ok(rows)
+        });
         let last = match outcome {
             Ok(rows) => Frame::with(Tag::Done, (0, 0), &Done { rows, reads: cx.reads() }),
             Err(error) => failed(&error, &Failure::of(&error, &cx)),

@@ -4,6 +4,7 @@ use emberflow_core::{
     data::Data,
     error::Result,
     place::{OpInfo, Place},
+    ship::Env,
 };
 
 use super::{PartitionIter, Rdd};
@@ -45,15 +46,52 @@ impl<T: Data> Rdd<T> {
     #[track_caller]
     pub fn for_each_async<F: Fn(T) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
         let info = OpInfo::new("for_each", Place::caller()).with_code::<F>();
+        self.each(info, (), move |(), row| f(row))
+    }
+
+    /// As [`for_each`](Self::for_each), with a value that is sent along, so that `f` needs to capture nothing and can run
+    /// in another process. An [accumulator](crate::Accumulator) is such a value.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let odd = ctx.long_accumulator("odd");
+    /// ctx.range(0..5_u64).for_each_with(odd.clone(), |odd, n| odd.add((n % 2) as i64))?;
+    /// assert_eq!(odd.value(), 2);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each_with<E: Env, F: Fn(&E, T) + Send + Sync + 'static>(&self, env: E, f: F) -> Result<()> {
+        self.for_each_with_async(env, f).wait()
+    }
+
+    /// As [`for_each_with`](Self::for_each_with), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// ctx.range(0..5_u64).for_each_with_async(5, |limit, n| assert!(n < *limit)).wait()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each_with_async<E: Env, F: Fn(&E, T) + Send + Sync + 'static>(&self, env: E, f: F) -> Action<()> {
+        let info = OpInfo::new("for_each_with", Place::caller()).with_code::<F>();
+        self.each(info, env, f)
+    }
+
+    fn each<E: Env, F: Fn(&E, T) + Send + Sync + 'static>(&self, info: OpInfo, env: E, f: F) -> Action<()> {
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let wanted = rdd.all_partitions();
-            let parts = driver.run(&rdd, info, wanted, (), move |(), _, mut rows, cx| {
+            let parts = driver.run(&rdd, info, wanted, env, move |env, _, mut rows, cx| {
                 let mut count = 0;
                 while let Some(batch) = rows.next()? {
                     cx.check_cancelled()?;
                     count += batch.len() as u64;
-                    batch.for_each(&f);
+                    batch.for_each(|row| f(env, row));
                 }
                 Ok(((), count))
             });
@@ -91,11 +129,56 @@ impl<T: Data> Rdd<T> {
     #[track_caller]
     pub fn for_each_partition_async<F: Fn(PartitionIter<T>) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
         let info = OpInfo::new("for_each_partition", Place::caller()).with_code::<F>();
+        self.each_partition(info, (), move |(), rows| f(rows))
+    }
+
+    /// As [`for_each_partition`](Self::for_each_partition), with a value that is sent along, so that `f` needs to capture
+    /// nothing and can run in another process.
+    ///
+    /// # Errors
+    /// Those of all [actions](Rdd#actions).
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// ctx.range_into(0..6_u64, 2).for_each_partition_with(3, |size, rows| assert_eq!(rows.count(), *size))?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each_partition_with<E: Env, F>(&self, env: E, f: F) -> Result<()>
+    where
+        F: Fn(&E, PartitionIter<T>) + Send + Sync + 'static,
+    {
+        self.for_each_partition_with_async(env, f).wait()
+    }
+
+    /// As [`for_each_partition_with`](Self::for_each_partition_with), without waiting.
+    ///
+    /// ```
+    /// # use emberflow::prelude::*;
+    /// # let ctx = Context::local(2)?;
+    /// let rows = ctx.range_into(0..6_u64, 2);
+    /// rows.for_each_partition_with_async(3, |size, rows| assert_eq!(rows.count(), *size)).wait()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn for_each_partition_with_async<E: Env, F>(&self, env: E, f: F) -> Action<()>
+    where
+        F: Fn(&E, PartitionIter<T>) + Send + Sync + 'static,
+    {
+        let info = OpInfo::new("for_each_partition_with", Place::caller()).with_code::<F>();
+        self.each_partition(info, env, f)
+    }
+
+    fn each_partition<E: Env, F>(&self, info: OpInfo, env: E, f: F) -> Action<()>
+    where
+        F: Fn(&E, PartitionIter<T>) + Send + Sync + 'static,
+    {
         let rdd = self.clone();
         Action::start(self.shared(), |driver| async move {
             let wanted = rdd.all_partitions();
-            let parts = driver.run(&rdd, info, wanted, (), move |(), _, rows, cx| {
-                PartitionIter::run(rows, cx.sink_marker(), &f).map(|()| ((), 0))
+            let parts = driver.run(&rdd, info, wanted, env, move |env, _, rows, cx| {
+                PartitionIter::run(rows, cx.sink_marker(), |rows| f(env, rows)).map(|()| ((), 0))
             });
             parts.await.map(|_| ())
         })

@@ -4,24 +4,30 @@
 //! the attempt's own buffer ([`TaskContext::update`]), without a lock; the buffers of the attempts that count come back
 //! with the result of their job and are merged on the thread that takes it, in an order that the plan dictates. It
 //! never sees an attempt that failed, was lost, or came second.
+//!
+//! An accumulator that is part of an operator's environment can be sent to other processes. There it is another one with
+//! the same id, whose updates are sent back; where it comes back to the process that it is from, it is itself.
 
 use std::{
+    any::Any,
     fmt,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use emberflow_core::{
+    codec::{self, CodecError},
     data::Data,
     error::TaskError,
     place::Place,
     task::TaskContext,
-    update::{Update, UpdateFailed},
+    update::{self, Sent, Update, UpdateFailed},
 };
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
 /// The behaviour of an [`Accumulator`] of your own: a commutative monoid, and how an input is added to it.
 ///
@@ -100,6 +106,12 @@ pub trait Accumulate: Send + Sync + 'static {
 /// Updates are merged in the order of the plan: stages parents first, partitions in theirs. So even sums of
 /// floating-point numbers are bit-identical in every run, whatever the workers and faults.
 ///
+/// # In other processes
+/// Tasks that run in another process, such as those on [Spark](crate::ContextBuilder::master), add to it where it is part of
+/// an environment: [`for_each_with`](crate::Rdd::for_each_with), [`map_with`](crate::Rdd::map_with) and so on. A kind of
+/// your own has to be `Serialize` and `Deserialize` for that, and so has its value. Without them it counts as before, in
+/// closures that capture it.
+///
 /// # Cost
 /// A few nanoseconds an addition; one buffered value an attempt. After Spark's `AccumulatorV2`, which counts a
 /// recomputed map partition again.
@@ -123,12 +135,61 @@ struct Shared<A: Accumulate> {
     name: String,
     kind: A,
     value: Mutex<A::Value>,
+    /// How updates are written and read, once the accumulator is sent.
+    form: OnceLock<Form<A::Value>>,
+}
+
+/// How values of a type are written and read: known where its traits are.
+struct Form<V> {
+    encode: fn(&V) -> Result<Vec<u8>, CodecError>,
+    decode: fn(&[u8]) -> Result<V, CodecError>,
+}
+
+impl<V: Serialize + DeserializeOwned> Form<V> {
+    fn new() -> Self {
+        Self { encode: codec::encode_plan::<V>, decode: codec::decode_plan::<V> }
+    }
 }
 
 impl<A: Accumulate> Shared<A> {
     /// The value may be half merged if a merge panicked; the job that caused that was told.
     fn lock(&self) -> MutexGuard<'_, A::Value> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Accumulate> Sent for Shared<A> {
+    fn decode(self: Arc<Self>, bytes: &[u8]) -> Result<Box<dyn Update>, CodecError> {
+        let form = self.form.get().expect("an accumulator that was sent has a form");
+        let value = (form.decode)(bytes)?;
+        Ok(Box::new(Buffer { shared: self, value }))
+    }
+}
+
+impl<A: Accumulate + Serialize> Serialize for Accumulator<A>
+where
+    A::Value: Serialize + DeserializeOwned,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shared.form.get_or_init(Form::new);
+        let sent: Weak<dyn Sent> = Arc::downgrade(&self.shared) as _;
+        update::remember_sent(self.shared.id, sent);
+        (self.shared.id, &self.shared.name, &self.shared.kind).serialize(serializer)
+    }
+}
+
+impl<'de, A: Accumulate + Deserialize<'de>> Deserialize<'de> for Accumulator<A>
+where
+    A::Value: Serialize + DeserializeOwned,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (id, name, kind) = <(u64, String, A)>::deserialize(deserializer)?;
+        let here = update::find_sent(id).map(|sent| sent as Arc<dyn Any + Send + Sync>);
+        if let Some(Ok(shared)) = here.map(Arc::downcast) {
+            return Ok(Self { shared });
+        }
+        let value = Mutex::new(kind.zero());
+        Ok(Self { shared: Arc::new(Shared { id, name, kind, value, form: OnceLock::from(Form::new()) }) })
     }
 }
 
@@ -147,7 +208,15 @@ impl<A: Accumulate> Accumulator<A> {
             name = Place::caller().to_string();
         }
         let value = Mutex::new(kind.zero());
-        Self { shared: Arc::new(Shared { id: NEXT.fetch_add(1, Ordering::Relaxed), name, kind, value }) }
+        Self {
+            shared: Arc::new(Shared {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                name,
+                kind,
+                value,
+                form: OnceLock::new(),
+            }),
+        }
     }
 
     /// Adds `input`: inside a task to what the attempt adds, else at once.
@@ -260,15 +329,25 @@ impl<A: Accumulate> Update for Buffer<A> {
             UpdateFailed { accumulator: shared.name.clone(), message }
         })
     }
+
+    fn encode(&self) -> Result<Vec<u8>, TaskError> {
+        let Some(form) = self.shared.form.get() else {
+            let reason = format!("accumulator {:?} belongs to this process alone", self.shared.name);
+            return Err(TaskError::io_permanent(reason));
+        };
+        (form.encode)(&self.value).map_err(TaskError::io_permanent)
+    }
 }
 
 /// The sum and the number of the inputs of a [`LongAccumulator`] or a [`DoubleAccumulator`].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Total<N> {
     sum: N,
     count: u64,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 struct Sum<N>(PhantomData<fn() -> N>);
 
 /// Numbers that can be summed up.
@@ -310,7 +389,7 @@ impl<N: Number> Accumulate for Sum<N> {
 macro_rules! number_accumulator {
     ($(#[$doc:meta])* $name:ident, $number:ty, $make:literal, $zero:literal, $average:literal) => {
         $(#[$doc])*
-        #[derive(Clone)]
+        #[derive(Clone, Serialize, Deserialize)]
         pub struct $name(Accumulator<Sum<$number>>);
 
         impl $name {
@@ -441,6 +520,8 @@ number_accumulator!(
 );
 
 /// Gathers inputs in a list: the [`Accumulate`] of a [`CollectionAccumulator`].
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
 pub struct Gather<T>(PhantomData<fn(T)>);
 
 impl<T> fmt::Debug for Gather<T> {
