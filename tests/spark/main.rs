@@ -2,7 +2,10 @@
 //! it does not, and `EMBERFLOW_SPARK` is not `required`, nothing is tested, and a line says so.
 
 use std::{
-    env, panic,
+    env,
+    fs::File,
+    panic,
+    path::PathBuf,
     process::{self, ExitCode},
     sync::mpsc,
     thread,
@@ -26,6 +29,7 @@ const CHECKS: &[Check] = &[
     ("an error names operator, partition, attempt and rows", an_error_names_operator_partition_and_rows),
     ("a worker that is killed is replaced", a_worker_that_is_killed_is_replaced),
     ("what captures is refused before anything is sent", what_captures_is_refused_before_anything_is_sent),
+    ("what tasks add to accumulators counts once", what_tasks_add_to_accumulators_counts_once),
     ("a job that is cancelled ends, and the next one runs", a_job_that_is_cancelled_ends_and_the_next_one_runs),
     // The last one: there is no Spark afterwards.
     ("a driver that is killed is an error", a_driver_that_is_killed_is_an_error),
@@ -148,14 +152,19 @@ fn an_error_names_operator_partition_and_rows(spark: &Context, here: &Context) {
     assert_eq!(spark.range(0..9_u64).count().unwrap(), 9);
 }
 
+/// Kills the process that runs this.
+fn die() {
+    let me = process::id().to_string();
+    assert!(process::Command::new("kill").args(["-9", &me]).status().unwrap().success());
+}
+
 fn a_worker_that_is_killed_is_replaced(spark: &Context, here: &Context) {
     let dir = tempfile::tempdir().unwrap();
     let mark = dir.path().join("died");
-    let rows = |ctx: &Context, mark: std::path::PathBuf| {
+    let rows = |ctx: &Context, mark: PathBuf| {
         let rows = ctx.range_into(0..1_000_u64, 4).map_with(mark, |mark, n| {
-            if n == 600 && std::fs::File::create_new(mark).is_ok() {
-                let me = process::id().to_string();
-                assert!(process::Command::new("kill").args(["-9", &me]).status().unwrap().success());
+            if n == 600 && File::create_new(mark).is_ok() {
+                die();
             }
             (n % 10, n)
         });
@@ -171,6 +180,55 @@ fn what_captures_is_refused_before_anything_is_sent(spark: &Context, _: &Context
     let error = spark.range(0..9_u64).map(move |n| n * by).count().unwrap_err();
     let Error::NotShippable { operator, reason } = &error else { panic!("{error}") };
     assert!(operator.starts_with("map at tests/spark/main.rs") && reason.contains("map_with(env"), "{error}");
+}
+
+fn what_tasks_add_to_accumulators_counts_once(spark: &Context, here: &Context) {
+    let dir = tempfile::tempdir().unwrap();
+    let added = |ctx: &Context, mark: PathBuf| {
+        let (seen, rows) = (ctx.collection_accumulator("seen"), ctx.long_accumulator("rows"));
+        let parts = ctx.double_accumulator("parts");
+        let cached = ctx.range_into(0..100_u64, 4).map_with((seen.clone(), rows.clone()), |(seen, rows), n| {
+            rows.add(1);
+            if n % 25 == 3 {
+                seen.add(n);
+            }
+            (n % 7, n)
+        });
+        let cached = cached.cache();
+        let dies = cached.map_with(mark, |mark, row| {
+            if row.1 == 60 && File::create_new(mark).is_ok() {
+                die();
+            }
+            row
+        });
+        let sums = dies.reduce_by_key_into(|a, b| a + b, 3);
+        let mut values = Vec::new();
+        // The cached rows and the shuffle are there the second time.
+        for _ in 0..2 {
+            sums.for_each_with(parts.clone(), |parts, (_, sum)| parts.add(0.1 * sum as f64)).unwrap();
+            values.push((seen.value(), rows.value(), parts.value().to_bits(), parts.count()));
+        }
+        let failed = ctx.range_into(0..10_u64, 2).map_with(rows.clone(), |rows, n| {
+            rows.add(1_000);
+            assert!(n != 7);
+            n
+        });
+        failed.count().unwrap_err();
+        let first = cached.map_with(rows.clone(), |rows, n| {
+            rows.add(10_000);
+            n
+        });
+        assert_eq!(first.partitions(), 4);
+        assert_eq!(first.map(|_| 1_u64).sum().unwrap(), 100);
+        cached.unpersist();
+        assert_eq!(cached.count().unwrap(), 100);
+        (values, rows.value(), seen.value().len())
+    };
+    let mark = dir.path().join("died");
+    let there = added(spark, mark.clone());
+    assert!(mark.exists());
+    assert_eq!(there, added(here, mark));
+    assert_eq!((there.0[1].1, there.1, there.2), (100, 1_000_200, 8));
 }
 
 fn a_job_that_is_cancelled_ends_and_the_next_one_runs(spark: &Context, _: &Context) {

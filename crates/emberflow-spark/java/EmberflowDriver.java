@@ -22,6 +22,7 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.Collections;
 import java.util.Deque;
@@ -30,6 +31,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.NoSuchElementException;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedDeque;
@@ -49,7 +51,9 @@ import org.apache.spark.scheduler.SparkListenerJobStart;
 import org.apache.spark.scheduler.SparkListenerStageCompleted;
 import org.apache.spark.scheduler.SparkListenerTaskEnd;
 import org.apache.spark.storage.StorageLevel;
+import org.apache.spark.util.AccumulatorV2;
 import org.apache.spark.util.TaskCompletionListener;
+import scala.Option;
 import scala.Tuple2;
 
 public final class EmberflowDriver {
@@ -203,6 +207,106 @@ public final class EmberflowDriver {
         int[] maps;
         Broadcast<byte[]> plan;
         String program;
+        Additions additions;
+    }
+
+    /** What the task of a partition has added to accumulators of the Rust program: messages with their ids. */
+    static final class Addition implements Serializable {
+        final long store;
+        final int partition;
+        final long[] accumulators;
+        final byte[][] updates;
+
+        Addition(long store, int partition, List<Frame> frames) {
+            this.store = store;
+            this.partition = partition;
+            accumulators = frames.stream().mapToLong(frame -> (frame.a & 0xffffffffL) | (long) frame.b << 32).toArray();
+            updates = frames.stream().map(frame -> frame.bytes).toArray(byte[][]::new);
+        }
+    }
+
+    /**
+     * The additions of tasks on their way to the driver. Those of an attempt that fails are sent, too: a partition that it
+     * had computed before may be kept, and the next attempt then reads it.
+     */
+    static final class Additions extends AccumulatorV2<Addition, Integer> {
+        /** Heartbeats write it while tasks add to it. */
+        private final List<Addition> list = Collections.synchronizedList(new ArrayList<>());
+
+        @Override
+        public boolean isZero() {
+            return list.isEmpty();
+        }
+
+        @Override
+        public Additions copy() {
+            Additions copy = new Additions();
+            synchronized (list) {
+                copy.list.addAll(list);
+            }
+            return copy;
+        }
+
+        @Override
+        public void reset() {
+            list.clear();
+        }
+
+        @Override
+        public void add(Addition addition) {
+            list.add(addition);
+        }
+
+        @Override
+        public void merge(AccumulatorV2<Addition, Integer> other) {
+            list.addAll(((Additions) other).copy().list);
+        }
+
+        /** Their number: the page and the event log of Spark show it. */
+        @Override
+        public Integer value() {
+            return list.size();
+        }
+
+        List<Addition> takeAll() {
+            synchronized (list) {
+                List<Addition> all = new ArrayList<>(list);
+                list.clear();
+                return all;
+            }
+        }
+    }
+
+    /** The additions of each partition of a store: those of the first attempt that tells of it, until a job takes them. */
+    private static final class Counted {
+        private static final Addition TAKEN = null;
+
+        private final Map<Long, Map<Integer, Addition>> stores = new TreeMap<>();
+
+        synchronized void note(List<Addition> additions) {
+            for (Addition addition : additions) {
+                Map<Integer, Addition> partitions = stores.computeIfAbsent(addition.store, store -> new TreeMap<>());
+                if (!partitions.containsKey(addition.partition)) {
+                    partitions.put(addition.partition, addition);
+                }
+            }
+        }
+
+        /** In the order of partitions. */
+        synchronized List<Addition> take(long store) {
+            List<Addition> taken = new ArrayList<>();
+            stores.getOrDefault(store, Collections.emptyMap()).replaceAll((partition, addition) -> {
+                if (addition != TAKEN) {
+                    taken.add(addition);
+                }
+                return TAKEN;
+            });
+            return taken;
+        }
+
+        synchronized void forget(long store) {
+            stores.remove(store);
+        }
     }
 
     private static final int PERSIST = 1;
@@ -215,12 +319,15 @@ public final class EmberflowDriver {
     private final Map<Long, JavaRDD<Piece>> stores = new ConcurrentHashMap<>();
     private final Set<Integer> running = ConcurrentHashMap.newKeySet();
     private final Failures failures = new Failures();
+    private final Additions additions = new Additions();
+    private final Counted counted = new Counted();
     private String program;
 
     private EmberflowDriver(JavaSparkContext spark, OutputStream toRust) {
         this.spark = spark;
         this.toRust = toRust;
         spark.sc().addSparkListener(failures);
+        additions.register(spark.sc(), Option.empty(), true);
     }
 
     public static void main(String[] arguments) throws Exception {
@@ -268,10 +375,13 @@ public final class EmberflowDriver {
                 cancel.start();
                 break;
             case 'U':
-                JavaRDD<Piece> store = stores.remove(fields.getLong());
+                long released = fields.getLong();
+                JavaRDD<Piece> store = stores.remove(released);
                 if (store != null) {
                     store.unpersist(false);
                 }
+                counted.note(additions.takeAll());
+                counted.forget(released);
                 break;
             default:
                 throw new IllegalStateException("a message with the unknown tag " + frame.tag);
@@ -300,6 +410,7 @@ public final class EmberflowDriver {
         stage.plan = spark.broadcast(bytes(fields));
         stage.order = bytes(fields);
         stage.program = program;
+        stage.additions = additions;
         stage.inputs = new Input[fields.getInt()];
         stage.maps = new int[stage.inputs.length];
         for (int at = 0; at < stage.inputs.length; at++) {
@@ -503,12 +614,20 @@ public final class EmberflowDriver {
     }
 
     private void run(int job, ByteBuffer fields) {
+        long result = fields.getLong();
         try {
             try {
                 spark.setJobGroup(groupOf(job), new String(bytes(fields), StandardCharsets.UTF_8), true);
-                JavaRDD<Piece> values = stores.remove(fields.getLong());
+                long[] read = new long[fields.getInt()];
+                Arrays.setAll(read, at -> fields.getLong());
                 int[] wanted = numbers(fields);
+                JavaRDD<Piece> values = stores.remove(result);
                 List<Piece>[] found = values.collectPartitions(wanted);
+                counted.note(additions.takeAll());
+                for (long store : read) {
+                    tellAdditions(job, store);
+                }
+                tellAdditions(job, result);
                 for (int at = 0; at < wanted.length; at++) {
                     for (Piece value : found[at]) {
                         send(new Frame('R', job, wanted[at], value.bytes));
@@ -524,6 +643,20 @@ public final class EmberflowDriver {
             }
         } catch (IOException gone) {
             // The Rust program has ended. So does the loop that reads from it.
+        } finally {
+            counted.note(additions.takeAll());
+            counted.forget(result);
+        }
+    }
+
+    private void tellAdditions(int job, long store) throws IOException {
+        for (Addition addition : counted.take(store)) {
+            for (int at = 0; at < addition.updates.length; at++) {
+                byte[] update = addition.updates[at];
+                ByteBuffer told = ByteBuffer.allocate(16 + update.length).order(ByteOrder.LITTLE_ENDIAN);
+                told.putLong(store).putLong(addition.accumulators[at]).put(update);
+                send(new Frame('A', job, addition.partition, told.array()));
+            }
         }
     }
 
@@ -638,6 +771,7 @@ public final class EmberflowDriver {
         private final Stage stage;
         private final int partition;
         private final Worker worker;
+        private final List<Frame> updates = new ArrayList<>();
         private Piece next;
         private boolean over = false;
 
@@ -692,7 +826,13 @@ public final class EmberflowDriver {
                 case 'R':
                     next = new Piece(0, frame.bytes);
                     break;
+                case 'A':
+                    updates.add(frame);
+                    break;
                 case 'E':
+                    if (!updates.isEmpty()) {
+                        stage.additions.add(new Addition(stage.store, partition, updates));
+                    }
                     end();
                     break;
                 case 'X':

@@ -23,7 +23,7 @@ use emberflow_core::{
     error::{Error, FailedAttempt, Result},
     event::JobLabels,
     failure::Failure,
-    ids::{JobId, StageId, StoreId, TaskId},
+    ids::{JobId, PartitionIndex, StageId, StoreId, StorePartition, TaskId},
     operator::ActionOperator,
     parcel::Parcel,
     plan::{Sink, StageKind, StagePlan},
@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     driver::{SparkDriver, SparkError},
-    protocol,
+    protocol::{self, Addition},
 };
 
 /// Attempts at a task, unless Spark was told otherwise (`spark.task.maxFailures`).
@@ -61,6 +61,8 @@ struct Link {
 #[derive(Default)]
 struct Jobs {
     running: HashMap<u32, Running>,
+    /// What the tasks of stores have added to accumulators, where the caller of the job was gone: it is the next one's.
+    unclaimed: BTreeMap<StorePartition, Updates>,
     /// Why no further job can run: the driver has ended.
     over: Option<String>,
 }
@@ -71,6 +73,8 @@ struct Running {
     action: Arc<dyn ActionOperator>,
     labels: JobLabels,
     output: JobOutput,
+    /// What its tasks have added to accumulators, by the partitions of its stages.
+    updates: BTreeMap<StorePartition, Updates>,
     cancelled: bool,
     outcome: oneshot::Sender<Result<JobOutput>>,
 }
@@ -158,7 +162,9 @@ impl Backend for SparkBackend {
         self.define(&stages, job)?;
         let (send, outcome) = oneshot::channel();
         let (action, output) = (Arc::clone(action), JobOutput::default());
-        let running = Running { stages, action, labels, output, cancelled: false, outcome: send };
+        let told = protocol::job(number, &stages, &last, &wanted).map_err(SparkError::Files);
+        let updates = BTreeMap::new();
+        let running = Running { stages, action, labels, output, updates, cancelled: false, outcome: send };
         let text = last.info.to_string();
         {
             let mut jobs = self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +174,6 @@ impl Backend for SparkBackend {
             }
             jobs.running.insert(number, running);
         }
-        let told = protocol::job(number, &text, last.store, &wanted).map_err(SparkError::Files);
         if let Err(error) = told.and_then(|frame| self.link.driver.tell(&frame)) {
             self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&number);
             return Err(ended(&text, &error));
@@ -213,6 +218,9 @@ impl Backend for SparkBackend {
     }
 
     fn forget(&self, store: StoreId) {
+        let mut jobs = self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.unclaimed.retain(|(unclaimed, _), _| *unclaimed != store);
+        drop(jobs);
         let known = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(&store);
         if known.is_some()
             && let Err(error) = self.link.driver.tell(&protocol::release(store))
@@ -273,7 +281,8 @@ impl Link {
         let jobs = std::mem::take(&mut self.jobs.lock().unwrap_or_else(PoisonError::into_inner).running);
         for (_, job) in jobs {
             let error = error(&job);
-            job.end(Err(error));
+            // A caller that is gone does not want to know.
+            let _ = job.end(Err(error));
         }
     }
 
@@ -281,9 +290,13 @@ impl Link {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(job) = jobs.running.get_mut(&frame.a) else { return };
         let end = match frame.tag {
-            protocol::VALUE => match job.action.decode(&frame.bytes) {
-                Ok(value) => return job.output.push(frame.b as usize, value, Updates::default()),
-                Err(error) => Some(Error::ClusterFailed { operator: job.operator(), reason: error.told() }),
+            protocol::VALUE => match job.take_value(frame) {
+                Ok(()) => return,
+                Err(error) => Some(Error::ClusterFailed { operator: job.operator(), reason: error }),
+            },
+            protocol::ADDITION => match job.take_addition(frame) {
+                Ok(()) => return,
+                Err(error) => Some(Error::ClusterFailed { operator: job.operator(), reason: error }),
             },
             protocol::SUCCEEDED => None,
             protocol::FAILED if job.cancelled => Some(Error::Cancelled { job: JobId::new(u64::from(frame.a)) }),
@@ -293,17 +306,43 @@ impl Link {
                 return;
             }
         };
-        if let Some(mut job) = jobs.running.remove(&frame.a) {
-            let output = std::mem::take(&mut job.output).finish(Vec::new());
-            job.end(end.map_or(Ok(output), Err));
+        let Some(mut job) = jobs.running.remove(&frame.a) else { return };
+        if let Some(error) = end {
+            // A caller that is gone does not want to know.
+            let _ = job.end(Err(error));
+            return;
+        }
+        let mut stored = Vec::new();
+        for store in job.stages.iter().map(|stage| stage.store) {
+            let of_store = (store, 0)..=(store, PartitionIndex::MAX);
+            let unclaimed = jobs.unclaimed.extract_if(of_store.clone(), |_, _| true);
+            stored.extend(unclaimed.chain(job.updates.extract_if(of_store, |_, _| true)));
+        }
+        let output = std::mem::take(&mut job.output).finish(stored);
+        if let Some(Ok(mut unwanted)) = job.end(Ok(output)) {
+            jobs.unclaimed.extend(unwanted.take_stored_updates());
         }
     }
 }
 
 impl Running {
-    fn end(self, outcome: Result<JobOutput>) {
-        // A caller that is gone does not want to know.
-        let _ = self.outcome.send(outcome);
+    /// Tells the caller. Returns the outcome if the caller is gone.
+    fn end(self, outcome: Result<JobOutput>) -> Option<Result<JobOutput>> {
+        self.outcome.send(outcome).err()
+    }
+
+    fn take_value(&mut self, frame: &Frame) -> std::result::Result<(), String> {
+        let (partition, last) = (frame.b as PartitionIndex, self.stages.last().map(|stage| stage.store));
+        let value = self.action.decode(&frame.bytes).map_err(|error| error.told())?;
+        let updates = last.and_then(|last| self.updates.remove(&(last, partition))).unwrap_or_default();
+        self.output.push(partition, value, updates);
+        Ok(())
+    }
+
+    fn take_addition(&mut self, frame: &Frame) -> std::result::Result<(), String> {
+        let addition = Addition::read(&frame.bytes).ok_or("a message that ends too early")?;
+        let updates = self.updates.entry((addition.store, frame.b as PartitionIndex)).or_default();
+        updates.decode(addition.accumulator, addition.update).map_err(|error| error.told())
     }
 
     /// The action.

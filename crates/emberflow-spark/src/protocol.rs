@@ -9,6 +9,7 @@ use emberflow_runtime::Frame;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    sync::Arc,
 };
 
 /// To the driver: the program's file; a stage; a job (its number); cancel it; release a store.
@@ -17,9 +18,11 @@ pub(crate) const STAGE: u8 = b'S';
 pub(crate) const JOB: u8 = b'J';
 pub(crate) const CANCEL: u8 = b'C';
 pub(crate) const RELEASE: u8 = b'U';
-/// From it: it is there (Spark's version); a value of a job (its number, the partition); the job has succeeded, or failed.
+/// From it: it is there (Spark's version); a value of a job (its number, the partition); what the task of a partition has
+/// added to an accumulator (the same numbers); the job has succeeded, or failed.
 pub(crate) const HELLO: u8 = b'H';
 pub(crate) const VALUE: u8 = b'R';
+pub(crate) const ADDITION: u8 = b'A';
 pub(crate) const SUCCEEDED: u8 = b'E';
 pub(crate) const FAILED: u8 = b'X';
 
@@ -84,13 +87,41 @@ pub(crate) fn stage(stage: &StagePlan, parcel: &Parcel, order: &[u8]) -> io::Res
     Ok(Frame::new(STAGE, 0, 0, fields.0))
 }
 
-/// The message that starts a job: its text, its last stage, the partitions that are wanted.
-pub(crate) fn job(number: u32, text: &str, result: StoreId, wanted: &[PartitionIndex]) -> io::Result<Frame> {
+/// The message that starts a job: its stages, of which the last one gives the result, and the partitions that are wanted.
+pub(crate) fn job(
+    number: u32,
+    stages: &[Arc<StagePlan>],
+    last: &StagePlan,
+    wanted: &[PartitionIndex],
+) -> io::Result<Frame> {
     let mut fields = Fields::default();
-    fields.bytes(text.as_bytes())?;
-    fields.long(result.get());
+    fields.long(last.store.get());
+    fields.bytes(last.info.to_string().as_bytes())?;
+    let before: Vec<StoreId> = stages.iter().map(|stage| stage.store).filter(|store| *store != last.store).collect();
+    fields.int(before.len())?;
+    before.into_iter().for_each(|store| fields.long(store.get()));
     fields.ints(wanted.iter().copied())?;
     Ok(Frame::new(JOB, number, 0, fields.0))
+}
+
+/// What the task of a partition has added to an accumulator.
+pub(crate) struct Addition<'a> {
+    pub(crate) store: StoreId,
+    pub(crate) accumulator: u64,
+    pub(crate) update: &'a [u8],
+}
+
+impl<'a> Addition<'a> {
+    /// Reads it in a message.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (store, rest) = bytes.split_first_chunk()?;
+        let (accumulator, update) = rest.split_first_chunk()?;
+        Some(Self {
+            store: StoreId::new(u64::from_le_bytes(*store)),
+            accumulator: u64::from_le_bytes(*accumulator),
+            update,
+        })
+    }
 }
 
 /// The message that releases a store.
