@@ -176,8 +176,8 @@ fn the_form_that_a_refusal_advises_is_there_and_takes_an_environment() {
     let there: BTreeSet<String> =
         methods.iter().filter(|(_, method)| takes_environment(method)).map(|(name, _)| name.clone()).collect();
     assert!(advised.is_subset(&there), "advised, but not there: {:?}", advised.difference(&there));
-    // An `_into` form has the advice of its sibling.
-    let silent = there.difference(&advised).filter(|name| !name.ends_with("_into"));
+    // An `_into` or `_async` form has the advice of its sibling.
+    let silent = there.difference(&advised).filter(|name| !name.ends_with("_into") && !name.ends_with("_async"));
     assert_eq!(silent.collect::<Vec<_>>(), [""; 0], "there, but advised by nobody");
 }
 
@@ -384,6 +384,10 @@ fn an_environment_that_cannot_be_sent_is_refused_at_the_callers_line() {
         ("flat_map_ref_with", &|| drop(rows.flat_map_ref_with(Refuses, |_, n, out| out.push(*n)))),
         ("flat_map_values_with", &|| drop(pairs.flat_map_values_with(Refuses, |_, n| [n]))),
         ("flat_map_with", &|| drop(rows.flat_map_with(Refuses, |_, n| [n]))),
+        ("for_each_partition_with", &|| drop(rows.for_each_partition_with(Refuses, |_, _| ()))),
+        ("for_each_partition_with_async", &|| drop(rows.for_each_partition_with_async(Refuses, |_, _| ()))),
+        ("for_each_with", &|| drop(rows.for_each_with(Refuses, |_, _| ()))),
+        ("for_each_with_async", &|| drop(rows.for_each_with_async(Refuses, |_, _| ()))),
         ("group_by_with", &|| drop(rows.group_by_with(Refuses, |_, n| *n))),
         ("group_by_with_into", &|| drop(rows.group_by_with_into(Refuses, |_, n| *n, 2))),
         ("key_by_with", &|| drop(rows.key_by_with(Refuses, |_, n| *n))),

@@ -61,7 +61,7 @@ struct Link {
 #[derive(Default)]
 struct Jobs {
     running: HashMap<u32, Running>,
-    /// What the tasks of stores have added to accumulators, where the caller of the job was gone: it is the next one's.
+    /// The additions to accumulators by tasks of stores, where the caller of the job was gone: they are the next one's.
     unclaimed: BTreeMap<StorePartition, Updates>,
     /// Why no further job can run: the driver has ended.
     over: Option<String>,
@@ -73,7 +73,7 @@ struct Running {
     action: Arc<dyn ActionOperator>,
     labels: JobLabels,
     output: JobOutput,
-    /// What its tasks have added to accumulators, by the partitions of its stages.
+    /// The additions of its tasks to accumulators, by the partitions of its stages.
     updates: BTreeMap<StorePartition, Updates>,
     cancelled: bool,
     outcome: oneshot::Sender<Result<JobOutput>>,

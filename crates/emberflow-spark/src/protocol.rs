@@ -104,7 +104,7 @@ pub(crate) fn job(
     Ok(Frame::new(JOB, number, 0, fields.0))
 }
 
-/// What the task of a partition has added to an accumulator.
+/// The sum of the additions to an accumulator by the task of a partition.
 pub(crate) struct Addition<'a> {
     pub(crate) store: StoreId,
     pub(crate) accumulator: u64,

@@ -34,7 +34,7 @@ pub enum Tag {
     Piece = b'D',
     /// The task's share of an action's result.
     Value = b'R',
-    /// What the task adds to an accumulator: the lower and the upper half of its id, the update.
+    /// The sum of the task's additions to an accumulator: the lower and the upper half of its id, the update.
     Update = b'A',
     /// The task has succeeded.
     Done = b'E',
@@ -107,7 +107,7 @@ impl Frame {
         Self::new(tag, a, b, bytes)
     }
 
-    /// A frame with what a task adds to the accumulator with this id.
+    /// A frame with the sum of a task's additions to the accumulator with this id.
     pub fn of_update(id: u64, update: Vec<u8>) -> Self {
         Self::new(Tag::Update, id as u32, (id >> 32) as u32, update)
     }

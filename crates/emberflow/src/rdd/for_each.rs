@@ -1,13 +1,13 @@
 //! `for_each` and `for_each_partition`: side effects, where the rows are.
 
 use emberflow_core::{
-    data::Data,
+    data::{Data, ExchangeData},
     error::Result,
     place::{OpInfo, Place},
     ship::Env,
 };
 
-use super::{PartitionIter, Rdd};
+use super::{PartitionIter, Rdd, map::with_env};
 use crate::action::Action;
 
 impl<T: Data> Rdd<T> {
@@ -45,7 +45,7 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn for_each_async<F: Fn(T) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
-        let info = OpInfo::new("for_each", Place::caller()).with_code::<F>();
+        let info = OpInfo::new("for_each", Place::caller()).with_form("for_each_with").with_code::<F>();
         self.each(info, (), move |(), row| f(row))
     }
 
@@ -54,6 +54,9 @@ impl<T: Data> Rdd<T> {
     ///
     /// # Errors
     /// Those of all [actions](Rdd#actions).
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -64,11 +67,14 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn for_each_with<E: Env, F: Fn(&E, T) + Send + Sync + 'static>(&self, env: E, f: F) -> Result<()> {
+    pub fn for_each_with<E: ExchangeData, F: Fn(&E, T) + Send + Sync + 'static>(&self, env: E, f: F) -> Result<()> {
         self.for_each_with_async(env, f).wait()
     }
 
     /// As [`for_each_with`](Self::for_each_with), without waiting.
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -77,8 +83,12 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn for_each_with_async<E: Env, F: Fn(&E, T) + Send + Sync + 'static>(&self, env: E, f: F) -> Action<()> {
-        let info = OpInfo::new("for_each_with", Place::caller()).with_code::<F>();
+    pub fn for_each_with_async<E: ExchangeData, F: Fn(&E, T) + Send + Sync + 'static>(
+        &self,
+        env: E,
+        f: F,
+    ) -> Action<()> {
+        let info = with_env(OpInfo::new("for_each_with", Place::caller()).with_code::<F>(), &env);
         self.each(info, env, f)
     }
 
@@ -128,7 +138,8 @@ impl<T: Data> Rdd<T> {
     /// ```
     #[track_caller]
     pub fn for_each_partition_async<F: Fn(PartitionIter<T>) + Send + Sync + 'static>(&self, f: F) -> Action<()> {
-        let info = OpInfo::new("for_each_partition", Place::caller()).with_code::<F>();
+        let info = OpInfo::new("for_each_partition", Place::caller()).with_form("for_each_partition_with");
+        let info = info.with_code::<F>();
         self.each_partition(info, (), move |(), rows| f(rows))
     }
 
@@ -138,6 +149,9 @@ impl<T: Data> Rdd<T> {
     /// # Errors
     /// Those of all [actions](Rdd#actions).
     ///
+    /// # Panics
+    /// If `env` cannot be serialised.
+    ///
     /// ```
     /// # use emberflow::prelude::*;
     /// # let ctx = Context::local(2)?;
@@ -145,7 +159,7 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn for_each_partition_with<E: Env, F>(&self, env: E, f: F) -> Result<()>
+    pub fn for_each_partition_with<E: ExchangeData, F>(&self, env: E, f: F) -> Result<()>
     where
         F: Fn(&E, PartitionIter<T>) + Send + Sync + 'static,
     {
@@ -153,6 +167,9 @@ impl<T: Data> Rdd<T> {
     }
 
     /// As [`for_each_partition_with`](Self::for_each_partition_with), without waiting.
+    ///
+    /// # Panics
+    /// If `env` cannot be serialised.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -162,11 +179,11 @@ impl<T: Data> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn for_each_partition_with_async<E: Env, F>(&self, env: E, f: F) -> Action<()>
+    pub fn for_each_partition_with_async<E: ExchangeData, F>(&self, env: E, f: F) -> Action<()>
     where
         F: Fn(&E, PartitionIter<T>) + Send + Sync + 'static,
     {
-        let info = OpInfo::new("for_each_partition_with", Place::caller()).with_code::<F>();
+        let info = with_env(OpInfo::new("for_each_partition_with", Place::caller()).with_code::<F>(), &env);
         self.each_partition(info, env, f)
     }
 
