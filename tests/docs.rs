@@ -10,7 +10,7 @@ fn text_of(path: &str) -> String {
 
 /// The documentation of a method of `Rdd`, if there is one, from the sources of the library.
 fn docs_of(method: &str) -> Option<String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow/src/rdd");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow-rdd/src/rdd");
     let files = fs::read_dir(source).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
     let heads = ["<", "("].map(|open| format!("    pub fn {method}{open}"));
     let of_file = |text: String| {

@@ -185,7 +185,7 @@ fn no_operator_that_makes_many_rows_of_one_holds_them() {
 
 #[test]
 fn every_operator_is_known_to_make_many_rows_of_one_or_not() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow/src/rdd");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow-rdd/src/rdd");
     let mut found = BTreeSet::new();
     for file in fs::read_dir(source).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();

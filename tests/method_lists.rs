@@ -39,7 +39,7 @@ fn methods() -> BTreeMap<String, Method> {
 
 /// The public functions in the files of these folders, in blocks of `impl` whose first line contains `of`.
 fn functions(dirs: &[&str], of: &str) -> impl Iterator<Item = (String, Method)> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow/src");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow-rdd/src");
     let mut functions = Vec::new();
     for dir in dirs {
         for file in fs::read_dir(source.join(dir)).unwrap() {
@@ -82,7 +82,7 @@ fn functions(dirs: &[&str], of: &str) -> impl Iterator<Item = (String, Method)> 
 
 #[test]
 fn what_a_method_needs_of_its_rows_stands_at_the_method() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow/src");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow-rdd/src");
     let mut seen = 0;
     for dir in ["rdd", "sink", "context"] {
         for file in fs::read_dir(source.join(dir)).unwrap().map(|file| file.unwrap().path()) {
@@ -167,7 +167,7 @@ fn every_wide_method_takes_a_number_of_partitions_or_a_partitioner() {
 #[test]
 fn the_form_that_a_refusal_advises_is_there_and_takes_an_environment() {
     let methods = methods();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow/src/rdd");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/emberflow-rdd/src/rdd");
     let mut advised = BTreeSet::new();
     for file in fs::read_dir(source).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();

@@ -25,54 +25,28 @@
 //! serde type ([`ExchangeData`]); a row that stays within its task need not be ([`Data`]).
 
 #![forbid(unsafe_code)]
-#![warn(missing_debug_implementations)]
-
-mod action;
-mod context;
-#[cfg(feature = "ui")]
-pub mod history;
-mod labels;
-mod rdd;
-mod row_file;
-mod sent_plans;
-mod shared;
-mod sharing;
-mod shuffle;
-mod sink;
-mod source;
-mod storage;
-#[cfg(feature = "tables")]
-pub mod table;
-mod worker;
 
 pub mod prelude;
-pub mod testing;
 
-pub use action::{Action, Canceller};
-pub use context::{CachedRdd, Context, ContextBuilder};
-pub use emberflow_core::{
-    data::{Data, ExchangeData, Hashed, Key, Ordered},
-    error::{Error, FailedAttempt, Result, TaskError},
-    event::{Event, JobEnd, JobLabels},
-    fingerprint::Fingerprint,
-    ids::{JobId, PartitionIndex, RddId, RowSpan, StageId, StoreId, TaskId},
-    partitioner::{Partitioner, Placement},
-    place::{Code, OpInfo, Place},
-    plan::{InputDescription, OperatorDescription, StageDescription, StageKind},
-    total::Total,
+#[cfg(feature = "ui")]
+#[doc(inline)]
+pub use emberflow_rdd::history;
+#[cfg(feature = "tables")]
+#[doc(inline)]
+pub use emberflow_rdd::table;
+#[doc(inline)]
+pub use emberflow_rdd::{
+    Accumulate, Accumulator, Action, BorrowedKey, Broadcast, CachedRdd, Canceller, Code, CollectionAccumulator,
+    Context, ContextBuilder, Data, DoubleAccumulator, Error, Event, EventRecord, EventStream, ExchangeData, Explain,
+    FailedAttempt, Fingerprint, Gather, HashPartitioner, Hashed, InputDescription, IntoPartitioning, IntoRange, JobEnd,
+    JobId, JobLabels, Key, LocalIter, LongAccumulator, MemoryUse, Number, OpInfo, OperatorDescription, Ordered, Pairs,
+    PartitionIndex, PartitionIter, Partitioner, Partitioning, Place, Placement, Progress, Random, RangeRow, Rdd, RddId,
+    Result, RowSpan, Source, StageDescription, StageId, StageKind, Stats, StorageLevel, StoreId, Sums, TaskError,
+    TaskId, TaskInfo, TextOptions, Total, init, system, testing,
 };
-pub use emberflow_runtime::{EventRecord, EventStream, MemoryUse, Progress, system};
 #[cfg(feature = "s3")]
-pub use emberflow_s3::{Answer, S3Config, S3Error};
-pub use rdd::{Explain, LocalIter, Number, PartitionIter, Rdd, Stats, StorageLevel, Sums};
-pub use sharing::{
-    accumulator::{Accumulate, Accumulator, CollectionAccumulator, DoubleAccumulator, Gather, LongAccumulator},
-    broadcast::Broadcast,
-    task_info::TaskInfo,
-};
-pub use shuffle::{BorrowedKey, HashPartitioner, IntoPartitioning, Pairs, Partitioning};
-pub use source::{IntoRange, Random, RangeRow, Source, TextOptions};
-pub use worker::init;
+#[doc(inline)]
+pub use emberflow_rdd::{Answer, S3Config, S3Error};
 
 /// The README's programs are compiled and run as tests.
 #[cfg(doctest)]

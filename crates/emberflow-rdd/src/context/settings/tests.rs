@@ -126,7 +126,7 @@ fn documented(text: &str) -> Vec<String> {
 
 #[test]
 fn the_table_of_settings_in_the_documentation_is_that_of_the_code() {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md")).unwrap();
     let in_code = rows().into_iter().map(|row| {
         let methods: Vec<String> = row.methods.iter().map(|name| format!("`{name}`")).collect();
         let feature = if row.feature.is_empty() { String::new() } else { format!(" (feature `{}`)", row.feature) };
