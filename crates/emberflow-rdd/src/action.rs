@@ -69,7 +69,6 @@ impl<R: 'static> Action<R> {
     }
 
     /// The action whose result `then` makes of this one's.
-    #[cfg(feature = "tables")]
     pub(crate) fn and_then<S: 'static>(self, then: impl FnOnce(R) -> Result<S> + Send + 'static) -> Action<S>
     where
         R: Send,
@@ -222,4 +221,5 @@ impl fmt::Debug for Canceller {
 }
 
 /// Runs the jobs of one action; `rdd::driver` says how.
-pub(crate) struct Driver(pub(crate) Canceller);
+#[derive(Debug)]
+pub struct Driver(pub(crate) Canceller);

@@ -20,10 +20,9 @@ mod shuffle;
 mod sink;
 mod source;
 mod storage;
-#[cfg(feature = "tables")]
-pub mod table;
 mod worker;
 
+pub mod parts;
 pub mod testing;
 
 pub use action::{Action, Canceller};

@@ -31,9 +31,6 @@ pub mod prelude;
 #[cfg(feature = "ui")]
 #[doc(inline)]
 pub use emberflow_rdd::history;
-#[cfg(feature = "tables")]
-#[doc(inline)]
-pub use emberflow_rdd::table;
 #[doc(inline)]
 pub use emberflow_rdd::{
     Accumulate, Accumulator, Action, BorrowedKey, Broadcast, CachedRdd, Canceller, Code, CollectionAccumulator,
@@ -47,6 +44,9 @@ pub use emberflow_rdd::{
 #[cfg(feature = "s3")]
 #[doc(inline)]
 pub use emberflow_rdd::{Answer, S3Config, S3Error};
+#[cfg(feature = "tables")]
+#[doc(inline)]
+pub use emberflow_table as table;
 
 /// The README's programs are compiled and run as tests.
 #[cfg(doctest)]

@@ -21,3 +21,6 @@ pub use crate::{
     Accumulate, Context, Data, Error, ExchangeData, HashPartitioner, Key, Partitioner, Partitioning, Rdd, Result,
     Source, StorageLevel, Sums, TaskInfo, TextOptions, Total,
 };
+// Without names of their own, so that those of a program stay its own.
+#[cfg(feature = "tables")]
+pub use crate::table::{ReadTables as _, ToTable as _};

@@ -53,7 +53,6 @@ impl<T: Data> Rdd<T> {
     }
 
     /// As [`batches_from`](Self::batches_from), where a batch may become one of more rows.
-    #[cfg(feature = "tables")]
     pub(crate) fn larger_batches_from<U, E, S, A, F>(&self, info: OpInfo, env: E, start: A, each: F) -> Rdd<U>
     where
         U: Data,

@@ -31,7 +31,10 @@ impl Driver {
     ///
     /// `each` gets the partition's rows and gives its share of the result with the number of rows that it read. Values
     /// that it needs beside are in `env`, for closures that capture values cannot be sent to another process.
-    pub(crate) async fn run<T, R, E, F>(
+    ///
+    /// # Errors
+    /// Those of the job; [`Error::Cancelled`] if the action was cancelled before.
+    pub async fn run<T, R, E, F>(
         &self,
         rdd: &Rdd<T>,
         info: OpInfo,

@@ -7,7 +7,7 @@
 //! it; if that is an LF, it is skipped, whether it is in the same block, in the next one, or in the next piece.
 
 use std::{
-    mem,
+    fmt, mem,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -57,7 +57,6 @@ pub(crate) enum OptionNames {
     /// [`TextOptions`].
     Text,
     /// The reader of tables.
-    #[cfg(feature = "tables")]
     Reader,
 }
 
@@ -65,7 +64,6 @@ impl OptionNames {
     fn lossy(self) -> &'static str {
         match self {
             Self::Text => "TextOptions::lossy",
-            #[cfg(feature = "tables")]
             Self::Reader => "Reader::lossy",
         }
     }
@@ -73,7 +71,6 @@ impl OptionNames {
     fn max_line_bytes(self) -> &'static str {
         match self {
             Self::Text => "TextOptions::max_line_bytes",
-            #[cfg(feature = "tables")]
             Self::Reader => "Reader::max_record_bytes",
         }
     }
@@ -185,19 +182,21 @@ impl TextOptions {
     }
 
     /// Sets the names by which errors advise the options, for readers that call them otherwise.
-    #[cfg(feature = "tables")]
     pub(crate) fn named(mut self, names: OptionNames) -> Self {
         self.names = names;
         self
     }
 }
 
-/// A part of a partition.
+/// A byte range of a file that a task reads: the lines that begin in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Piece {
-    pub(crate) file: Sent<dyn InputFile>,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
+pub struct Piece {
+    /// The file.
+    pub file: Sent<dyn InputFile>,
+    /// The offset of the first byte.
+    pub start: u64,
+    /// The offset behind the last byte.
+    pub end: u64,
 }
 
 pub(crate) fn text_files(
@@ -215,8 +214,8 @@ pub(crate) fn text_files(
     Ok(leaf(shared, info, partitions.len(), TextFiles { partitions, options: options.clone() }))
 }
 
-/// How many bytes a partition should have.
-pub(crate) fn partition_bytes(files: &[Arc<dyn InputFile>], at_least: Option<usize>, about: usize) -> u64 {
+/// How many bytes a partition of these files should have, for `at_least` so many partitions, or `about` so many.
+pub fn partition_bytes(files: &[Arc<dyn InputFile>], at_least: Option<usize>, about: usize) -> u64 {
     let total: u64 = files.iter().map(|file| file.bytes()).sum();
     match at_least {
         Some(partitions) => total.div_ceil(partitions.max(1) as u64).clamp(1, MOST_BYTES),
@@ -226,7 +225,7 @@ pub(crate) fn partition_bytes(files: &[Arc<dyn InputFile>], at_least: Option<usi
 
 /// Cuts large files, except those that are to stay `whole`, and packs small ones, in their order, into partitions of
 /// about `partition_bytes`.
-pub(crate) fn pack(
+pub fn pack(
     files: Vec<Arc<dyn InputFile>>,
     partition_bytes: u64,
     whole: impl Fn(&dyn InputFile) -> bool,
@@ -312,7 +311,7 @@ impl Stream<String> for LineStream {
 }
 
 /// The lines of one piece.
-pub(crate) struct Lines {
+pub struct Lines {
     file: Arc<dyn InputFile>,
     blocks: Box<dyn Blocks>,
     /// A line that begins here or later belongs to another piece.
@@ -332,8 +331,18 @@ pub(crate) struct Lines {
     begin: u64,
 }
 
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines").field("file", &self.file).field("begin", &self.begin).finish_non_exhaustive()
+    }
+}
+
 impl Lines {
-    pub(crate) fn open(piece: Piece, task: &TaskContext) -> Result<Self, TaskError> {
+    /// Opens the file of a piece. Files whose names end in `.gz` are decompressed.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn open(piece: Piece, task: &TaskContext) -> Result<Self, TaskError> {
         // The byte before the piece says whether the piece begins with a line or in the middle of one.
         let skipping = piece.start > 0;
         let offset = piece.start.saturating_sub(u64::from(skipping));
@@ -368,12 +377,10 @@ impl Lines {
     }
 
     /// Adds lines until there are `limit` rows. Returns whether there may be more.
-    pub(crate) fn read(
-        &mut self,
-        rows: &mut Vec<String>,
-        limit: usize,
-        options: &TextOptions,
-    ) -> Result<bool, TaskError> {
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a line is too long or not text, by the options.
+    pub fn read(&mut self, rows: &mut Vec<String>, limit: usize, options: &TextOptions) -> Result<bool, TaskError> {
         loop {
             if self.at == self.block.len() {
                 self.offset += self.block.len() as u64;
@@ -452,8 +459,7 @@ impl Lines {
     }
 
     /// Where the last line that was read begins in the file (or in what the file decompresses to).
-    #[cfg(feature = "tables")]
-    pub(crate) fn begin(&self) -> u64 {
+    pub fn begin(&self) -> u64 {
         self.begin
     }
 

@@ -89,21 +89,21 @@ pub(crate) fn without_s3(path: &Path) -> Error {
 }
 
 /// Returns whether a file is to be decompressed: its name says so.
-pub(crate) fn is_gzip(file: &dyn InputFile) -> bool {
+pub fn is_gzip(file: &dyn InputFile) -> bool {
     file.path().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
 
 /// How an output lies at its path.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// How many files it has.
-    pub(crate) partitions: usize,
+    pub partitions: usize,
     /// The ending of the names of its files.
-    pub(crate) ending: &'static str,
+    pub ending: &'static str,
     /// Whether its only file lies at the path itself, and not in a directory there.
-    pub(crate) is_file: bool,
+    pub is_file: bool,
     /// Whether it takes the place of an output that is there.
-    pub(crate) replaces: bool,
+    pub replaces: bool,
 }
 
 impl Shape {
@@ -114,7 +114,7 @@ impl Shape {
 }
 
 /// Bytes that are written at once.
-pub(crate) const WRITE_BYTES: usize = 256 << 10;
+pub const WRITE_BYTES: usize = 256 << 10;
 
 /// Files of an RDD that become visible together. Removed when it is dropped before it is committed.
 pub(crate) enum Output {
@@ -178,12 +178,15 @@ fn begin_s3(_: &Shared, path: &Path, _: Shape) -> Result<Output> {
 }
 
 /// The task's error if a file could not be written.
-pub(crate) fn unwritten(path: &Path, error: io::Error) -> TaskError {
+pub fn unwritten(path: &Path, error: io::Error) -> TaskError {
     task_error_of(error).unwrap_or_else(|source| TaskError::io(PartError { path: path.to_owned(), source }))
 }
 
 /// Writes what is still buffered, and ends the file.
-pub(crate) fn finish(file: BufWriter<Box<dyn PartFile>>) -> Result<(), TaskError> {
+///
+/// # Errors
+/// If it cannot be written; the error names its path.
+pub fn finish(file: BufWriter<Box<dyn PartFile>>) -> Result<(), TaskError> {
     let path = file.get_ref().path().to_owned();
     file.into_inner().map_err(|error| unwritten(&path, error.into_error()))?.finish()
 }

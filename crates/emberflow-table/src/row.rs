@@ -23,7 +23,7 @@ use super::{
     known::known,
     plain::write_plainly,
 };
-use crate::action::Action;
+use emberflow_rdd::{Action, parts::and_then};
 
 /// One row of a [`Table`]: values with the names of their columns.
 ///
@@ -150,7 +150,7 @@ impl Table {
     /// as an RDD of values of a type of yours.
     ///
     /// # Errors
-    /// Those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](emberflow_rdd::Rdd#actions).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -170,7 +170,7 @@ impl Table {
     /// As [`take`](Self::take), without waiting.
     #[track_caller]
     pub fn take_async(&self, n: usize) -> Action<Vec<Row>> {
-        self.head_async(n).and_then(|batch| Ok(Row::all(batch)))
+        and_then(self.head_async(n), |batch| Ok(Row::all(batch)))
     }
 
     /// The first row; `None` if there is none.
@@ -178,7 +178,7 @@ impl Table {
     /// Action. As [`take`](Self::take) of one.
     ///
     /// # Errors
-    /// Those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](emberflow_rdd::Rdd#actions).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -198,7 +198,7 @@ impl Table {
     /// As [`first`](Self::first), without waiting.
     #[track_caller]
     pub fn first_async(&self) -> Action<Option<Row>> {
-        self.take_async(1).and_then(|mut rows| Ok(rows.pop()))
+        and_then(self.take_async(1), |mut rows| Ok(rows.pop()))
     }
 }
 

@@ -15,6 +15,7 @@ use emberflow_core::{
     remake,
     ship::{Held, NotShippable, Shipped},
 };
+use emberflow_rdd::{Context, parts::leaf};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,7 +24,6 @@ use super::{
     error::TableError,
     plain::type_name,
 };
-use crate::{Context, source::leaf};
 
 impl Table {
     /// The table of Arrow's batches, in their order. They have the same columns, and one at least; a batch without rows
@@ -125,7 +125,7 @@ fn of_batches(ctx: &Context, info: OpInfo, batches: Vec<RecordBatch>, partitions
         ends.push(chunks.len());
     }
     let source = Batches { chunks: Held::new(chunks), ends };
-    Ok(Table::new(leaf(ctx.shared(), info, partitions, source), Schema::of(schema)))
+    Ok(Table::new(leaf(ctx, info, partitions, source), Schema::of(schema)))
 }
 
 /// The columns that all batches have. A column may hold nulls if it may in one of them.

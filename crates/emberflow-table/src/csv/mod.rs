@@ -17,6 +17,10 @@ use emberflow_core::{
     storage::InputFile,
     task::{Marker, TaskContext},
 };
+use emberflow_rdd::{
+    Context, Rdd,
+    parts::{Piece, is_gzip, leaf, pack, partition_bytes},
+};
 use serde::{Deserialize, Serialize};
 
 use self::records::{Record, Records};
@@ -25,15 +29,6 @@ use super::{
     chunk::{CHUNK_ROWS, Chunk},
     error::{RecordFault, TableError},
     kind::{Column, Forms, Kind, Value},
-};
-use crate::{
-    rdd::Rdd,
-    shared::Shared,
-    source::{
-        leaf,
-        text::{Piece, pack, partition_bytes},
-    },
-    storage::is_gzip,
 };
 
 /// See the methods of [`Reader`](super::Reader).
@@ -108,19 +103,19 @@ pub(super) fn check_marks(of: &'static str, delimiter: u8, others: &[(&'static s
 }
 
 pub(super) fn table(
-    shared: &Arc<Shared>,
+    ctx: &Context,
     info: &OpInfo,
     files: Vec<Arc<dyn InputFile>>,
     options: CsvOptions,
 ) -> Result<Table> {
     options.check()?;
-    let bytes = partition_bytes(&files, None, shared.default_partitions);
+    let bytes = partition_bytes(&files, None, ctx.default_partitions());
     let partitions = pack(files, bytes, |file| options.multi_line || is_gzip(file));
     let source = Arc::new(CsvFiles { partitions, options });
     let (schema, found) = match &source.options.schema {
         Some(schema) => (schema.clone(), None),
         None => {
-            let (schema, forms) = discover(shared, info, &source)?;
+            let (schema, forms) = discover(ctx, info, &source)?;
             (schema, (source.options.sampling_ratio < 1.0).then_some(forms))
         }
     };
@@ -136,17 +131,17 @@ pub(super) fn table(
     let schema = Schema::new(columns.chain(corrupt)).check()?;
     let partitions = source.partitions.len();
     let read = Read { source: Held(source), kinds, found, schema: schema.clone() };
-    Ok(Table::new(leaf(shared, info.clone(), partitions, read), schema))
+    Ok(Table::new(leaf(ctx, info.clone(), partitions, read), schema))
 }
 
 /// Finds by a job the schema that the files have, and the forms of their columns.
-fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<CsvFiles>) -> Result<(Schema, Vec<Forms>)> {
+fn discover(ctx: &Context, info: &OpInfo, source: &Arc<CsvFiles>) -> Result<(Schema, Vec<Forms>)> {
     let ratio = source.options.sampling_ratio;
     if !(ratio > 0.0 && ratio <= 1.0) {
         return Err(TableError::SamplingRatio(ratio).into());
     }
     let scan = Scan(Held(Arc::clone(source)));
-    let scan: Rdd<Found> = leaf(shared, info.clone(), source.partitions.len(), scan);
+    let scan: Rdd<Found> = leaf(ctx, info.clone(), source.partitions.len(), scan);
     let mut all = Found::default();
     for found in scan.collect()? {
         all.merge(found);

@@ -1,13 +1,13 @@
 //! `Writer`: how a table becomes files.
 //!
 //! Owns which files there are, what becomes of those that are there already, and their compression; `csv` and `json` own what
-//! stands in them. Where files lie, and how they appear together, is the business of [`storage`](crate::storage).
+//! stands in them. Where files lie, and how they appear together, is the business of [`Output`].
 
 mod csv;
 mod file;
 mod json;
 
-use std::{borrow::Cow, path::Path, sync::Arc};
+use std::{borrow::Cow, path::Path};
 
 use arrow_array::RecordBatch;
 use arrow_schema::DataType;
@@ -17,6 +17,10 @@ use emberflow_core::{
     place::{OpInfo, Place},
     ship::Sent,
     storage::PartId,
+};
+use emberflow_rdd::{
+    Action, Rdd,
+    parts::{Output, Shape, look_up, start},
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,11 +32,6 @@ use super::{
     error::{NotWritable, TableError},
     kind::Kind,
     known::{known, known_or_same},
-};
-use crate::{
-    action::Action,
-    rdd::Rdd,
-    storage::{self, Output, Shape},
 };
 
 /// The treatment of an output that is there already where a table is written. After Spark's `SaveMode`.
@@ -186,7 +185,7 @@ impl Writer {
     /// file `_SUCCESS`. [`Reader::csv`](super::Reader::csv) reads it back.
     ///
     /// Action. The directory appears when everything is written, or not at all, and its names have the order of the rows,
-    /// locally as on S3; see [`save_as_text_file`](crate::Rdd::save_as_text_file).
+    /// locally as on S3; see [`save_as_text_file`](emberflow_rdd::Rdd::save_as_text_file).
     ///
     /// Null is a field of no characters, and the empty string two quotes. Doubles have all digits that they need, dates and
     /// timestamps are as in ISO 8601. Fields are within quotes if they would be read as something else without; one that
@@ -198,7 +197,7 @@ impl Writer {
     /// [`Error::OutputExists`] if there is something at `path`, unless [`mode`](Self::mode) says otherwise; if a column is of
     /// a type that CSV has no form for, such as an array; if a year is not one of four digits; if the only column is one of
     /// strings and holds a null, which would be a line without characters; those of
-    /// [`save_as_text_file`](crate::Rdd::save_as_text_file).
+    /// [`save_as_text_file`](emberflow_rdd::Rdd::save_as_text_file).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -279,10 +278,10 @@ impl Writer {
     #[track_caller]
     fn save(self, info: OpInfo, path: &Path, format: Format) -> Action<()> {
         let path = path.to_owned();
-        let shared = Arc::clone(self.table.chunks.shared());
+        let ctx = self.table.chunks.context();
         let chunks = self.check(&path, &format).and_then(|()| self.parts());
         let Self { table, mode, compression, single_file, .. } = self;
-        Action::start(&shared, |driver| async move {
+        start(&ctx, |driver| async move {
             let chunks = chunks?;
             let shape = Shape {
                 partitions: chunks.partitions(),
@@ -292,33 +291,34 @@ impl Writer {
             };
             let Some(output) = begin(&chunks, &path, mode, shape)? else { return Ok(()) };
             let env = (Sent(output.files()), table.schema, format, compression);
-            let parts = driver.run(&chunks, info, chunks.all_partitions(), env, |env, partition, mut rows, cx| {
-                let (files, schema, format, compression) = env;
-                let part = PartId { partition, attempt: cx.attempt() };
-                let mut file = File::new(files.create(part, cx)?, *compression);
-                let (mut bytes, mut count) = (Vec::new(), 0);
-                format.push_header(schema, &mut bytes);
-                while let Some(batch) = rows.next()? {
-                    chaos::pass(Point::Sink)?;
-                    for Chunk(batch) in batch.as_slice() {
-                        cx.check_cancelled()?;
-                        let known = known(batch).map_err(TaskError::rejected)?;
-                        let rows = Rows::of(&known);
-                        for at in 0..batch.num_rows() {
-                            count += 1;
-                            format.push_row(&rows, at, &mut bytes).map_err(|Unwritable { column, reason }| {
-                                TaskError::rejected(NotWritable { column, reason, row: count, partition })
-                            })?;
-                            file.write(&bytes)?;
-                            bytes.clear();
+            let parts =
+                driver.run(&chunks, info, (0..chunks.partitions()).collect(), env, |env, partition, mut rows, cx| {
+                    let (files, schema, format, compression) = env;
+                    let part = PartId { partition, attempt: cx.attempt() };
+                    let mut file = File::new(files.create(part, cx)?, *compression);
+                    let (mut bytes, mut count) = (Vec::new(), 0);
+                    format.push_header(schema, &mut bytes);
+                    while let Some(batch) = rows.next()? {
+                        chaos::pass(Point::Sink)?;
+                        for Chunk(batch) in batch.as_slice() {
+                            cx.check_cancelled()?;
+                            let known = known(batch).map_err(TaskError::rejected)?;
+                            let rows = Rows::of(&known);
+                            for at in 0..batch.num_rows() {
+                                count += 1;
+                                format.push_row(&rows, at, &mut bytes).map_err(|Unwritable { column, reason }| {
+                                    TaskError::rejected(NotWritable { column, reason, row: count, partition })
+                                })?;
+                                file.write(&bytes)?;
+                                bytes.clear();
+                            }
                         }
                     }
-                }
-                // The header, if there was no row.
-                file.write(&bytes)?;
-                file.finish()?;
-                Ok((part, count))
-            });
+                    // The header, if there was no row.
+                    file.write(&bytes)?;
+                    file.finish()?;
+                    Ok((part, count))
+                });
             output.commit(&parts.await?).await
         })
     }
@@ -352,7 +352,8 @@ impl Writer {
 
 /// Begins what is to be written; nothing if there is an output already that is to stay as it is.
 fn begin(chunks: &Rdd<Chunk>, path: &Path, mode: SaveMode, shape: Shape) -> Result<Option<Output>> {
-    let begin = |path: &Path| Output::begin(chunks.shared(), path, chunks.id(), shape);
+    let ctx = chunks.context();
+    let begin = |path: &Path| Output::begin(&ctx, path, chunks.id(), shape);
     match (mode, begin(path)) {
         (SaveMode::Ignore, Err(Error::OutputExists { .. })) => Ok(None),
         (SaveMode::Append, Err(Error::OutputExists { .. })) => {
@@ -374,7 +375,7 @@ const APPENDED: &str = "part-append-";
 
 /// The number of the directory that was appended last, as far as it has files; zero for none.
 fn last_append(chunks: &Rdd<Chunk>, path: &Path) -> Result<u64> {
-    let files = match storage::look_up(chunks.shared(), path) {
+    let files = match look_up(&chunks.context(), path) {
         Err(Error::NoSuchInput { .. }) => return Ok(0),
         files => files?,
     };

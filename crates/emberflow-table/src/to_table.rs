@@ -19,6 +19,7 @@ use emberflow_core::{
     size,
     task::{Marker, TaskContext},
 };
+use emberflow_rdd::{Rdd, parts::narrow};
 use serde::{Deserialize, Serialize};
 use serde_arrow::{
     ArrayBuilder,
@@ -31,12 +32,12 @@ use super::{
     error::{NoSuchColumns, TableError},
     rows::short_type_name,
 };
-use crate::rdd::Rdd;
 
 /// Bytes of a chunk's rows, by estimate, after which it takes no more.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-impl<T: ExchangeData> Rdd<T> {
+/// `rows.to_table()`: an RDD of serde rows as a table. The prelude has it, with the feature `tables`.
+pub trait ToTable: sealed::Sealed {
     /// The rows as a table: a column for each field of a struct, by its name, or of a tuple, called `_1`, `_2`, … as in
     /// Spark. [`Table::rows`] makes rows of it again.
     ///
@@ -75,10 +76,7 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn to_table(&self) -> Result<Table> {
-        let info = OpInfo::new("to_table", Place::caller());
-        Ok(self.to_columns(info, schema_of::<T>()?))
-    }
+    fn to_table(&self) -> Result<Table>;
 
     /// As [`to_table`](Self::to_table), with the schema that is given: for types that do not tell their columns, and to
     /// choose among fields. Fields that it does not have are left out.
@@ -100,17 +98,36 @@ impl<T: ExchangeData> Rdd<T> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn to_table_as(&self, schema: &Schema) -> Result<Table> {
+    fn to_table_as(&self, schema: &Schema) -> Result<Table>;
+}
+
+#[allow(unnameable_types, reason = "a sealed trait cannot be named, which is its purpose")]
+mod sealed {
+    /// The types that can become tables are those of emberflow.
+    pub trait Sealed {}
+
+    impl<T: emberflow_rdd::ExchangeData> Sealed for emberflow_rdd::Rdd<T> {}
+}
+
+impl<T: ExchangeData> ToTable for Rdd<T> {
+    #[track_caller]
+    fn to_table(&self) -> Result<Table> {
+        let info = OpInfo::new("to_table", Place::caller());
+        Ok(to_columns(self, info, schema_of::<T>()?))
+    }
+
+    #[track_caller]
+    fn to_table_as(&self, schema: &Schema) -> Result<Table> {
         let info = OpInfo::new("to_table_as", Place::caller());
         let schema = schema.clone().check()?;
         builder_of(&schema).map_err(|error| TableError::NoBuilder { reason: reason_of(&error) })?;
-        Ok(self.to_columns(info, schema))
+        Ok(to_columns(self, info, schema))
     }
+}
 
-    fn to_columns(&self, info: OpInfo, schema: Schema) -> Table {
-        let columns = ToColumns { schema: schema.clone(), rows: PhantomData::<fn(T)> };
-        Table::new(self.narrow(info, columns, None), schema)
-    }
+fn to_columns<T: ExchangeData>(rows: &Rdd<T>, info: OpInfo, schema: Schema) -> Table {
+    let columns = ToColumns { schema: schema.clone(), rows: PhantomData::<fn(T)> };
+    Table::new(narrow(rows, info, columns), schema)
 }
 
 /// The columns that a row type has.

@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{Unwritable, time_text};
-use crate::table::{
+use crate::{
     cells::{Cell, Column, Rows},
     plain::type_name,
 };

@@ -6,10 +6,10 @@ use std::{
 };
 
 use emberflow_core::{error::TaskError, storage::PartFile};
+use emberflow_rdd::parts::{WRITE_BYTES, finish, unwritten};
 use flate2::{Compression as Level, write::GzEncoder};
 
 use super::Compression;
-use crate::storage::{self, WRITE_BYTES};
 
 pub(super) struct File {
     path: PathBuf,
@@ -38,14 +38,14 @@ impl File {
             To::Plain(file) => file.write_all(bytes),
             To::Gzip(file) => file.write_all(bytes),
         };
-        written.map_err(|error| storage::unwritten(&self.path, error))
+        written.map_err(|error| unwritten(&self.path, error))
     }
 
     /// Writes what is still buffered, and ends the file.
     pub(super) fn finish(self) -> Result<(), TaskError> {
-        storage::finish(match self.to {
+        finish(match self.to {
             To::Plain(file) => file,
-            To::Gzip(file) => file.finish().map_err(|error| storage::unwritten(&self.path, error))?,
+            To::Gzip(file) => file.finish().map_err(|error| unwritten(&self.path, error))?,
         })
     }
 }

@@ -8,15 +8,16 @@ use emberflow_core::{
     storage::InputFile,
 };
 
+use emberflow_rdd::{Context, parts::look_up};
+
 use super::{
     Schema, Table,
     csv::{self, CsvOptions},
     json,
     mode::Mode,
 };
-use crate::{Context, storage::look_up};
 
-/// How files become a table; made by [`Context::read`].
+/// How files become a table; made by [`ctx.read()`](ReadTables::read).
 ///
 /// ```
 /// # use emberflow::prelude::*;
@@ -42,7 +43,8 @@ pub struct Reader {
     csv: CsvOptions,
 }
 
-impl Context {
+/// `ctx.read()`: reads files as tables. The prelude has it, with the feature `tables`.
+pub trait ReadTables: sealed::Sealed {
     /// Reads files as tables.
     ///
     /// ```
@@ -54,7 +56,19 @@ impl Context {
     /// assert_eq!(ctx.read().csv(&path)?.count()?, 1);
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn read(&self) -> Reader {
+    fn read(&self) -> Reader;
+}
+
+#[allow(unnameable_types, reason = "a sealed trait cannot be named, which is its purpose")]
+mod sealed {
+    /// The types that can read tables are those of emberflow.
+    pub trait Sealed {}
+
+    impl Sealed for emberflow_rdd::Context {}
+}
+
+impl ReadTables for Context {
+    fn read(&self) -> Reader {
         Reader { ctx: self.clone(), csv: CsvOptions::default() }
     }
 }
@@ -215,7 +229,7 @@ impl Reader {
     #[track_caller]
     pub fn csv(self, path: impl AsRef<Path>) -> Result<Table> {
         let files = self.look_up(path.as_ref())?;
-        csv::table(self.ctx.shared(), &OpInfo::new("csv", Place::caller()), files, self.csv)
+        csv::table(&self.ctx, &OpInfo::new("csv", Place::caller()), files, self.csv)
     }
 
     /// The table of a file of JSON Lines, an object a line; of all files below a directory, or of all that a glob matches;
@@ -265,11 +279,11 @@ impl Reader {
     #[track_caller]
     pub fn json_lines(self, path: impl AsRef<Path>) -> Result<Table> {
         let files = self.look_up(path.as_ref())?;
-        json::table(self.ctx.shared(), &OpInfo::new("json_lines", Place::caller()), files, self.csv)
+        json::table(&self.ctx, &OpInfo::new("json_lines", Place::caller()), files, self.csv)
     }
 
     fn look_up(&self, path: &Path) -> Result<Vec<Arc<dyn InputFile>>> {
-        let files = look_up(self.ctx.shared(), path)?;
+        let files = look_up(&self.ctx, path)?;
         if let (None, Some(pipe)) = (&self.csv.schema, files.iter().find(|file| file.is_read_once())) {
             let reason = "it is a pipe, and what is read to discover a schema cannot be read again; give a schema by \
                           Reader::schema, or copy what comes out of the pipe into a file";

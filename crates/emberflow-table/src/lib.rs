@@ -1,4 +1,4 @@
-//! Tables whose schema is discovered when their files are read (feature `tables`).
+//! Tables whose schema is discovered when their files are read (feature `tables` of `emberflow`, as `emberflow::table`).
 //!
 //! A [`Table`] is an RDD of Arrow's batches with a [`Schema`]: lineage, caches, spilling, recovery and events are those
 //! of [`Rdd`]. Owns how files become columns and columns become rows; never runs anything itself.
@@ -27,6 +27,9 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
 mod cells;
 mod chunk;
 mod csv;
@@ -53,21 +56,22 @@ use emberflow_core::{
     error::Result,
     place::{OpInfo, Place},
 };
+use emberflow_rdd::{Action, Rdd, parts::and_then};
 
-use self::error::TableError;
 pub use self::{
     chunk::Chunk,
     mode::Mode,
-    reader::Reader,
+    reader::{ReadTables, Reader},
     row::Row,
     schema::Schema,
+    to_table::ToTable,
     write::{Compression, SaveMode, Writer},
 };
-use crate::{action::Action, rdd::Rdd};
+use self::{error::TableError, rows::try_chunks};
 
 pub use arrow_schema::{DataType, Field, TimeUnit};
 
-/// Rows by columns, with a schema: an RDD of Arrow's batches. See the [module](self).
+/// Rows by columns, with a schema: an RDD of Arrow's batches. See the [crate](self).
 #[derive(Clone)]
 pub struct Table {
     chunks: Rdd<Chunk>,
@@ -157,7 +161,7 @@ impl Table {
         let at = columns.iter().map(|name| self.schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
         let schema = self.schema.arrow().project(&at).map_err(TableError::from)?;
         let schema = Schema::of(Arc::new(schema)).check()?;
-        let chunks = self.chunks.try_chunks(info, at, |at, batch| batch.project(at));
+        let chunks = try_chunks(&self.chunks, info, at, |at, batch| batch.project(at));
         Ok(Self::new(chunks, schema))
     }
 
@@ -199,7 +203,7 @@ impl Table {
     #[track_caller]
     pub fn collect_async(&self) -> Action<RecordBatch> {
         let schema = self.schema.clone();
-        self.chunks.collect_async().and_then(move |chunks| together(&schema, chunks))
+        and_then(self.chunks.collect_async(), move |chunks| together(&schema, chunks))
     }
 }
 

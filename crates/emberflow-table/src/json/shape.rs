@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::text::{Json, RawValue};
-use crate::table::kind::Forms;
+use crate::kind::Forms;
 
 /// Levels of lists and objects; a value that is nested deeper is text. (Arrow's IPC format writes more than 60 levels,
 /// but does not read them.)

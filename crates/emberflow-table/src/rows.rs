@@ -15,7 +15,10 @@ use emberflow_core::{
 use serde::de::DeserializeOwned;
 
 use super::{Table, cells::Rows, chunk::Chunk, error::NoSuchRow, known::known};
-use crate::rdd::Rdd;
+use emberflow_rdd::{
+    Rdd,
+    parts::{batches, larger_batches_from},
+};
 
 impl Table {
     /// The rows as values of a type of yours, whose fields are called as the columns are, or as tuples of all columns.
@@ -51,7 +54,7 @@ impl Table {
     pub fn rows<T: Data + DeserializeOwned>(&self) -> Rdd<T> {
         let start = |(): &(), partition: PartitionIndex| (partition, 0_u64);
         let info = OpInfo::new("rows", Place::caller());
-        self.chunks.larger_batches_from(info, (), start, |(), (partition, before), batch: Batch<Chunk>| {
+        larger_batches_from(&self.chunks, info, (), start, |(), (partition, before), batch: Batch<Chunk>| {
             let mut rows = Vec::new();
             for chunk in batch.as_slice() {
                 let known = known(&chunk.0).map_err(TaskError::rejected)?;
@@ -77,16 +80,14 @@ pub(super) fn short_type_name<T>() -> &'static str {
     if name.contains(['<', '(']) { name } else { name.rsplit("::").next().unwrap_or(name) }
 }
 
-impl Rdd<Chunk> {
-    /// Makes another chunk of each.
-    pub(crate) fn try_chunks<E, F>(&self, info: OpInfo, env: E, f: F) -> Self
-    where
-        E: Env,
-        F: Fn(&E, &RecordBatch) -> Result<RecordBatch, ArrowError> + Send + Sync + 'static,
-    {
-        self.batches(info, None, env, move |env, batch: Batch<Chunk>| {
-            let chunks: Result<Vec<_>, _> = batch.as_slice().iter().map(|chunk| f(env, &chunk.0).map(Chunk)).collect();
-            chunks.map(Batch::Owned).map_err(TaskError::rejected)
-        })
-    }
+/// Makes another chunk of each.
+pub(crate) fn try_chunks<E, F>(chunks: &Rdd<Chunk>, info: OpInfo, env: E, f: F) -> Rdd<Chunk>
+where
+    E: Env,
+    F: Fn(&E, &RecordBatch) -> Result<RecordBatch, ArrowError> + Send + Sync + 'static,
+{
+    batches(chunks, info, env, move |env, batch: Batch<Chunk>| {
+        let chunks: Result<Vec<_>, _> = batch.as_slice().iter().map(|chunk| f(env, &chunk.0).map(Chunk)).collect();
+        chunks.map(Batch::Owned).map_err(TaskError::rejected)
+    })
 }

@@ -1,6 +1,6 @@
 //! The records of the pieces of a partition, one after the other, with their places.
 //!
-//! Cuts what `source::text` gives as lines into fields (csv-core does). A record is a line or, if it may be more, as
+//! Cuts what `emberflow_rdd::parts::Lines` gives as lines into fields (csv-core does). A record is a line or, if it may be more, as
 //! many lines as its quotes say; then a file is one piece.
 
 use std::sync::Arc;
@@ -8,16 +8,15 @@ use std::sync::Arc;
 use csv_core::{ReadFieldResult, ReadRecordResult, ReaderBuilder, Terminator};
 use emberflow_core::{error::TaskError, storage::InputFile, task::TaskContext};
 
+use emberflow_rdd::{
+    TextOptions,
+    parts::{Piece, of_reader},
+};
+
 use super::CsvOptions;
 use crate::{
-    source::{
-        TextOptions,
-        text::{OptionNames, Piece},
-    },
-    table::{
-        error::{MalformedRecord, RecordFault, RecordPlace, RecordTooLong},
-        lines::PieceLines,
-    },
+    error::{MalformedRecord, RecordFault, RecordPlace, RecordTooLong},
+    lines::PieceLines,
 };
 
 pub(super) struct Records {
@@ -126,10 +125,7 @@ impl Records {
             pieces: pieces.into_iter(),
             open: None,
             task: task.clone(),
-            text: TextOptions::new()
-                .lossy(options.lossy)
-                .max_line_bytes(options.max_record_bytes)
-                .named(OptionNames::Reader),
+            text: of_reader(TextOptions::new().lossy(options.lossy).max_line_bytes(options.max_record_bytes)),
             max_record_bytes: options.max_record_bytes,
             header: options.header,
             multi_line: options.multi_line,

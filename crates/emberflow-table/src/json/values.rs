@@ -9,7 +9,7 @@ use arrow_schema::{ArrowError, DataType, FieldRef, Fields};
 use serde::{Deserialize, Serialize};
 
 use super::text::{Json, RawValue};
-use crate::table::{
+use crate::{
     error::RecordFault,
     kind::{Column, Forms, Kind, Value},
     plain::type_name,

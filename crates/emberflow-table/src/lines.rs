@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use emberflow_core::{error::TaskError, storage::InputFile, task::TaskContext};
 
-use super::error::RecordPlace;
-use crate::source::{
+use emberflow_rdd::{
     TextOptions,
-    text::{Lines, Piece},
+    parts::{Lines, Piece},
 };
+
+use super::error::RecordPlace;
 
 /// The character that DOS and CP/M put behind the end of a text, once or more often.
 const END_OF_FILE: char = '\u{1a}';

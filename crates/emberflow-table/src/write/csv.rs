@@ -8,7 +8,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use super::{Unwritable, time_text};
-use crate::table::{
+use crate::{
     cells::{Cell, Column, Rows},
     csv::check_marks,
     error::TableError,

@@ -20,6 +20,10 @@ use emberflow_core::{
     storage::InputFile,
     task::{Marker, TaskContext},
 };
+use emberflow_rdd::{
+    Context, Rdd, TextOptions,
+    parts::{Piece, is_gzip, leaf, of_reader, pack, partition_bytes},
+};
 use serde::{Deserialize, Serialize};
 
 use self::{
@@ -34,21 +38,12 @@ use super::{
     error::{MalformedRecord, RecordFault, RecordPlace, TableError},
     lines::PieceLines,
 };
-use crate::{
-    rdd::Rdd,
-    shared::Shared,
-    source::{
-        TextOptions, leaf,
-        text::{OptionNames, Piece, pack, partition_bytes},
-    },
-    storage::is_gzip,
-};
 
 /// Bytes of text from which a chunk is full even if its rows are few.
 const CHUNK_BYTES: usize = 16 << 20;
 
 pub(super) fn table(
-    shared: &Arc<Shared>,
+    ctx: &Context,
     info: &OpInfo,
     files: Vec<Arc<dyn InputFile>>,
     options: CsvOptions,
@@ -56,12 +51,12 @@ pub(super) fn table(
     if options.multi_line {
         return Err(TableError::MultiLineJson.into());
     }
-    let bytes = partition_bytes(&files, None, shared.default_partitions);
+    let bytes = partition_bytes(&files, None, ctx.default_partitions());
     let partitions = pack(files, bytes, is_gzip);
     let source = Arc::new(JsonFiles { partitions, options });
     let schema = match &source.options.schema {
         Some(schema) => schema.clone(),
-        None => discover(shared, info, &source)?,
+        None => discover(ctx, info, &source)?,
     };
     let parts = Parts::of(schema.arrow().fields()).ok_or_else(|| {
         let is_not_for = |field: &&arrow_schema::FieldRef| values::Wanted::of(field.data_type()).is_none();
@@ -73,16 +68,16 @@ pub(super) fn table(
     let schema = Schema::new(columns.chain(corrupt)).check()?;
     let partitions = source.partitions.len();
     let read = Read { source: Held(source), parts: Held::new(parts), schema: schema.clone() };
-    Ok(Table::new(leaf(shared, info.clone(), partitions, read), schema))
+    Ok(Table::new(leaf(ctx, info.clone(), partitions, read), schema))
 }
 
 /// Finds by a job the schema that the files have.
-fn discover(shared: &Arc<Shared>, info: &OpInfo, source: &Arc<JsonFiles>) -> Result<Schema> {
+fn discover(ctx: &Context, info: &OpInfo, source: &Arc<JsonFiles>) -> Result<Schema> {
     let ratio = source.options.sampling_ratio;
     if !(ratio > 0.0 && ratio <= 1.0) {
         return Err(TableError::SamplingRatio(ratio).into());
     }
-    let scan: Rdd<Found> = leaf(shared, info.clone(), source.partitions.len(), Scan(Held(Arc::clone(source))));
+    let scan: Rdd<Found> = leaf(ctx, info.clone(), source.partitions.len(), Scan(Held(Arc::clone(source))));
     let mut all = Found::default();
     for found in scan.collect()? {
         all.shape.merge(found.shape);
@@ -105,14 +100,10 @@ struct JsonFiles {
 
 impl JsonFiles {
     fn records(&self, partition: PartitionIndex, inputs: &Inputs<'_>) -> Records {
-        let names = OptionNames::Reader;
         Records {
             pieces: self.partitions[partition].clone().into_iter(),
             open: None,
-            text: TextOptions::new()
-                .lossy(self.options.lossy)
-                .max_line_bytes(self.options.max_record_bytes)
-                .named(names),
+            text: of_reader(TextOptions::new().lossy(self.options.lossy).max_line_bytes(self.options.max_record_bytes)),
             task: inputs.task().clone(),
         }
     }

@@ -17,7 +17,7 @@ use emberflow_core::error::Result;
 use unicode_width::UnicodeWidthStr;
 
 use super::{Table, error::TableError, plain::write_plainly, together};
-use crate::action::Action;
+use emberflow_rdd::{Action, parts::and_then};
 
 /// Characters of a cell, unless all are wanted.
 const CUT: usize = 20;
@@ -29,7 +29,7 @@ impl Table {
     /// The first `n` rows, as one of Arrow's batches. Computes no more partitions than it takes.
     ///
     /// # Errors
-    /// Those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](emberflow_rdd::Rdd#actions).
     #[track_caller]
     pub fn head(&self, n: usize) -> Result<RecordBatch> {
         self.head_async(n).wait()
@@ -40,7 +40,7 @@ impl Table {
     pub fn head_async(&self, n: usize) -> Action<RecordBatch> {
         let schema = self.schema().clone();
         // No chunk is empty.
-        self.chunks.map_with(n, |n, chunk| chunk.head(*n)).take_async(n).and_then(move |chunks| {
+        and_then(self.chunks.map_with(n, |n, chunk| chunk.head(*n)).take_async(n), move |chunks| {
             let rows = together(&schema, chunks)?;
             Ok(rows.slice(0, n.min(rows.num_rows())))
         })
@@ -53,7 +53,7 @@ impl Table {
     /// text, and [`show_full`](Self::show_full) cuts nothing.
     ///
     /// # Errors
-    /// Those of all [actions](crate::Rdd#actions), and one if standard output cannot be written to.
+    /// Those of all [actions](emberflow_rdd::Rdd#actions), and one if standard output cannot be written to.
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -78,7 +78,7 @@ impl Table {
     /// As [`show`](Self::show), without waiting: it is printed when the action is awaited and its job is done.
     #[track_caller]
     pub fn show_async(&self, n: usize) -> Action<()> {
-        self.show_string_async(n).and_then(|text| print(&text))
+        and_then(self.show_string_async(n), |text| print(&text))
     }
 
     /// Prints the first `n` rows as [`show`](Self::show) does, but whole and at the left, as Spark's `show` does with
@@ -111,7 +111,7 @@ impl Table {
     /// As [`show_full`](Self::show_full), without waiting: it is printed when the action is awaited and its job is done.
     #[track_caller]
     pub fn show_full_async(&self, n: usize) -> Action<()> {
-        self.show_full_string_async(n).and_then(|text| print(&text))
+        and_then(self.show_full_string_async(n), |text| print(&text))
     }
 
     /// The text that [`show`](Self::show) prints, to be logged or compared; without the empty line behind it.
@@ -119,7 +119,7 @@ impl Table {
     /// Action.
     ///
     /// # Errors
-    /// Those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](emberflow_rdd::Rdd#actions).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -145,7 +145,7 @@ impl Table {
     /// As [`show_string`](Self::show_string), without waiting.
     #[track_caller]
     pub fn show_string_async(&self, n: usize) -> Action<String> {
-        self.head_async(n.saturating_add(1)).and_then(move |rows| Ok(laid_out(&rows, n, Some(CUT))))
+        and_then(self.head_async(n.saturating_add(1)), move |rows| Ok(laid_out(&rows, n, Some(CUT))))
     }
 
     /// The text that [`show_full`](Self::show_full) prints, to be logged or compared; without the empty line behind it.
@@ -153,7 +153,7 @@ impl Table {
     /// Action.
     ///
     /// # Errors
-    /// Those of all [actions](crate::Rdd#actions).
+    /// Those of all [actions](emberflow_rdd::Rdd#actions).
     ///
     /// ```
     /// # use emberflow::prelude::*;
@@ -179,7 +179,7 @@ impl Table {
     /// As [`show_full_string`](Self::show_full_string), without waiting.
     #[track_caller]
     pub fn show_full_string_async(&self, n: usize) -> Action<String> {
-        self.head_async(n.saturating_add(1)).and_then(move |rows| Ok(laid_out(&rows, n, None)))
+        and_then(self.head_async(n.saturating_add(1)), move |rows| Ok(laid_out(&rows, n, None)))
     }
 
     /// Prints the names and types of the columns to standard output, as Spark's `printSchema` does. No job runs;
