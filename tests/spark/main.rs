@@ -1,5 +1,8 @@
 //! Jobs on a real Spark: the same bytes as here, and errors that say the same. `SPARK_HOME` has to say where Spark is; where
-//! it does not, and `EMBERFLOW_SPARK` is not `required`, nothing is tested, and a line says so.
+//! it does not, and `EMBERFLOW_SPARK` is not `required`, nothing is tested, and a line says so. The checks run in one process
+//! of Spark, and again on a cluster of two workers; or on the master that `EMBERFLOW_SPARK_MASTER` names, alone.
+
+mod cluster;
 
 use std::{
     env,
@@ -12,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use emberflow::{Error, Progress, prelude::*};
+use emberflow::{ContextBuilder, Error, Progress, prelude::*};
 
 /// A check, with the name that it is printed by. All use one Spark, since it takes seconds to start. As elsewhere, arguments
 /// are parts of the names of the checks to run.
@@ -35,10 +38,8 @@ const CHECKS: &[Check] = &[
     ("a driver that is killed is an error", a_driver_that_is_killed_is_an_error),
 ];
 
-/// Tasks are tried four times there, as here.
-fn master() -> String {
-    env::var("EMBERFLOW_SPARK_MASTER").unwrap_or_else(|_| "local[2,4]".to_owned())
-}
+/// One process. Tasks are tried four times there, as here.
+const LOCAL: &str = "local[2,4]";
 
 /// How long all of it may take. A check that hangs is to fail, and not to keep others waiting.
 const LIMIT: Duration = Duration::from_mins(15);
@@ -57,20 +58,34 @@ fn main() -> ExitCode {
         println!("{}: SPARK_HOME is not set", if required { "failed" } else { "skipped" });
         return if required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
-    let spark = Context::builder().master(master()).progress(Progress::Off).build().unwrap();
-    let here = Context::builder().workers(2).progress(Progress::Off).build().unwrap();
+    let failed = match env::var("EMBERFLOW_SPARK_MASTER") {
+        Ok(master) => run(Context::builder().master(master), &[CHECKS]),
+        Err(_) => {
+            let local = run(Context::builder().master(LOCAL), &[CHECKS]);
+            let cluster = cluster::Cluster::start();
+            local + run(cluster.context(), &[cluster::CHECKS, CHECKS])
+        }
+    };
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs the checks that are wanted on one Spark. Returns how many have failed.
+fn run(spark: ContextBuilder, checks: &[&[Check]]) -> usize {
     let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let spark = spark.progress(Progress::Off).build().unwrap();
+    let here = Context::builder().workers(2).progress(Progress::Off).build().unwrap();
     let mut failed = 0;
-    for (name, check) in
-        CHECKS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part)))
-    {
+    for (name, check) in checks.iter().copied().flatten() {
+        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part)) {
+            continue;
+        }
         let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| check(&spark, &here)));
         println!("{name}: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         failed += usize::from(outcome.is_err());
     }
     spark.stop();
     assert!(matches!(spark.range(0..9_u64).count(), Err(Error::ContextClosed)));
-    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    failed
 }
 
 /// Compares what a program gives on both.

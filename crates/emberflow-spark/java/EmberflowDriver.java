@@ -39,6 +39,7 @@ import java.util.concurrent.ConcurrentLinkedDeque;
 import org.apache.spark.ExceptionFailure;
 import org.apache.spark.Partitioner;
 import org.apache.spark.SparkConf;
+import org.apache.spark.SparkEnv;
 import org.apache.spark.SparkFiles;
 import org.apache.spark.TaskContext;
 import org.apache.spark.TaskKilledException;
@@ -335,13 +336,55 @@ public final class EmberflowDriver {
         OutputStream out = new BufferedOutputStream(System.out);
         System.setOut(new PrintStream(System.err, true));
         DataInputStream in = new DataInputStream(new BufferedInputStream(System.in));
-        try (JavaSparkContext spark = new JavaSparkContext(new SparkConf())) {
+        SparkConf conf = new SparkConf();
+        if (!conf.get("spark.master").startsWith("local")) {
+            String open = unprotected(conf);
+            if (open != null) {
+                new Frame('N', 0, 0, open.getBytes(StandardCharsets.UTF_8)).write(out);
+                out.flush();
+                return;
+            }
+        }
+        if (!conf.get("spark.master").matches("local(\\[.*)?")) {
+            giveMemory(conf);
+        }
+        try (JavaSparkContext spark = new JavaSparkContext(conf)) {
             EmberflowDriver driver = new EmberflowDriver(spark, out);
             driver.send(new Frame('H', 0, 0, spark.version().getBytes(StandardCharsets.UTF_8)));
             Frame frame;
             while ((frame = Frame.read(in)) != null) {
                 driver.take(frame);
             }
+        }
+    }
+
+    /** Says why others than the users of a cluster could read or change what goes through it; null if they could not. */
+    private static String unprotected(SparkConf conf) {
+        if (conf.getBoolean("spark.emberflow.insecure", false)) {
+            return null;
+        }
+        boolean encrypts =
+            conf.getBoolean("spark.network.crypto.enabled", false) || conf.getBoolean("spark.ssl.rpc.enabled", false);
+        if (conf.getBoolean("spark.authenticate", false) && encrypts) {
+            return null;
+        }
+        return "Spark's connections are open to everybody in its network, and plans are code: set spark.authenticate and "
+            + "spark.network.crypto.enabled to true in Spark's properties, or say that you want it so by "
+            + "spark.emberflow.insecure = true";
+    }
+
+    private static final String WORKERS_BUDGET = "spark.emberflow.workersBudget";
+    private static final String OVERHEAD = "spark.executor.memoryOverhead";
+    private static final long LEAST_OVERHEAD = 384L << 20;
+
+    /** Worker processes live beside the heap of their executor: they share as much again, unless told otherwise. */
+    private static void giveMemory(SparkConf conf) {
+        long heap = conf.getSizeAsBytes("spark.executor.memory", "1g");
+        String told = System.getenv("EMBERFLOW_EXECUTOR_BUDGET");
+        long budget = told != null ? Long.parseLong(told) : heap;
+        conf.set(WORKERS_BUDGET, Long.toString(budget));
+        if (!conf.contains(OVERHEAD)) {
+            conf.set(OVERHEAD, ((Math.max(LEAST_OVERHEAD, heap / 10) + budget) >> 20) + "m");
         }
     }
 
@@ -693,6 +736,13 @@ public final class EmberflowDriver {
             this.program = program;
             ProcessBuilder builder = new ProcessBuilder(SparkFiles.get(program));
             builder.environment().put("EMBERFLOW_WORKER", "pipes");
+            SparkConf conf = SparkEnv.get().conf();
+            if (conf.contains(WORKERS_BUDGET)) {
+                int cores = conf.getInt("spark.executor.cores", Runtime.getRuntime().availableProcessors());
+                int slots = Math.max(1, cores / conf.getInt("spark.task.cpus", 1));
+                long share = Long.parseLong(conf.get(WORKERS_BUDGET)) / slots;
+                builder.environment().putIfAbsent("EMBERFLOW_MEMORY_BUDGET", Long.toString(share));
+            }
             process = builder.start();
             from = new DataInputStream(new BufferedInputStream(process.getInputStream(), BUFFER));
             to = new BufferedOutputStream(process.getOutputStream(), BUFFER);

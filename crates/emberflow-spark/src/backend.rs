@@ -33,7 +33,7 @@ use emberflow_runtime::{Frame, Order, in_task};
 use tokio::sync::oneshot;
 
 use crate::{
-    driver::{SparkDriver, SparkError},
+    driver::{SparkDriver, SparkError, SparkSettings},
     protocol::{self, Addition},
 };
 
@@ -83,14 +83,9 @@ impl SparkBackend {
     /// Starts Spark's driver for a master, such as `local[2]` or `spark://host:7077`. Takes some seconds.
     ///
     /// # Errors
-    /// [`SparkError`] if there is no Spark or no Java, or they do not start.
-    pub fn start(
-        master: &str,
-        app_name: &str,
-        batch_rows: usize,
-        memory_budget: u64,
-    ) -> std::result::Result<Self, SparkError> {
-        let (driver, says) = SparkDriver::start(master, app_name, memory_budget)?;
+    /// [`SparkError`] if there is no Spark or no Java, if they do not start, or if the cluster is not protected.
+    pub fn start(settings: &SparkSettings) -> std::result::Result<Self, SparkError> {
+        let (driver, says) = SparkDriver::start(settings)?;
         let program = env::current_exe()?;
         let program = program.to_str().ok_or_else(|| io::Error::other("the program's path is not UTF-8"))?;
         driver.tell(&Frame::new(protocol::PROGRAM, 0, 0, program.as_bytes().to_vec()))?;
@@ -99,7 +94,7 @@ impl SparkBackend {
         let reader = thread::Builder::new().name("emberflow-spark".to_owned()).spawn(move || listening.listen(says))?;
         Ok(Self {
             link,
-            batch_rows,
+            batch_rows: settings.batch_rows,
             next_job: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
             reader: Mutex::new(Some(reader)),

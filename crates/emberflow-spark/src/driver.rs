@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     env, fs,
     io::{self, BufRead, BufReader, BufWriter, Write},
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -26,6 +26,33 @@ const LAST_LINES: usize = 50;
 
 /// How long the driver may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tells a worker how many bytes it may work in.
+const MEMORY_BUDGET: &str = "EMBERFLOW_MEMORY_BUDGET";
+
+/// Tells the driver how many bytes the workers of an executor may share.
+const EXECUTOR_BUDGET: &str = "EMBERFLOW_EXECUTOR_BUDGET";
+
+/// The property with the secret of a cluster.
+const SECRET: &str = "spark.authenticate.secret";
+
+/// How Spark's driver is started.
+#[derive(Clone, Debug)]
+pub struct SparkSettings {
+    /// The master, as `spark-submit --master` takes it.
+    pub master: String,
+    /// The name that Spark shows.
+    pub app_name: String,
+    /// A file with Spark's own settings, in place of `conf/spark-defaults.conf`.
+    pub properties: Option<PathBuf>,
+    /// The number of rows that a batch should hold.
+    pub batch_rows: usize,
+    /// The bytes that worker processes share: all of them with a local master, and elsewhere those of an executor, if the
+    /// budget was given.
+    pub memory_budget: u64,
+    /// Whether the budget was given. One that was found says nothing about the executors' machines.
+    pub is_budget_given: bool,
+}
 
 /// Why Spark cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +82,17 @@ pub enum SparkError {
     /// The class could not be compiled against this Spark.
     #[error("emberflow's class for Spark's driver does not compile with the jars of this Spark: {0}")]
     DoesNotCompile(String),
+    /// The file of properties holds a secret, and others can read it.
+    #[error("{} holds {SECRET}, and others than its owner can read it: chmod 600 it", .0.display())]
+    ReadableSecret(PathBuf),
+    /// The driver does not start with these settings.
+    #[error("{0}")]
+    Refused(String),
     /// The driver could not be started, or has ended.
     #[error("Spark's driver has ended: {0}")]
     Ended(String),
     /// A file could not be used.
-    #[error("the files for Spark's driver cannot be written: {0}")]
+    #[error("the files for Spark's driver cannot be used: {0}")]
     Files(#[from] io::Error),
 }
 
@@ -78,12 +111,12 @@ pub(crate) struct SparkDriver {
 }
 
 impl SparkDriver {
-    /// Starts the driver of a master. Returns it with what it says.
-    pub(crate) fn start(
-        master: &str,
-        app_name: &str,
-        memory_budget: u64,
-    ) -> Result<(Self, BufReader<ChildStdout>), SparkError> {
+    /// Starts the driver of a master. Returns it with its output.
+    pub(crate) fn start(settings: &SparkSettings) -> Result<(Self, BufReader<ChildStdout>), SparkError> {
+        let SparkSettings { master, app_name, memory_budget, .. } = settings;
+        if let Some(file) = &settings.properties {
+            check_secret(file)?;
+        }
         let home = PathBuf::from(env::var_os("SPARK_HOME").ok_or(SparkError::NoHome)?);
         let submit = home.join("bin/spark-submit");
         if !submit.is_file() {
@@ -93,12 +126,21 @@ impl SparkDriver {
         let jar = compile(&home, folder.path())?;
         let mut command = Command::new(submit);
         command.args(["--master", master, "--name", app_name, "--class", CLASS]);
+        if let Some(file) = &settings.properties {
+            command.arg("--properties-file").arg(file);
+        }
         command.args(["--conf", "spark.ui.showConsoleProgress=false"]);
         if let Some(tasks) = local_tasks(master) {
             // Nobody else has to reach it.
             command.args(["--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.driver.bindAddress=127.0.0.1"]);
-            // The workers share the budget of the context. Elsewhere, their environment says what they may take.
-            command.env("EMBERFLOW_MEMORY_BUDGET", (memory_budget / tasks.max(1)).to_string());
+            // The workers share the budget of the context.
+            command.env(MEMORY_BUDGET, (memory_budget / tasks.max(1)).to_string());
+        } else {
+            // That of this process is not that of one of many workers.
+            command.env_remove(MEMORY_BUDGET);
+            if settings.is_budget_given {
+                command.env(EXECUTOR_BUDGET, memory_budget.to_string());
+            }
         }
         command.arg(jar).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut process = command.spawn()?;
@@ -138,6 +180,10 @@ impl SparkDriver {
             Ok(Some(hello)) if hello.tag == protocol::HELLO => {
                 tracing::info!(version = %String::from_utf8_lossy(&hello.bytes), "Spark is there");
                 Ok((driver, output))
+            }
+            Ok(Some(refusal)) if refusal.tag == protocol::REFUSED => {
+                driver.end();
+                Err(SparkError::Refused(String::from_utf8_lossy(&refusal.bytes).into_owned()))
             }
             _ => {
                 driver.end();
@@ -206,6 +252,16 @@ fn kill_group(group: Pid) {
         // Nothing of it is left.
         tracing::debug!(%error, "Spark's driver has left nothing behind");
     }
+}
+
+/// Checks that a secret in a file of properties is its owner's alone.
+fn check_secret(file: &Path) -> Result<(), SparkError> {
+    let properties = fs::read_to_string(file)?;
+    let has_secret = properties.lines().any(|line| line.trim_start().starts_with(SECRET));
+    if has_secret && fs::metadata(file)?.permissions().mode() & 0o077 != 0 {
+        return Err(SparkError::ReadableSecret(file.to_owned()));
+    }
+    Ok(())
 }
 
 /// How many tasks a master runs at once in this machine; none if it is another machine's.

@@ -22,4 +22,4 @@ mod driver;
 mod protocol;
 
 pub use backend::SparkBackend;
-pub use driver::SparkError;
+pub use driver::{SparkError, SparkSettings};

@@ -18,9 +18,10 @@ pub(crate) const STAGE: u8 = b'S';
 pub(crate) const JOB: u8 = b'J';
 pub(crate) const CANCEL: u8 = b'C';
 pub(crate) const RELEASE: u8 = b'U';
-/// From it: it is there (Spark's version); a value of a job (its number, the partition); what the task of a partition has
+/// From it: it is there (Spark's version), or does not start and says why; a value of a job (its number, the partition); what the task of a partition has
 /// added to an accumulator (the same numbers); the job has succeeded, or failed.
 pub(crate) const HELLO: u8 = b'H';
+pub(crate) const REFUSED: u8 = b'N';
 pub(crate) const VALUE: u8 = b'R';
 pub(crate) const ADDITION: u8 = b'A';
 pub(crate) const SUCCEEDED: u8 = b'E';

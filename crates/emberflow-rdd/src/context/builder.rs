@@ -424,6 +424,24 @@ impl ContextBuilder {
         self
     }
 
+    /// Gives Spark its own settings by a file of properties, in place of `conf/spark-defaults.conf` of `SPARK_HOME`:
+    /// addresses, memory and cores of executors, the secret of the cluster. `EMBERFLOW_SPARK_CONF`; none by default. A file
+    /// that holds a secret has to be its owner's alone (mode 0600). Only with the feature `spark`, and only with a
+    /// [`master`](Self::master).
+    ///
+    /// ```no_run
+    /// use emberflow::prelude::*;
+    ///
+    /// emberflow::init();
+    /// let ctx = Context::builder().master("spark://host:7077").spark_conf("cluster.conf").build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[cfg(feature = "spark")]
+    pub fn spark_conf(mut self, file: impl Into<std::path::PathBuf>) -> Self {
+        self.given.spark_conf = Some(Some(file.into()));
+        self
+    }
+
     /// Starts the context.
     ///
     /// # Errors
@@ -442,6 +460,8 @@ impl ContextBuilder {
     }
 
     pub(crate) fn build_from(self, env: Env<'_>) -> Result<Context> {
+        #[cfg(feature = "spark")]
+        let is_budget_given = self.given.memory_budget.is_some() || env("EMBERFLOW_MEMORY_BUDGET").is_some();
         let set = self.given.settle(env)?;
         #[cfg(feature = "chaos")]
         let chaos = chaos::faults(set.chaos, set.task_failure_limit)?;
@@ -474,7 +494,7 @@ impl ContextBuilder {
         })?;
         let engine = Arc::new(engine);
         #[cfg(feature = "spark")]
-        let backend = super::spark::backend(&engine, set.master)?;
+        let backend = super::spark::backend(&engine, set.master, set.spark_conf, is_budget_given)?;
         #[cfg(not(feature = "spark"))]
         let backend = Arc::clone(&engine) as Arc<dyn Backend>;
         let ctx = Context::start(

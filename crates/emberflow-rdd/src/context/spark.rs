@@ -1,19 +1,36 @@
 //! Jobs on Apache Spark (feature `spark`).
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use emberflow_core::{backend::Backend, error::Result};
 use emberflow_runtime::Engine;
-use emberflow_spark::SparkBackend;
+use emberflow_spark::{SparkBackend, SparkError, SparkSettings};
 
 use super::settings::invalid;
 
 /// The backend of a master, or the engine itself.
-pub(super) fn backend(engine: &Arc<Engine>, master: Option<String>) -> Result<Arc<dyn Backend>> {
+pub(super) fn backend(
+    engine: &Arc<Engine>,
+    master: Option<String>,
+    properties: Option<PathBuf>,
+    is_budget_given: bool,
+) -> Result<Arc<dyn Backend>> {
     let Some(master) = master else { return Ok(Arc::clone(engine) as Arc<dyn Backend>) };
     let config = engine.config();
-    match SparkBackend::start(&master, &config.app_name, config.batch_rows, config.memory_budget_bytes) {
+    let settings = SparkSettings {
+        master,
+        app_name: config.app_name.clone(),
+        properties,
+        batch_rows: config.batch_rows,
+        memory_budget: config.memory_budget_bytes,
+        is_budget_given,
+    };
+    match SparkBackend::start(&settings) {
         Ok(backend) => Ok(Arc::new(backend)),
-        Err(error) => Err(invalid("master", &master, error.to_string())),
+        Err(SparkError::ReadableSecret(file)) => {
+            let reason = SparkError::ReadableSecret(file.clone()).to_string();
+            Err(invalid("spark_conf", &file.to_string_lossy(), reason))
+        }
+        Err(error) => Err(invalid("master", &settings.master, error.to_string())),
     }
 }

@@ -13,6 +13,8 @@ use emberflow_runtime::system;
 
 #[cfg(feature = "chaos")]
 use self::rules::Faults;
+#[cfg(feature = "spark")]
+use self::rules::FilePath;
 #[cfg(feature = "ui")]
 pub(super) use self::rules::Secret;
 #[cfg(feature = "ui")]
@@ -128,6 +130,7 @@ settings! {
     ["ui", refused: false] ui_token: Maybe<PageToken>, "EMBERFLOW_UI_TOKEN", Found(|| None, "random");
     ["ui"] event_log: Maybe<Dir>, "EMBERFLOW_EVENT_LOG", Found(|| None, "none");
     ["spark"] master: Maybe<Name>, "EMBERFLOW_MASTER", Found(|| None, "none");
+    ["spark", refused: false] spark_conf: Maybe<FilePath>, "EMBERFLOW_SPARK_CONF", Found(|| None, "none");
     ["chaos"] chaos: Faults, "EMBERFLOW_CHAOS", Written("off");
 }
 

@@ -100,6 +100,28 @@ impl Rule for Name {
     }
 }
 
+/// The path of a file that is there.
+#[cfg(feature = "spark")]
+pub(in crate::context) struct FilePath;
+
+#[cfg(feature = "spark")]
+impl Rule for FilePath {
+    type Given = PathBuf;
+    type Settled = PathBuf;
+
+    fn read(text: &str) -> Result<PathBuf, String> {
+        Ok(PathBuf::from(text))
+    }
+
+    fn settle(path: PathBuf) -> Result<PathBuf, Wrong> {
+        match path.metadata() {
+            Ok(found) if found.is_file() => Ok(path),
+            Ok(_) => Err(wrong(path.display(), "it is not a file")),
+            Err(error) => Err(wrong(path.display(), error.to_string())),
+        }
+    }
+}
+
 /// A number of things of which there has to be one.
 pub(in crate::context) struct AtLeastOne;
 
