@@ -195,45 +195,87 @@ fn packages() -> Vec<serde_json::Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
+/// A row of the table of crates: a crate's name, and those of the crates that it depends on.
+type Row = (String, BTreeSet<String>);
+
+/// The lines of a document's table of crates.
+fn table_of_crates(document: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(document)).unwrap();
+    let lines = text.lines().skip_while(|line| !line.starts_with("| crate |"));
+    lines.take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
+}
+
+/// The names between backticks.
+fn names_in(cell: &str) -> impl Iterator<Item = String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+/// The table of crates of the documents, from the top.
+fn rows() -> Vec<Row> {
+    let lines = table_of_crates("docs/architecture.md");
+    let row = |line: &String| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        (names_in(cells[0]).next().unwrap(), names_in(cells.last().unwrap()).collect())
+    };
+    lines.iter().skip(2).map(row).collect()
+}
+
+/// The crates of the workspace that a package depends on: with kind `None` for its code, or `Some("dev")` for its tests.
+fn dependencies<'a>(package: &'a serde_json::Value, kind: Option<&'a str>) -> impl Iterator<Item = String> + 'a {
+    let all = package["dependencies"].as_array().unwrap().iter();
+    let of_kind = all.filter(move |dependency| dependency["kind"].as_str() == kind);
+    let names = of_kind.map(|dependency| dependency["name"].as_str().unwrap().to_owned());
+    names.filter(|name| name.starts_with("emberflow"))
+}
+
 #[test]
-fn the_documents_name_the_crates_that_there_are() {
-    let crates: BTreeSet<String> =
-        packages().iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect();
-    let read = |document: &str| fs::read_to_string(root().join(document)).unwrap();
-    // A row of the table begins with the crate's name.
-    let architecture: BTreeSet<String> = read("docs/architecture.md")
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `emberflow"))
-        .map(|rest| format!("emberflow{}", rest.split('`').next().unwrap()))
+fn the_table_of_crates_is_the_same_in_the_documents_and_says_what_cargo_knows() {
+    let table = table_of_crates("docs/architecture.md");
+    assert_eq!(
+        table_of_crates("CONTRIBUTING.md"),
+        table,
+        "CONTRIBUTING.md has another table than docs/architecture.md"
+    );
+    let said: BTreeMap<_, _> = rows().into_iter().collect();
+    assert_eq!(said.len(), table.len() - 2, "a crate has two rows");
+    let known: BTreeMap<_, BTreeSet<_>> = packages()
+        .iter()
+        .map(|package| (package["name"].as_str().unwrap().to_owned(), dependencies(package, None).collect()))
         .collect();
-    assert_eq!(architecture, crates, "docs/architecture.md");
-    let contributing: BTreeSet<String> = read("CONTRIBUTING.md")
-        .lines()
-        .filter_map(|line| line.strip_prefix("crates/"))
-        .map(|rest| rest.split('/').next().unwrap().to_owned())
-        .collect();
-    assert_eq!(contributing, crates, "CONTRIBUTING.md");
+    assert_eq!(said, known);
 }
 
 #[test]
 fn crates_depend_on_those_below_them_only() {
-    /// From the top.
-    const ORDER: [&str; 8] = [
-        "emberflow",
-        "emberflow-s3-server",
-        "emberflow-spark",
-        "emberflow-ui",
-        "emberflow-s3",
-        "emberflow-runtime",
-        "emberflow-core",
-        "emberflow-code",
-    ];
+    let order: Vec<String> = rows().into_iter().map(|(name, _)| name).collect();
+    let level = |name: &str| order.iter().position(|krate| krate == name).expect("every crate has its row");
     for package in packages() {
-        let level = |name: &str| ORDER.iter().position(|krate| *krate == name);
-        let of = level(package["name"].as_str().unwrap()).expect("every crate has its place in the order");
-        let dependencies = package["dependencies"].as_array().unwrap().iter();
-        for dependency in dependencies.filter_map(|dependency| level(dependency["name"].as_str().unwrap())) {
-            assert!(dependency > of, "{} leans on {}", ORDER[of], ORDER[dependency]);
+        let of = level(package["name"].as_str().unwrap());
+        for below in dependencies(&package, None) {
+            assert!(level(&below) > of, "{} leans on {below}", order[of]);
+        }
+        // The programs in the documentation use the umbrella, as users do.
+        for below in dependencies(&package, Some("dev")).filter(|name| name != "emberflow") {
+            assert!(level(&below) > of, "the tests of {} lean on {below}", order[of]);
         }
     }
+}
+
+/// The names that the root of a crate gives to its users.
+fn public_names(root_file: &str) -> BTreeSet<String> {
+    let code = code_of(&root().join(root_file));
+    let items = |word: &str| code.split(word).skip(1).map(|rest| rest.split(';').next().unwrap()).collect::<Vec<_>>();
+    let modules = items("pub mod ").into_iter().map(str::to_owned);
+    let paths = items("pub use ").into_iter().flat_map(paths_of);
+    modules.chain(paths.map(|path| path.last().unwrap().clone())).collect()
+}
+
+#[test]
+fn the_umbrella_gives_all_names_of_the_typed_api_but_its_insides() {
+    let mut given = public_names("crates/emberflow/src/lib.rs");
+    assert!(given.remove("prelude") && given.remove("emberflow_table"), "{given:?}");
+    let mut there = public_names("crates/emberflow-rdd/src/lib.rs");
+    assert!(there.remove("parts"), "{there:?}");
+    assert!(there.len() > 60, "{there:?}");
+    assert_eq!(given, there);
 }

@@ -6,7 +6,7 @@
 //! Rows move as [`batch::Batch`]es, owned or shared, through [`batch::Stream`]s.
 //!
 //! The boundary: this crate starts no thread, sends no message, opens no file and reads no clock. The runtime crate
-//! executes what is described here; the facade crate writes the operators.
+//! executes what is described here; `emberflow-rdd` writes the operators.
 //!
 //! The one surprising decision: types are erased between operators ([`batch::AnyStream`]) and checked again when a
 //! stage is opened, once a task. So `Rdd<T>` stays one plain type, and a row never pays a dynamic call.

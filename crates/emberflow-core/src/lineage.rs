@@ -1,4 +1,4 @@
-//! The lineage graph: how each RDD is made from others. Built by the facade, read by the stage compiler, never run.
+//! The lineage graph: how each RDD is made from others. Built by the typed API, read by the stage compiler, never run.
 
 use std::{
     any::Any,

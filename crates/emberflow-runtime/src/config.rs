@@ -1,4 +1,4 @@
-//! The settings an engine runs with, all of them decided. Defaults and the environment are the facade's business.
+//! The settings an engine runs with, all of them decided. Defaults and the environment are `emberflow-rdd`'s business.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,7 +1,7 @@
 //! S3 for emberflow: objects as files that are found, read in ranges and written in parts, through `aws-sdk-s3`.
 //!
 //! Owns the client, what is tried again and for how long, and the check that an object is still the one that was found.
-//! The facade calls it, from its callers' threads and from workers; requests run in the runtime of the I/O threads. It
+//! The typed API calls it, from its callers' threads and from workers; requests run in the runtime of the I/O threads. It
 //! never looks into the bytes, starts a thread, or holds a body half read.
 //!
 //! The one idea: every object is found once, with its ETag, and each request for its bytes says `If-Match`. So rows of
