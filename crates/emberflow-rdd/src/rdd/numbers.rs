@@ -252,7 +252,7 @@ fn larger(a: f64, b: f64) -> f64 {
     if b > a || b.is_nan() { b } else { a }
 }
 
-/// The sum of rows that are numbers, for every [`Number`]. In the [prelude](crate::prelude).
+/// The sum of rows that are numbers, for every [`Number`]. In the prelude.
 ///
 /// It is a trait, and [`Rdd<f64>`](Rdd#method.sum) and `Rdd<i32>` have methods of the same names besides, so that rows
 /// of unsuffixed literals are taken as `f64` and `i32` before the type of their sum is asked for.
