@@ -3,6 +3,8 @@
 //! of Spark, and again on a cluster of two workers; or on the master that `EMBERFLOW_SPARK_MASTER` names, alone.
 
 mod cluster;
+#[path = "../support/graph/mod.rs"]
+mod graph;
 
 use std::{
     env,
@@ -16,6 +18,10 @@ use std::{
 };
 
 use emberflow::{ContextBuilder, Error, Progress, prelude::*};
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
 
 /// A check, with the name that it is printed by. All use one Spark, since it takes seconds to start. As elsewhere, arguments
 /// are parts of the names of the checks to run.
@@ -32,6 +38,7 @@ const CHECKS: &[Check] = &[
     ("an error names operator, partition, attempt and rows", an_error_names_operator_partition_and_rows),
     ("a worker that is killed is replaced", a_worker_that_is_killed_is_replaced),
     ("what captures is refused before anything is sent", what_captures_is_refused_before_anything_is_sent),
+    ("random graphs give the same bits", random_graphs_give_the_same_bits),
     ("what tasks add to accumulators counts once", what_tasks_add_to_accumulators_counts_once),
     ("a job that is cancelled ends, and the next one runs", a_job_that_is_cancelled_ends_and_the_next_one_runs),
     // The last one: there is no Spark afterwards.
@@ -195,6 +202,30 @@ fn what_captures_is_refused_before_anything_is_sent(spark: &Context, _: &Context
     let error = spark.range(0..9_u64).map(move |n| n * by).count().unwrap_err();
     let Error::NotShippable { operator, reason } = &error else { panic!("{error}") };
     assert!(operator.starts_with("map at tests/spark/main.rs") && reason.contains("map_with(env"), "{error}");
+}
+
+/// Graphs that a check compares, unless `EMBERFLOW_SPARK_GRAPHS` says otherwise.
+const GRAPHS: u32 = 30;
+
+fn random_graphs_give_the_same_bits(spark: &Context, here: &Context) {
+    let files = tempfile::tempdir().unwrap();
+    let graphs = env::var("EMBERFLOW_SPARK_GRAPHS").map_or(GRAPHS, |graphs| graphs.parse().unwrap());
+    let (mut compared, mut refused) = (0, 0);
+    let mut runner = TestRunner::deterministic();
+    while compared < graphs {
+        let graph = graph::graphs(6).new_tree(&mut runner).unwrap().current();
+        let dir = |side| files.path().join(format!("{side} {} {}", compared, refused));
+        match graph.run(spark, dir("there")) {
+            Ok(seen) => {
+                assert_eq!(seen, graph.run(here, dir("here")).unwrap(), "{graph:?}");
+                compared += 1;
+            }
+            Err(Error::NotShippable { .. }) => refused += 1,
+            Err(error) => panic!("{error}\n{graph:?}"),
+        }
+        assert!(refused < 20 * graphs, "{compared} graphs were compared, {refused} refused");
+    }
+    println!("{compared} graphs were compared, {refused} refused");
 }
 
 fn what_tasks_add_to_accumulators_counts_once(spark: &Context, here: &Context) {

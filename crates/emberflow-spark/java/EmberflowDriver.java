@@ -479,6 +479,9 @@ public final class EmberflowDriver {
 
     /** The pieces that the tasks of a stage make. */
     private JavaRDD<Piece> build(Stage stage) {
+        if (stage.partitions == 0) {
+            return spark.emptyRDD();
+        }
         JavaRDD<Arriving> inputs = null;
         JavaPairRDD<Place, byte[]> shuffled = null;
         for (int at = 0; at < stage.inputs.length; at++) {
