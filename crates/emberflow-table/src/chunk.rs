@@ -20,6 +20,23 @@ pub(crate) const CHUNK_ROWS: usize = 8192;
 pub struct Chunk(pub(crate) RecordBatch);
 
 impl Chunk {
+    /// The rows of a batch; `None` if it has none. Nothing is copied.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use arrow_array::{Int32Array, RecordBatch};
+    /// use emberflow::table::Chunk;
+    ///
+    /// let years = Arc::new(Int32Array::from(vec![1979, 1985]));
+    /// let batch = RecordBatch::try_from_iter([("year", years as _)]).unwrap();
+    /// assert_eq!(Chunk::new(batch.clone()).unwrap().batch(), &batch);
+    /// assert!(Chunk::new(batch.slice(0, 0)).is_none());
+    /// ```
+    pub fn new(batch: RecordBatch) -> Option<Self> {
+        (batch.num_rows() > 0).then_some(Self(batch))
+    }
+
     /// The rows, as Arrow has them.
     pub fn batch(&self) -> &RecordBatch {
         &self.0

@@ -1,11 +1,11 @@
-//! `Table::from_batches`: a table of Arrow's batches that the program has.
+//! `Table::from_batches`: a table of Arrow's batches that the program has. `Table::from_chunks`: of those that an RDD makes.
 //!
 //! Owns how their rows are dealt out to partitions: by number alone. The values of the batches are not copied.
 
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, SchemaRef};
+use arrow_schema::{ArrowError, Field, Fields, SchemaRef};
 use emberflow_core::{
     batch::{AnyStream, SharedRows, SharedStream},
     error::{Result, TaskError},
@@ -15,7 +15,7 @@ use emberflow_core::{
     remake,
     ship::{Held, NotShippable, Shipped},
 };
-use emberflow_rdd::{Context, parts::leaf};
+use emberflow_rdd::{Context, Rdd, parts::leaf};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -115,7 +115,7 @@ fn of_batches(ctx: &Context, info: OpInfo, batches: Vec<RecordBatch>, partitions
             };
             let len = (batch.num_rows() - from).min(CHUNK_ROWS).min(end - taken);
             if len > 0 {
-                chunks.push(Chunk(as_columns_of(&schema, &batch.slice(from, len))?));
+                chunks.push(Chunk(with_columns_of(&schema, &batch.slice(from, len)).map_err(TableError::from)?));
             }
             taken += len;
             if from + len < batch.num_rows() {
@@ -126,6 +126,48 @@ fn of_batches(ctx: &Context, info: OpInfo, batches: Vec<RecordBatch>, partitions
     }
     let source = Batches { chunks: Held::new(chunks), ends };
     Ok(Table::new(leaf(ctx, info, partitions, source), Schema::of(schema)))
+}
+
+impl Table {
+    /// The table of an RDD whose rows are chunks: the way back from [`chunks`](Self::chunks).
+    ///
+    /// Narrow. The chunks share their columns with those of `chunks`.
+    ///
+    /// # Errors
+    /// If two columns have the same name. A task ends with an error if a chunk has other columns than the schema, or a
+    /// null where the schema says that there is none.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use arrow_array::{Int32Array, RecordBatch};
+    /// # use emberflow::{prelude::*, table::{Chunk, DataType, Schema, Table}};
+    /// # let ctx = Context::local(2)?;
+    /// let years = Arc::new(Int32Array::from(vec![1979, 1985, 1997]));
+    /// let batch = RecordBatch::try_from_iter([("year", years as _)]).unwrap();
+    /// let films = Table::from_batches(&ctx, [batch])?;
+    /// let last = films.chunks().flat_map(|chunk| Chunk::new(chunk.batch().slice(2, 1)));
+    /// let last = Table::from_chunks(&last, &Schema::new([("year", DataType::Int32)]))?;
+    /// assert_eq!(last.first()?.unwrap().to_string(), "Row(year=1997)");
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn from_chunks(chunks: &Rdd<Chunk>, schema: &Schema) -> Result<Self> {
+        let info = OpInfo::new("from_chunks", Place::caller());
+        let schema = schema.clone().check()?;
+        let chunks = chunks.try_chunks(info, schema.clone(), |schema, batch| {
+            let alike = |(field, other): (&Arc<Field>, &Arc<Field>)| {
+                field.name() == other.name() && field.data_type() == other.data_type()
+            };
+            let (wanted, found) = (schema.arrow().fields(), batch.schema_ref().fields());
+            if wanted.len() != found.len() || !wanted.iter().zip(found).all(alike) {
+                let of = |fields: &Fields| described(fields.iter().map(AsRef::as_ref));
+                let text = format!("a chunk has the columns {}, and its table {}", of(found), of(wanted));
+                return Err(ArrowError::SchemaError(text));
+            }
+            with_columns_of(schema.arrow(), batch)
+        });
+        Ok(Self::new(chunks, schema))
+    }
 }
 
 /// The columns that all batches have. A column may hold nulls if it may in one of them.
@@ -157,9 +199,9 @@ fn described<'a>(fields: impl Iterator<Item = &'a Field>) -> String {
 }
 
 /// The rows under a schema that differs at most in which columns may hold nulls.
-fn as_columns_of(schema: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch, TableError> {
+fn with_columns_of(schema: &SchemaRef, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let counted = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), rows.columns().to_vec(), &counted)?)
+    RecordBatch::try_new_with_options(Arc::clone(schema), rows.columns().to_vec(), &counted)
 }
 
 /// Chunks that are part of the plan.

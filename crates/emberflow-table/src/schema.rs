@@ -78,7 +78,14 @@ impl Schema {
         Self(schema)
     }
 
-    pub(crate) fn arrow(&self) -> &SchemaRef {
+    /// The schema as Arrow has it.
+    ///
+    /// ```
+    /// use emberflow::table::{DataType, Schema};
+    ///
+    /// assert_eq!(Schema::new([("a", DataType::Int64)]).arrow().field(0).data_type(), &DataType::Int64);
+    /// ```
+    pub fn arrow(&self) -> &SchemaRef {
         &self.0
     }
 
@@ -98,6 +105,22 @@ impl Schema {
             Some(pair) => Err(TableError::TwoColumns { name: pair[0].to_owned() }),
             None => Ok(self),
         }
+    }
+}
+
+/// A schema of Arrow's, as it is.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use emberflow::table::{DataType, Schema};
+///
+/// let schema = Schema::new([("a", DataType::Int64)]);
+/// assert_eq!(Schema::from(Arc::clone(schema.arrow())), schema);
+/// ```
+impl From<SchemaRef> for Schema {
+    fn from(schema: SchemaRef) -> Self {
+        Self(schema)
     }
 }
 
