@@ -218,6 +218,7 @@ fn clause(node: &str) -> Option<&'static str> {
         "GlobalLimitExec" | "LocalLimitExec" => "limit",
         "UnionExec" | "InterleaveExec" => "union",
         "PlaceholderRowExec" => "a select without a table",
+        "EmptyExec" => "a condition that is never true",
         "ExplainExec" | "AnalyzeExec" => "explain",
         name if name.ends_with("JoinExec") => "join",
         name if name.contains("Window") => "over",

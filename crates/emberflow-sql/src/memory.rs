@@ -81,7 +81,7 @@ impl MemoryPool for AttemptPool {
                 Ok(())
             }
             _ => Err(DataFusionError::ResourcesExhausted(format!(
-                "{} holds {} bytes and needs {additional} more, of {} that a task may have; raise \
+                "{} needs {additional} bytes beside {} that its task holds, of {} that it may hold; raise \
                  SqlContext::task_memory, or give the context more default_partitions",
                 consumer.name(),
                 used.bytes,
@@ -96,5 +96,35 @@ impl MemoryPool for AttemptPool {
 
     fn memory_limit(&self) -> MemoryLimit {
         MemoryLimit::Finite(self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_gets_as_much_as_its_limit_and_has_back_what_it_gives_back() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(AttemptPool::new(1000));
+        let table = MemoryConsumer::new("table").register(&pool);
+        table.try_grow(900).unwrap();
+        let refused = MemoryConsumer::new("another").register(&pool).try_grow(101).unwrap_err();
+        assert!(matches!(refused, DataFusionError::ResourcesExhausted(_)), "{refused}");
+        assert!(refused.to_string().contains("another needs 101 bytes beside 900"), "{refused}");
+        table.shrink(1);
+        table.try_grow(101).unwrap();
+        drop(table);
+        assert_eq!(pool.reserved(), 0);
+    }
+
+    #[test]
+    fn memory_that_cannot_be_refused_is_counted() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(AttemptPool::new(1000));
+        let batch = MemoryConsumer::new("batch").register(&pool);
+        batch.grow(1500);
+        assert_eq!(pool.reserved(), 1500);
+        assert!(batch.try_grow(1).is_err());
     }
 }

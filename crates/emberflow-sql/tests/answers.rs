@@ -119,6 +119,7 @@ fn an_operator_that_is_not_run_is_named() {
         ("select title from films union all select title from films", "UnionExec (union)"),
         ("select rank() over (partition by genre order by year) from films", "(over)"),
         ("select 1", "PlaceholderRowExec"),
+        ("select title from films where 1 > 2", "EmptyExec (a condition that is never true)"),
         ("explain select title from films", "ExplainExec (explain)"),
         ("select genre, stddev(revenue) from films group by genre", "the aggregate stddev"),
         ("select genre, sum(distinct year), count(distinct title) from films group by genre", "(distinct)"),
