@@ -23,6 +23,7 @@ use super::{
     chunk::{CHUNK_ROWS, Chunk},
     error::TableError,
     plain::type_name,
+    rows::try_chunks,
 };
 
 impl Table {
@@ -154,7 +155,7 @@ impl Table {
     pub fn from_chunks(chunks: &Rdd<Chunk>, schema: &Schema) -> Result<Self> {
         let info = OpInfo::new("from_chunks", Place::caller());
         let schema = schema.clone().check()?;
-        let chunks = chunks.try_chunks(info, schema.clone(), |schema, batch| {
+        let chunks = try_chunks(chunks, info, schema.clone(), |schema, batch| {
             let alike = |(field, other): (&Arc<Field>, &Arc<Field>)| {
                 field.name() == other.name() && field.data_type() == other.data_type()
             };
