@@ -14,7 +14,7 @@ use datafusion::{
 };
 use emberflow::{
     Context, PartitionIndex,
-    table::{Chunk, Schema, Table},
+    table::{Chunk, ReadTables, Schema, Table},
 };
 use emberflow_sql::SqlContext;
 
