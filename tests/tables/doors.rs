@@ -323,6 +323,22 @@ fn rows_of_batches_keep_their_order_in_partitions_of_equal_size() {
 }
 
 #[test]
+fn chunks_of_an_rdd_are_held_to_the_columns_of_their_table() {
+    let ctx = Context::local(2).unwrap();
+    let table = Table::from_batches_into(&ctx, [numbers(0, 10)], 3).unwrap();
+    let same = Table::from_chunks(table.chunks(), table.schema()).unwrap();
+    assert_eq!(same.collect().unwrap(), table.collect().unwrap());
+
+    let other = Schema::new([("n", DataType::Int32), ("text", DataType::Utf8)]);
+    let error = Table::from_chunks(table.chunks(), &other).unwrap().count().unwrap_err().to_string();
+    let said = "a chunk has the columns n: long, text: string, and its table n: integer, text: string";
+    assert!(error.contains(said), "{error}");
+    let twice = Schema::new([("n", DataType::Int64), ("n", DataType::Utf8)]);
+    let error = Table::from_chunks(table.chunks(), &twice).unwrap_err().to_string();
+    assert_eq!(error, "two columns are called \"n\"; rename one of them");
+}
+
+#[test]
 fn batches_of_other_columns_are_refused_with_both_and_nulls_may_be_in_some() {
     let ctx = Context::local(1).unwrap();
     let refused = |batches: Vec<RecordBatch>| Table::from_batches(&ctx, batches).map(|_| ()).unwrap_err().to_string();
