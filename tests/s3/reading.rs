@@ -382,6 +382,8 @@ fn the_environment_says_where_s3_is() {
 #[cfg(feature = "tables")]
 #[test]
 fn a_table_of_objects_is_the_one_of_local_files_and_a_lost_partition_is_read_from_there_again() {
+    use emberflow::table::ReadTables;
+
     let store = Store::new();
     let rows = |from: u64| (from..from + 20_000).map(|n| format!("{n},film {n},{}.5\n", n % 100)).collect::<String>();
     for (at, name) in [(0, "a.csv"), (20_000, "b.csv")] {

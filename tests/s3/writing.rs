@@ -201,7 +201,7 @@ fn an_attempt_that_is_lost_or_fails_is_not_in_the_output() {
 
 #[cfg(feature = "tables")]
 mod tables {
-    use emberflow::table::{Compression, SaveMode};
+    use emberflow::table::{Compression, ReadTables, SaveMode, ToTable};
 
     use super::*;
 
