@@ -1,6 +1,7 @@
 //! A standalone cluster of Spark on the loopback interface: a master and two workers, which authenticate and encrypt.
 
 use std::{
+    collections::BTreeSet,
     env,
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
@@ -105,9 +106,15 @@ fn conf(dir: &Path) -> PathBuf {
 
 /// Kills the executor whose task this is, the first time that it is called with the path.
 fn lose_executor_once(mark: &Path) {
-    if File::create_new(mark).is_ok() {
+    if let Ok(mut mark) = File::create_new(mark) {
+        mark.write_all(executor().as_bytes()).unwrap();
         kill_process(getppid().unwrap(), Signal::KILL).unwrap();
     }
+}
+
+/// The executor whose task this is.
+fn executor() -> String {
+    getppid().unwrap().as_raw_nonzero().to_string()
 }
 
 fn a_cluster_that_is_open_to_everybody_is_refused(_: &Context, _: &Context) {
@@ -158,20 +165,26 @@ fn a_lost_map_output_is_computed_again(spark: &Context, here: &Context) {
 fn a_lost_cached_partition_is_computed_again_and_no_other(spark: &Context, here: &Context) {
     let dir = tempfile::tempdir().unwrap();
     let (mark, computed) = (dir.path().join("lost"), dir.path().join("computed"));
+    // Says which executor has computed which partition.
     let cached = spark.range_into(0..8_u64, 8).map_with(computed.clone(), |computed, n| {
-        OpenOptions::new().append(true).create(true).open(computed).unwrap().write_all(b"x").unwrap();
+        let line = format!("{n} {}\n", executor());
+        OpenOptions::new().append(true).create(true).open(computed).unwrap().write_all(line.as_bytes()).unwrap();
         n * n
     });
     let cached = cached.cache();
-    let kept = || fs::metadata(&computed).unwrap().len();
-    assert_eq!((cached.count().unwrap(), kept()), (8, 8));
+    assert_eq!(cached.count().unwrap(), 8);
+    let kept = fs::read_to_string(&computed).unwrap();
+    assert_eq!(kept.lines().count(), 8);
     let lost = spark.range_into(0..2_u64, 1).map_with(mark.clone(), |mark, n| {
         lose_executor_once(mark);
         n
     });
     assert_eq!(lost.count().unwrap(), 2);
-    assert!(mark.exists());
     assert_eq!(cached.collect().unwrap(), here.range(0..8_u64).map(|n| n * n).collect().unwrap());
-    // It had kept some of them, and the other executor the rest.
-    assert!((9..16).contains(&kept()), "{}", kept());
+    let lost = fs::read_to_string(&mark).unwrap();
+    let lost = kept.lines().filter_map(|line| line.split_once(' ')).filter(|(_, executor)| *executor == lost);
+    let lost: BTreeSet<&str> = lost.map(|(partition, _)| partition).collect();
+    let all = fs::read_to_string(&computed).unwrap();
+    let again: Vec<&str> = all[kept.len()..].lines().filter_map(|line| Some(line.split_once(' ')?.0)).collect();
+    assert_eq!((again.iter().copied().collect(), again.len()), (lost.clone(), lost.len()), "{all}");
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod graph;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     env,
     fs::File,
     panic,
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use emberflow::{ContextBuilder, Error, Progress, prelude::*};
+use emberflow::{ContextBuilder, Error, Event, EventRecord, JobEnd, Progress, prelude::*};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
@@ -40,6 +41,8 @@ const CHECKS: &[Check] = &[
     ("what captures is refused before anything is sent", what_captures_is_refused_before_anything_is_sent),
     ("random graphs give the same bits", random_graphs_give_the_same_bits),
     ("what tasks add to accumulators counts once", what_tasks_add_to_accumulators_counts_once),
+    ("events tell of the same stages, tasks and rows", events_tell_of_the_same_stages_tasks_and_rows),
+    ("events tell of attempts that fail, and of stages that are skipped", events_tell_of_failures_and_skipped_stages),
     ("a job that is cancelled ends, and the next one runs", a_job_that_is_cancelled_ends_and_the_next_one_runs),
     // The last one: there is no Spark afterwards.
     ("a driver that is killed is an error", a_driver_that_is_killed_is_an_error),
@@ -277,6 +280,70 @@ fn what_tasks_add_to_accumulators_counts_once(spark: &Context, here: &Context) {
     assert_eq!((there.0[1].1, there.1, there.2), (100, 1_000_200, 8));
 }
 
+fn events_tell_of_the_same_stages_tasks_and_rows(spark: &Context, here: &Context) {
+    let told = |ctx: &Context| {
+        let mut events = ctx.events();
+        words(ctx).sort_by_key().collect().unwrap();
+        let (mut names, mut tasks) = (BTreeMap::new(), BTreeMap::new());
+        let mut open = BTreeSet::new();
+        let mut ran: Vec<String> = Vec::new();
+        let mut ends = Vec::new();
+        while let Some(EventRecord { event, .. }) = events.try_next() {
+            match event {
+                Event::StageStarted { stage, name, tasks, .. } => {
+                    open.insert(stage);
+                    ran.push(format!("{name}: {tasks} tasks"));
+                    names.insert(stage, name);
+                }
+                Event::TaskStarted { task, stage, partition, attempt } => {
+                    assert_eq!((attempt, open.contains(&stage)), (1, true));
+                    tasks.insert(task, format!("{} of {}", partition, names[&stage]));
+                }
+                Event::TaskRan { task, ran: at } => {
+                    let reads = at.reads;
+                    ran.push(format!("{}: {} rows, {} shuffled", tasks[&task], reads.rows, reads.shuffle_rows));
+                }
+                Event::TaskFinished { task, rows, .. } => ran.push(format!("{}: {rows} rows made", tasks[&task])),
+                Event::StageFinished { stage } => assert!(open.remove(&stage)),
+                Event::JobFinished { end, .. } => ends.push(end),
+                _ => {}
+            }
+        }
+        ran.sort();
+        assert_eq!((open.len(), ends), (0, vec![JobEnd::Succeeded]));
+        ran
+    };
+    assert_eq!(told(spark), told(here));
+}
+
+fn events_tell_of_failures_and_skipped_stages(spark: &Context, _: &Context) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut events = spark.events();
+    let cached = words(spark).cache();
+    let died = dir.path().join("died");
+    let rows = cached.map_with(died, |died, row| {
+        if File::create_new(died).is_ok() {
+            die();
+        }
+        row
+    });
+    assert_eq!(rows.count().unwrap(), cached.count().unwrap());
+    cached.try_map(|(word, n)| if n > 0 { Err(format!("{word} is bad")) } else { Ok(n) }).count().unwrap_err();
+    let told: Vec<Event> = std::iter::from_fn(|| events.try_next()).map(|record| record.event).collect();
+    let failed = told.iter().filter_map(|event| match event {
+        Event::TaskFailed { error, retried, .. } => Some((error.as_str(), *retried)),
+        _ => None,
+    });
+    let failed: Vec<_> = failed.collect();
+    assert!(failed[0].0.contains("the worker process died (signal 9)") && failed[0].1, "{failed:?}");
+    assert!(failed[1..].iter().any(|(error, _)| error.ends_with(" is bad")), "{failed:?}");
+    let ends: Vec<_> = told.iter().filter(|event| matches!(event, Event::JobFinished { .. })).collect();
+    assert_eq!(ends.len(), 3);
+    assert!(matches!(ends[2], Event::JobFinished { end: JobEnd::Failed { error }, .. } if error.contains("is bad")));
+    let skipped = |event: &&Event| matches!(event, Event::StageSkipped { .. });
+    assert_eq!(told.iter().filter(skipped).count(), 1, "of the second job: {told:?}");
+}
+
 fn a_job_that_is_cancelled_ends_and_the_next_one_runs(spark: &Context, _: &Context) {
     let endless = spark.range_into(0..u64::MAX, 2).filter(|_| false).count_async();
     endless.canceller().cancel();
@@ -287,7 +354,7 @@ fn a_job_that_is_cancelled_ends_and_the_next_one_runs(spark: &Context, _: &Conte
 fn a_driver_that_is_killed_is_an_error(spark: &Context, _: &Context) {
     let endless = spark.range_into(0..u64::MAX, 2).filter(|_| false).count_async();
     let me = process::id().to_string();
-    let killed = process::Command::new("pkill").args(["-9", "-P", &me, "-f", "EmberflowDriver"]).status().unwrap();
+    let killed = process::Command::new("pkill").args(["-9", "-P", &me, "-f", "emberflow.Driver"]).status().unwrap();
     assert!(killed.success());
     for error in [endless.wait().unwrap_err(), spark.range(0..9_u64).count().unwrap_err()] {
         let Error::ClusterFailed { operator, reason } = &error else { panic!("{error}") };

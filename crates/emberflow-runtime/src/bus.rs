@@ -3,6 +3,7 @@
 //! A subscriber that does not keep up misses events and is told so by [`Event::Gap`]; no job is slowed down by it.
 
 use std::{
+    fmt,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -83,8 +84,9 @@ struct Subscriber {
     missed: u64,
 }
 
+/// Hands events to everybody who listens to a context.
 #[derive(Default)]
-pub(crate) struct Bus {
+pub struct Bus {
     subscribers: Mutex<Option<Vec<Subscriber>>>,
     heard: AtomicBool,
 }
@@ -104,7 +106,8 @@ impl Bus {
         EventStream { records, over: false }
     }
 
-    pub(crate) fn publish(&self, event: &Event) {
+    /// Hands an event to every subscriber. Waits for none of them.
+    pub fn publish(&self, event: &Event) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(subscribers) = subscribers.as_mut().filter(|subscribers| !subscribers.is_empty()) else { return };
         let at = SystemTime::now();
@@ -113,13 +116,19 @@ impl Bus {
     }
 
     /// Returns whether anybody listens, so that what is only worth telling need not be made for nobody.
-    pub(crate) fn is_heard(&self) -> bool {
+    pub fn is_heard(&self) -> bool {
         self.heard.load(Ordering::Acquire)
     }
 
     /// Ends all subscriptions: nothing happens after this.
     pub(crate) fn close(&self) {
         *self.subscribers.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bus").field("is_heard", &self.is_heard()).finish_non_exhaustive()
     }
 }
 

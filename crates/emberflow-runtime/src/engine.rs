@@ -378,6 +378,11 @@ impl Engine {
         self.config.chaos.injected()
     }
 
+    /// The bus of its events, for another backend of the same context.
+    pub fn bus(&self) -> Arc<Bus> {
+        Arc::clone(&self.bus)
+    }
+
     /// Subscribes to events; up to `capacity` of them wait for a slow reader.
     pub fn subscribe(&self, capacity: usize) -> EventStream {
         self.bus.subscribe(capacity)

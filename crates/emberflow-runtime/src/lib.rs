@@ -44,7 +44,7 @@ mod interleavings;
 
 pub mod system;
 
-pub use bus::{EventRecord, EventStream};
+pub use bus::{Bus, EventRecord, EventStream};
 pub use config::{Config, Progress};
 pub use coordinator::Speculation;
 pub use engine::Engine;
@@ -52,4 +52,4 @@ pub use governor::MemoryUse;
 pub use pool::in_task;
 #[cfg(unix)]
 pub use worker::WorkerProcesses;
-pub use worker::{Frame, Order, Tag, is_worker, serve, take_link};
+pub use worker::{Done, Frame, Order, Tag, is_worker, serve, take_link};

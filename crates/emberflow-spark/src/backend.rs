@@ -1,7 +1,7 @@
 //! Jobs on Spark: what goes to the driver, and what comes back.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     env,
     future::Future,
     io::{self, BufReader},
@@ -21,7 +21,7 @@ use emberflow_core::{
     backend::{Backend, Job, JobOutput, JobSpec, StoreState, Which},
     codec,
     error::{Error, FailedAttempt, Result},
-    event::JobLabels,
+    event::{JobEnd, JobLabels},
     failure::Failure,
     ids::{JobId, PartitionIndex, StageId, StoreId, StorePartition, TaskId},
     operator::ActionOperator,
@@ -29,16 +29,20 @@ use emberflow_core::{
     plan::{Sink, StageKind, StagePlan},
     update::Updates,
 };
-use emberflow_runtime::{Frame, Order, in_task};
+use emberflow_runtime::{Bus, Frame, Order, in_task};
 use tokio::sync::oneshot;
 
 use crate::{
     driver::{SparkDriver, SparkError, SparkSettings},
-    protocol::{self, Addition},
+    events::{Events, JobEvents},
+    protocol::{self, Addition, FailedTask, Report},
 };
 
 /// Attempts at a task, unless Spark was told otherwise (`spark.task.maxFailures`).
 const ATTEMPTS: u32 = 4;
+
+/// Stands in the text of an exception of Spark's before a failure of a task of ours.
+const SENT_FAILURE: &str = "<emberflow:";
 
 /// Runs jobs on Spark. It lives as long as Spark's driver, which keeps what is cached.
 pub struct SparkBackend {
@@ -52,6 +56,7 @@ pub struct SparkBackend {
 /// The driver, and what it is at.
 struct Link {
     driver: SparkDriver,
+    events: Events,
     /// Stores that the driver knows, by the number of their partitions.
     stores: Mutex<HashMap<StoreId, usize>>,
     jobs: Mutex<Jobs>,
@@ -72,6 +77,7 @@ struct Running {
     stages: Vec<Arc<StagePlan>>,
     action: Arc<dyn ActionOperator>,
     labels: JobLabels,
+    told: JobEvents,
     output: JobOutput,
     /// The additions of its tasks to accumulators, by the partitions of its stages.
     updates: BTreeMap<StorePartition, Updates>,
@@ -80,16 +86,18 @@ struct Running {
 }
 
 impl SparkBackend {
-    /// Starts Spark's driver for a master, such as `local[2]` or `spark://host:7077`. Takes some seconds.
+    /// Starts Spark's driver for a master, such as `local[2]` or `spark://host:7077`. Takes some seconds. The events of its
+    /// jobs go to `bus`.
     ///
     /// # Errors
     /// [`SparkError`] if there is no Spark or no Java, if they do not start, or if the cluster is not protected.
-    pub fn start(settings: &SparkSettings) -> std::result::Result<Self, SparkError> {
+    pub fn start(settings: &SparkSettings, bus: Arc<Bus>) -> std::result::Result<Self, SparkError> {
         let (driver, says) = SparkDriver::start(settings)?;
         let program = env::current_exe()?;
         let program = program.to_str().ok_or_else(|| io::Error::other("the program's path is not UTF-8"))?;
         driver.tell(&Frame::new(protocol::PROGRAM, 0, 0, program.as_bytes().to_vec()))?;
-        let link = Arc::new(Link { driver, stores: Mutex::default(), jobs: Mutex::default() });
+        let events = Events::new(bus);
+        let link = Arc::new(Link { driver, events, stores: Mutex::default(), jobs: Mutex::default() });
         let listening = Arc::clone(&link);
         let reader = thread::Builder::new().name("emberflow-spark".to_owned()).spawn(move || listening.listen(says))?;
         Ok(Self {
@@ -105,10 +113,10 @@ impl SparkBackend {
         if self.stopped.load(Ordering::Acquire) { Err(Error::ContextClosed) } else { Ok(()) }
     }
 
-    /// Defines the stages that the driver does not know yet.
-    fn define(&self, stages: &[Arc<StagePlan>], job: JobId) -> Result<()> {
+    /// Defines the stages that the driver does not know yet. Returns the stores that the job reads and others have filled.
+    fn define(&self, stages: &[Arc<StagePlan>], job: JobId) -> Result<BTreeSet<StoreId>> {
         let mut known = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut needed: HashSet<StoreId> = HashSet::new();
+        let mut needed: BTreeSet<StoreId> = BTreeSet::new();
         // What only a stage reads that is there already need not be there.
         let mut wanted = Vec::new();
         for stage in stages.iter().rev() {
@@ -117,6 +125,7 @@ impl SparkBackend {
                 wanted.push(stage);
             }
         }
+        let was_there = needed.into_iter().filter(|store| known.contains_key(store)).collect();
         for stage in wanted.into_iter().rev() {
             let parcel = Parcel::pack(std::slice::from_ref(stage))?;
             let order = Order {
@@ -125,7 +134,7 @@ impl SparkBackend {
                 job,
                 batch_rows: self.batch_rows,
                 last_attempt: ATTEMPTS,
-                watched: false,
+                watched: true,
             };
             let message = codec::encode_plan(&order).map_err(io::Error::other);
             let message = message.and_then(|order| protocol::stage(stage, &parcel, &order));
@@ -135,7 +144,7 @@ impl SparkBackend {
                 known.insert(stage.store, stage.partitions);
             }
         }
-        Ok(())
+        Ok(was_there)
     }
 }
 
@@ -154,12 +163,11 @@ impl Backend for SparkBackend {
         let Sink::Result(action) = &last.sink else { return Err(Error::ContextClosed) };
         let number = self.next_job.fetch_add(1, Ordering::Relaxed);
         let job = JobId::new(u64::from(number));
-        self.define(&stages, job)?;
+        let was_there = self.define(&stages, job)?;
         let (send, outcome) = oneshot::channel();
         let (action, output) = (Arc::clone(action), JobOutput::default());
         let told = protocol::job(number, &stages, &last, &wanted).map_err(SparkError::Files);
         let updates = BTreeMap::new();
-        let running = Running { stages, action, labels, output, updates, cancelled: false, outcome: send };
         let text = last.info.to_string();
         {
             let mut jobs = self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,11 +175,17 @@ impl Backend for SparkBackend {
             if let Some(reason) = &jobs.over {
                 return Err(Error::ClusterFailed { operator: text, reason: reason.clone() });
             }
+            let told = self.link.events.job_started(job, &stages, wanted.len(), &labels, &was_there);
+            let running = Running { stages, action, labels, told, output, updates, cancelled: false, outcome: send };
             jobs.running.insert(number, running);
         }
         if let Err(error) = told.and_then(|frame| self.link.driver.tell(&frame)) {
-            self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&number);
-            return Err(ended(&text, &error));
+            let error = ended(&text, &error);
+            let job = self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&number);
+            if let Some(mut job) = job {
+                self.link.events.job_finished(&mut job.told, JobEnd::of::<()>(&Err(error.clone())));
+            }
+            return Err(error);
         }
         Ok(Box::pin(SparkJob { job, number, outcome, link: Arc::downgrade(&self.link), over: false }))
     }
@@ -277,7 +291,7 @@ impl Link {
         for (_, job) in jobs {
             let error = error(&job);
             // A caller that is gone does not want to know.
-            let _ = job.end(Err(error));
+            let _ = job.end(&self.events, Err(error));
         }
     }
 
@@ -293,6 +307,8 @@ impl Link {
                 Ok(()) => return,
                 Err(error) => Some(Error::ClusterFailed { operator: job.operator(), reason: error }),
             },
+            protocol::RAN => return job.take_report(&self.events, frame),
+            protocol::ATTEMPT_FAILED => return job.take_failed(&self.events, frame),
             protocol::SUCCEEDED => None,
             protocol::FAILED if job.cancelled => Some(Error::Cancelled { job: JobId::new(u64::from(frame.a)) }),
             protocol::FAILED => Some(job.failure(&String::from_utf8_lossy(&frame.bytes))),
@@ -304,7 +320,7 @@ impl Link {
         let Some(mut job) = jobs.running.remove(&frame.a) else { return };
         if let Some(error) = end {
             // A caller that is gone does not want to know.
-            let _ = job.end(Err(error));
+            let _ = job.end(&self.events, Err(error));
             return;
         }
         let mut stored = Vec::new();
@@ -314,7 +330,7 @@ impl Link {
             stored.extend(unclaimed.chain(job.updates.extract_if(of_store, |_, _| true)));
         }
         let output = std::mem::take(&mut job.output).finish(stored);
-        if let Some(Ok(mut unwanted)) = job.end(Ok(output)) {
+        if let Some(Ok(mut unwanted)) = job.end(&self.events, Ok(output)) {
             jobs.unclaimed.extend(unwanted.take_stored_updates());
         }
     }
@@ -322,7 +338,8 @@ impl Link {
 
 impl Running {
     /// Tells the caller. Returns the outcome if the caller is gone.
-    fn end(self, outcome: Result<JobOutput>) -> Option<Result<JobOutput>> {
+    fn end(mut self, events: &Events, outcome: Result<JobOutput>) -> Option<Result<JobOutput>> {
+        events.job_finished(&mut self.told, JobEnd::of(&outcome));
         self.outcome.send(outcome).err()
     }
 
@@ -340,6 +357,32 @@ impl Running {
         updates.decode(addition.accumulator, addition.update).map_err(|error| error.told())
     }
 
+    /// Tells of a task that has succeeded.
+    fn take_report(&mut self, events: &Events, frame: &Frame) {
+        match Report::read(&frame.bytes) {
+            Some(report) => events.task_ran(&mut self.told, frame.b as PartitionIndex, &report),
+            None => tracing::error!("Spark's driver tells of a task in a form that is not known"),
+        }
+    }
+
+    /// Tells of an attempt that has failed: one of ours that says where, or one that Spark has lost.
+    fn take_failed(&mut self, events: &Events, frame: &Frame) {
+        let Some(FailedTask { store, attempt, text }) = FailedTask::read(&frame.bytes) else {
+            tracing::error!("Spark's driver tells of a failure in a form that is not known");
+            return;
+        };
+        let sent = text.split_once(SENT_FAILURE).and_then(|(_, sent)| Some((sent, SentFailure::read(sent)?)));
+        let is_last = |attempt| attempt >= ATTEMPTS;
+        let (store, at, error, retried) = match sent {
+            Some((sent, SentFailure { stage, partition, attempt, failure })) => {
+                let retried = sent.starts_with("again:") && !is_last(attempt);
+                (StoreId::new(stage), (partition, attempt), failure.into_parts().0.to_string(), retried)
+            }
+            None => (store, (frame.b as PartitionIndex, attempt), text.trim().to_owned(), !is_last(attempt)),
+        };
+        events.task_failed(&mut self.told, store, at, error, retried);
+    }
+
     /// The action.
     fn operator(&self) -> String {
         self.stages.last().map_or_else(String::new, |stage| stage.info.to_string())
@@ -350,7 +393,7 @@ impl Running {
     fn failure(&self, text: &str) -> Error {
         let mut failed: BTreeMap<(u64, usize), BTreeMap<u32, FailedAttempt>> = BTreeMap::new();
         let mut last = None;
-        for told in text.split("<emberflow:").skip(1).filter_map(SentFailure::read) {
+        for told in text.split(SENT_FAILURE).skip(1).filter_map(SentFailure::read) {
             let Some(stage) = self.stages.iter().find(|stage| stage.store.get() == told.stage) else { continue };
             let (error, rdd, rows) = told.failure.into_parts();
             let (rdd, operator) = match rdd {
@@ -368,7 +411,8 @@ impl Running {
         };
         let causes: Vec<FailedAttempt> = causes.into_values().collect();
         let FailedAttempt { rdd, operator, .. } = causes[0].clone();
-        Error::TaskFailed { rdd, operator, stage: StageId::new(stage), partition, causes }
+        let stage = self.told.stage(StoreId::new(stage)).unwrap_or(StageId::new(stage));
+        Error::TaskFailed { rdd, operator, stage, partition, causes }
     }
 }
 

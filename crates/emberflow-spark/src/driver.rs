@@ -17,9 +17,17 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use crate::protocol;
 
-/// The class that runs in Spark's driver and executors.
-const SOURCE: &str = include_str!("../java/EmberflowDriver.java");
-const CLASS: &str = "EmberflowDriver";
+/// The classes that run in Spark's driver and executors, and the one that is started.
+const SOURCES: [(&str, &str); 7] = [
+    ("Driver.java", include_str!("../java/emberflow/Driver.java")),
+    ("Flow.java", include_str!("../java/emberflow/Flow.java")),
+    ("Frame.java", include_str!("../java/emberflow/Frame.java")),
+    ("Report.java", include_str!("../java/emberflow/Report.java")),
+    ("Stage.java", include_str!("../java/emberflow/Stage.java")),
+    ("Task.java", include_str!("../java/emberflow/Task.java")),
+    ("Worker.java", include_str!("../java/emberflow/Worker.java")),
+];
+const CLASS: &str = "emberflow.Driver";
 
 /// Lines of the driver's standard error that are kept for errors.
 const LAST_LINES: usize = 50;
@@ -277,12 +285,15 @@ fn local_tasks(master: &str) -> Option<u64> {
 
 /// Compiles the class against the jars of this Spark; returns its jar.
 fn compile(home: &Path, folder: &Path) -> Result<PathBuf, SparkError> {
-    let (source, classes, jar) =
-        (folder.join(format!("{CLASS}.java")), folder.join("classes"), folder.join("ember.jar"));
-    fs::write(&source, SOURCE)?;
+    let (sources, classes, jar) = (folder.join("emberflow"), folder.join("classes"), folder.join("ember.jar"));
+    fs::create_dir(&sources)?;
     fs::create_dir(&classes)?;
+    for (name, source) in SOURCES {
+        fs::write(sources.join(name), source)?;
+    }
     let mut javac = Command::new("javac");
-    javac.args(["-nowarn", "-proc:none", "-cp"]).arg(home.join("jars/*")).arg("-d").arg(&classes).arg(&source);
+    javac.args(["-nowarn", "-proc:none", "-cp"]).arg(home.join("jars/*")).arg("-d").arg(&classes);
+    javac.args(SOURCES.map(|(name, _)| sources.join(name)));
     run("javac", &mut javac)?;
     run("jar", Command::new("jar").arg("cf").arg(&jar).arg("-C").arg(&classes).arg("."))?;
     Ok(jar)

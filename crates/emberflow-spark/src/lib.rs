@@ -5,10 +5,10 @@
 //! ([`emberflow_runtime::serve`]), which is given its stage and what it reads, and never talks to anybody but the task
 //! that started it.
 //!
-//! `driver` owns the process of Spark's driver and the Java class that runs there, `protocol` what is said to it, and
-//! `backend` what becomes of a job. The boundary: nothing here knows a row, an operator or an actor.
+//! `driver` owns the process of Spark's driver and the Java classes that run there, `protocol` what is said to it, `backend`
+//! what becomes of a job, and `events` what is told of it. The boundary: nothing here knows a row, an operator or an actor.
 //!
-//! The one surprising decision: the Java class is compiled when the first context starts, from the source that stands in
+//! The one surprising decision: the Java classes are compiled when a context starts, from the source that stands in
 //! this crate, so that no binary is part of it and any version of Spark will do that has the methods. It takes seconds
 //! and a JDK.
 
@@ -19,6 +19,7 @@ compile_error!("emberflow-spark needs Unix: its processes talk through pipes tha
 
 mod backend;
 mod driver;
+mod events;
 mod protocol;
 
 pub use backend::SparkBackend;

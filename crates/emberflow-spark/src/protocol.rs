@@ -1,15 +1,18 @@
 //! Messages to and from Spark's driver: frames of the same form as those of workers, with tags of their own.
 
 use emberflow_core::{
+    codec,
     ids::{PartitionIndex, StoreId},
     parcel::Parcel,
     plan::{StageKind, StagePlan, StoreRead},
 };
-use emberflow_runtime::Frame;
+use emberflow_runtime::{Done, Frame};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io,
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 /// To the driver: the program's file; a stage; a job (its number); cancel it; release a store.
@@ -24,6 +27,9 @@ pub(crate) const HELLO: u8 = b'H';
 pub(crate) const REFUSED: u8 = b'N';
 pub(crate) const VALUE: u8 = b'R';
 pub(crate) const ADDITION: u8 = b'A';
+/// A task has succeeded, or an attempt at one has failed: the job's number, the partition.
+pub(crate) const RAN: u8 = b'K';
+pub(crate) const ATTEMPT_FAILED: u8 = b'Y';
 pub(crate) const SUCCEEDED: u8 = b'E';
 pub(crate) const FAILED: u8 = b'X';
 
@@ -69,6 +75,7 @@ pub(crate) fn stage(stage: &StagePlan, parcel: &Parcel, order: &[u8]) -> io::Res
     fields.int(stage.partitions)?;
     fields.bytes(parcel.as_bytes())?;
     fields.bytes(order)?;
+    fields.bytes(stage.info.to_string().as_bytes())?;
     let routes = routes(stage);
     fields.int(routes.len())?;
     for (store, route) in routes {
@@ -105,6 +112,30 @@ pub(crate) fn job(
     Ok(Frame::new(JOB, number, 0, fields.0))
 }
 
+/// Reads the fields of a message.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn long(&mut self) -> Option<u64> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*bytes))
+    }
+
+    fn int(&mut self) -> Option<u32> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u32::from_le_bytes(*bytes))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.int()? as usize;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+}
+
 /// The sum of the additions to an accumulator by the task of a partition.
 pub(crate) struct Addition<'a> {
     pub(crate) store: StoreId,
@@ -115,12 +146,56 @@ pub(crate) struct Addition<'a> {
 impl<'a> Addition<'a> {
     /// Reads it in a message.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
-        let (store, rest) = bytes.split_first_chunk()?;
-        let (accumulator, update) = rest.split_first_chunk()?;
+        let mut fields = Reader(bytes);
+        Some(Self { store: StoreId::new(fields.long()?), accumulator: fields.long()?, update: fields.0 })
+    }
+}
+
+/// A task that has succeeded.
+pub(crate) struct Report {
+    pub(crate) store: StoreId,
+    pub(crate) attempt: u32,
+    pub(crate) began: SystemTime,
+    pub(crate) duration: Duration,
+    /// Bytes of the pieces that it made.
+    pub(crate) bytes: u64,
+    /// The worker process, by its executor and its number there.
+    pub(crate) worker: String,
+    pub(crate) done: Done,
+}
+
+impl Report {
+    /// Reads it in a message.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Reader(bytes);
         Some(Self {
-            store: StoreId::new(u64::from_le_bytes(*store)),
-            accumulator: u64::from_le_bytes(*accumulator),
-            update,
+            store: StoreId::new(fields.long()?),
+            attempt: fields.int()?,
+            began: SystemTime::UNIX_EPOCH + Duration::from_millis(fields.long()?),
+            duration: Duration::from_nanos(fields.long()?),
+            bytes: fields.long()?,
+            worker: String::from_utf8_lossy(fields.bytes()?).into_owned(),
+            done: codec::decode_plan(fields.bytes()?).ok()?,
+        })
+    }
+}
+
+/// An attempt of Spark's that has failed.
+pub(crate) struct FailedTask<'a> {
+    /// The store that it was to fill.
+    pub(crate) store: StoreId,
+    pub(crate) attempt: u32,
+    pub(crate) text: Cow<'a, str>,
+}
+
+impl<'a> FailedTask<'a> {
+    /// Reads it in a message.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut fields = Reader(bytes);
+        Some(Self {
+            store: StoreId::new(fields.long()?),
+            attempt: fields.int()?,
+            text: String::from_utf8_lossy(fields.0),
         })
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn backend(
         memory_budget: config.memory_budget_bytes,
         is_budget_given,
     };
-    match SparkBackend::start(&settings) {
+    match SparkBackend::start(&settings, engine.bus()) {
         Ok(backend) => Ok(Arc::new(backend)),
         Err(SparkError::ReadableSecret(file)) => {
             let reason = SparkError::ReadableSecret(file.clone()).to_string();

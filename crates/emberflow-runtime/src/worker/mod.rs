@@ -48,8 +48,9 @@ pub struct Order {
 
 /// The end of an attempt that has succeeded, after what it has made.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Done {
-    /// Rows that an action has read.
-    rows: u64,
-    reads: Reads,
+pub struct Done {
+    /// Rows that it has stored, or that an action has read.
+    pub rows: u64,
+    /// The reads of the attempt, if they were counted.
+    pub reads: Reads,
 }

@@ -186,7 +186,7 @@ impl Inbox {
                         let reader = piece.reader.unwrap_or(u32::MAX);
                         tell(Ok(Frame::of_piece(Tag::Piece, (reader, 0), &piece)))
                     };
-                    stored.data.pack(None, &mut give).map(|()| 0)
+                    stored.data.pack(None, &mut give).map(|()| stored.footprint.rows)
                 }
                 TaskOutput::Result(output) => {
                     let Sink::Result(action) = &stage.sink else { return Ok(0) };
