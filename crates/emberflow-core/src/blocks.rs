@@ -21,7 +21,7 @@ use crate::{
     memory::{Claim, Workspace},
     segments::{self, Footprint, Segment},
     spill::{SpillError, SpillSpace},
-    store::StoredData,
+    store::{Stored, StoredData},
     wire::{self, Arrived, Give},
 };
 
@@ -70,6 +70,15 @@ impl<R: ExchangeData> Blocks<R> {
             Some(reducer) => wire::pack(kind, Some(wire::reader(reducer)), self.of(reducer), give),
             None => self.blocks.iter().try_for_each(|(reader, rows)| wire::pack(kind, Some(*reader), rows, give)),
         }
+    }
+
+    /// The data of a store that has blocks of one kind, in its pieces.
+    ///
+    /// # Errors
+    /// As [`wire::unpack`].
+    pub fn unpack_stored(pieces: &[Arrived]) -> Result<Stored, TaskError> {
+        let blocks = Self::unpack(0, pieces)?;
+        Ok(Stored::new(blocks.footprint(), blocks))
     }
 
     /// The blocks in pieces of this kind.

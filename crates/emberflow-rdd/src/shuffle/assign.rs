@@ -90,8 +90,7 @@ where
     }
 
     fn unpack(&self, pieces: &[Arrived]) -> Result<Stored, TaskError> {
-        let blocks = Blocks::<T>::unpack(0, pieces)?;
-        Ok(Stored::new(blocks.footprint(), blocks))
+        Blocks::<T>::unpack_stored(pieces)
     }
 
     fn ship(&self) -> Result<Shipped<dyn StoreWriter>, NotShippable> {
