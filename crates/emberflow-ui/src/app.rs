@@ -23,6 +23,8 @@ pub(crate) struct App {
     pub(crate) replayed: bool,
     /// The engine that runs it; nothing, if it has ended.
     pub(crate) engine: Weak<Engine>,
+    /// The backend that runs its jobs: the engine, or another one.
+    pub(crate) backend: Weak<dyn Backend>,
     pub(crate) status: RwLock<Status>,
     pub(crate) news: watch::Sender<News>,
 }
@@ -58,8 +60,8 @@ impl App {
 
     pub(crate) fn cancel(&self, job: JobId) {
         // One that stops has cancelled it.
-        if let Some(engine) = self.engine.upgrade() {
-            engine.cancel(job);
+        if let Some(backend) = self.backend.upgrade() {
+            backend.cancel(job);
         }
     }
 

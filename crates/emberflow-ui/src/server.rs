@@ -21,6 +21,7 @@ use axum::{
     },
     routing::get,
 };
+use emberflow_core::backend::Backend;
 use emberflow_runtime::Engine;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
@@ -77,17 +78,23 @@ impl Served {
     }
 }
 
-/// Serves the page of an engine, until the engine stops.
+/// Serves the page of an engine and of the backend that runs its jobs, until the engine stops.
 ///
 /// # Errors
 /// If no port is free, or the system refuses a thread.
-pub fn serve(engine: &Arc<Engine>, about: Application, listen: &Listen) -> io::Result<Served> {
+pub fn serve(
+    engine: &Arc<Engine>,
+    backend: &Arc<dyn Backend>,
+    about: Application,
+    listen: &Listen,
+) -> io::Result<Served> {
     let (door, served) = Door::open(listen)?;
     let status = RwLock::new(Status::new(Limits::default()));
     let app = Arc::new(App {
         about,
         replayed: false,
         engine: Arc::downgrade(engine),
+        backend: Arc::downgrade(backend),
         status,
         news: watch::Sender::default(),
     });
@@ -153,6 +160,7 @@ pub fn replay(log: &Path, port: u16) -> io::Result<History> {
         about,
         replayed: true,
         engine: Weak::new(),
+        backend: Weak::<Engine>::new(),
         status: RwLock::new(status),
         news: watch::Sender::default(),
     });

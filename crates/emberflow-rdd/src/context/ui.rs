@@ -134,7 +134,7 @@ impl Context {
         if page.is_none() && event_log.is_none() {
             return Ok(());
         }
-        let Shared { engine, ui, event_log: log, .. } = &**self.shared();
+        let Shared { engine, backend, ui, event_log: log, .. } = &**self.shared();
         let about = emberflow_ui::Application::new(engine, self.settings(page.as_ref()));
         // Both are set once, when the context is made.
         if let Some(dir) = event_log {
@@ -146,13 +146,14 @@ impl Context {
             let _ = log.set(path);
         }
         if let Some(listen) = page {
-            let served = emberflow_ui::serve(engine, about, &listen).map_err(|error| Error::InvalidSetting {
-                setting: "ui",
-                value: format!("{}:{}", listen.address, listen.port),
-                reason: format!(
-                    "no page can be served there or at the next ports: {error}; choose another port, or 0 for any"
-                ),
-            })?;
+            let served =
+                emberflow_ui::serve(engine, backend, about, &listen).map_err(|error| Error::InvalidSetting {
+                    setting: "ui",
+                    value: format!("{}:{}", listen.address, listen.port),
+                    reason: format!(
+                        "no page can be served there or at the next ports: {error}; choose another port, or 0 for any"
+                    ),
+                })?;
             tracing::info!(app = self.app_name(), url = served.plain_url(), "the page is up");
             let _ = ui.set(served);
         }
