@@ -140,6 +140,10 @@ fn what_is_cached_is_computed_once(spark: &Context, here: &Context) {
     assert_eq!(cached.count().unwrap(), 100);
     assert_eq!(cached.collect().unwrap(), rows(here).collect().unwrap());
     assert_eq!(cached.map(|n| n % 10).distinct().count().unwrap(), 6);
+    let kept = spark.storage().unwrap();
+    let kept = kept.iter().find(|kept| kept.rdd == cached.id()).unwrap();
+    assert_eq!((kept.cached_partitions, kept.partitions, kept.rows, kept.computed), (4, 4, 100, 4));
+    assert!((800..2_000).contains(&kept.bytes), "{}", kept.bytes);
     assert_eq!(file.as_file().metadata().unwrap().len(), 200, "each row once there, and once here");
     cached.unpersist();
     assert_eq!(cached.count().unwrap(), 100);

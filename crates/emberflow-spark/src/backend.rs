@@ -18,12 +18,12 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use emberflow_core::{
-    backend::{Backend, Job, JobOutput, JobSpec, StoreState, Which},
+    backend::{Backend, CachedPartition, Job, JobOutput, JobSpec, StoreState, Which},
     codec,
     error::{Error, FailedAttempt, Result},
     event::{JobEnd, JobLabels},
     failure::Failure,
-    ids::{JobId, PartitionIndex, StageId, StoreId, StorePartition, TaskId},
+    ids::{JobId, PartitionIndex, RddId, StageId, StoreId, StorePartition, TaskId},
     operator::ActionOperator,
     parcel::Parcel,
     plan::{Sink, StageKind, StagePlan},
@@ -57,9 +57,20 @@ pub struct SparkBackend {
 struct Link {
     driver: SparkDriver,
     events: Events,
-    /// Stores that the driver knows, by the number of their partitions.
-    stores: Mutex<HashMap<StoreId, usize>>,
+    /// Held while stages are defined.
+    defining: Mutex<()>,
+    /// Stores that the driver knows.
+    stores: Mutex<HashMap<StoreId, Store>>,
     jobs: Mutex<Jobs>,
+}
+
+/// A store, as far as it was told of: nothing is told of the partitions that Spark loses.
+struct Store {
+    rdd: RddId,
+    partitions: usize,
+    kept: BTreeMap<PartitionIndex, CachedPartition>,
+    computed: u64,
+    compute_time: Duration,
 }
 
 /// The jobs that run, by their number.
@@ -97,7 +108,13 @@ impl SparkBackend {
         let program = program.to_str().ok_or_else(|| io::Error::other("the program's path is not UTF-8"))?;
         driver.tell(&Frame::new(protocol::PROGRAM, 0, 0, program.as_bytes().to_vec()))?;
         let events = Events::new(bus);
-        let link = Arc::new(Link { driver, events, stores: Mutex::default(), jobs: Mutex::default() });
+        let link = Arc::new(Link {
+            driver,
+            events,
+            defining: Mutex::default(),
+            stores: Mutex::default(),
+            jobs: Mutex::default(),
+        });
         let listening = Arc::clone(&link);
         let reader = thread::Builder::new().name("emberflow-spark".to_owned()).spawn(move || listening.listen(says))?;
         Ok(Self {
@@ -115,17 +132,20 @@ impl SparkBackend {
 
     /// Defines the stages that the driver does not know yet. Returns the stores that the job reads and others have filled.
     fn define(&self, stages: &[Arc<StagePlan>], job: JobId) -> Result<BTreeSet<StoreId>> {
-        let mut known = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        // No stage is defined twice. What the driver says meanwhile is heard.
+        let _defining = self.link.defining.lock().unwrap_or_else(PoisonError::into_inner);
+        let stores = || self.link.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |store: &StoreId| stores().contains_key(store);
         let mut needed: BTreeSet<StoreId> = BTreeSet::new();
         // What only a stage reads that is there already need not be there.
         let mut wanted = Vec::new();
         for stage in stages.iter().rev() {
-            if stage.kind == StageKind::Result || (needed.contains(&stage.store) && !known.contains_key(&stage.store)) {
+            if stage.kind == StageKind::Result || (needed.contains(&stage.store) && !is_known(&stage.store)) {
                 needed.extend(stage.stores().into_keys());
                 wanted.push(stage);
             }
         }
-        let was_there = needed.into_iter().filter(|store| known.contains_key(store)).collect();
+        let was_there = needed.into_iter().filter(|store| is_known(store)).collect();
         for stage in wanted.into_iter().rev() {
             let parcel = Parcel::pack(std::slice::from_ref(stage))?;
             let order = Order {
@@ -141,7 +161,10 @@ impl SparkBackend {
             let message = message.map_err(|error| ended(&stage.info.to_string(), &SparkError::Files(error)))?;
             self.link.driver.tell(&message).map_err(|error| ended(&stage.info.to_string(), &error))?;
             if stage.kind != StageKind::Result {
-                known.insert(stage.store, stage.partitions);
+                let kept = BTreeMap::new();
+                let (rdd, partitions) = (stage.rdd, stage.partitions);
+                let store = Store { rdd, partitions, kept, computed: 0, compute_time: Duration::ZERO };
+                stores().insert(stage.store, store);
             }
         }
         Ok(was_there)
@@ -215,13 +238,12 @@ impl Backend for SparkBackend {
     fn store_state(&self, store: StoreId) -> Result<Option<StoreState>> {
         self.check_open()?;
         let stores = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        // Which partitions are there, and how large they are, Spark knows.
-        Ok(stores.get(&store).map(|partitions| StoreState {
-            stored: Vec::new(),
-            partitions: *partitions,
-            bytes: 0,
-            computed: 0,
-            compute_time: Duration::ZERO,
+        Ok(stores.get(&store).map(|store| StoreState {
+            stored: store.kept.values().copied().collect(),
+            partitions: store.partitions,
+            bytes: store.kept.values().map(|partition| partition.bytes).sum(),
+            computed: store.computed,
+            compute_time: store.compute_time,
             dropped: 0,
         }))
     }
@@ -231,12 +253,12 @@ impl Backend for SparkBackend {
         jobs.unclaimed.retain(|(unclaimed, _), _| *unclaimed != store);
         drop(jobs);
         let known = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(&store);
-        if known.is_some()
-            && let Err(error) = self.link.driver.tell(&protocol::release(store))
-        {
+        let Some(known) = known else { return };
+        if let Err(error) = self.link.driver.tell(&protocol::release(store)) {
             // It keeps nothing any more.
             tracing::debug!(%error, %store, "released after the end");
         }
+        self.link.events.store_dropped(store, known.rdd, known.kept.len());
     }
 
     fn stop(&self) {
@@ -295,6 +317,23 @@ impl Link {
         }
     }
 
+    /// Takes in that a task of a job has succeeded.
+    fn take_report(&self, job: &mut Running, frame: &Frame) {
+        let Some(report) = Report::read(&frame.bytes) else {
+            tracing::error!("Spark's driver tells of a task in a form that is not known");
+            return;
+        };
+        let partition = frame.b as PartitionIndex;
+        let Some(task) = self.events.task_ran(&mut job.told, partition, &report) else { return };
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = stores.get_mut(&report.store) {
+            let (rows, bytes) = (report.done.rows, report.bytes);
+            store.kept.insert(partition, CachedPartition { partition, task, rows, bytes, spilled_bytes: 0 });
+            store.computed += 1;
+            store.compute_time += report.duration;
+        }
+    }
+
     fn hear(&self, frame: &Frame) {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(job) = jobs.running.get_mut(&frame.a) else { return };
@@ -307,7 +346,7 @@ impl Link {
                 Ok(()) => return,
                 Err(error) => Some(Error::ClusterFailed { operator: job.operator(), reason: error }),
             },
-            protocol::RAN => return job.take_report(&self.events, frame),
+            protocol::RAN => return self.take_report(job, frame),
             protocol::ATTEMPT_FAILED => return job.take_failed(&self.events, frame),
             protocol::SUCCEEDED => None,
             protocol::FAILED if job.cancelled => Some(Error::Cancelled { job: JobId::new(u64::from(frame.a)) }),
@@ -355,14 +394,6 @@ impl Running {
         let addition = Addition::read(&frame.bytes).ok_or("a message that ends too early")?;
         let updates = self.updates.entry((addition.store, frame.b as PartitionIndex)).or_default();
         updates.decode(addition.accumulator, addition.update).map_err(|error| error.told())
-    }
-
-    /// Tells of a task that has succeeded.
-    fn take_report(&mut self, events: &Events, frame: &Frame) {
-        match Report::read(&frame.bytes) {
-            Some(report) => events.task_ran(&mut self.told, frame.b as PartitionIndex, &report),
-            None => tracing::error!("Spark's driver tells of a task in a form that is not known"),
-        }
     }
 
     /// Tells of an attempt that has failed: one of ours that says where, or one that Spark has lost.

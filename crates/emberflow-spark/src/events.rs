@@ -41,6 +41,8 @@ struct StageEvents {
     name: String,
     /// The number of tasks that the job wants.
     wanted: usize,
+    /// Whether its rows are stored.
+    stores: bool,
     /// Whether the job reads its store, which an earlier job has filled.
     was_there: bool,
     /// The partitions whose tasks have succeeded.
@@ -78,6 +80,7 @@ impl Events {
             rdd: stage.rdd,
             name: stage.info.to_string(),
             wanted: if stage.kind == StageKind::Result { wanted } else { stage.partitions },
+            stores: stage.kind != StageKind::Result,
             was_there: was_there.contains(&stage.store),
             done: BTreeSet::new(),
             running: None,
@@ -86,9 +89,9 @@ impl Events {
         JobEvents { job, stages: stages.iter().map(|stage| (stage.store, told(stage))).collect() }
     }
 
-    /// Tells of a task that has succeeded.
-    pub(crate) fn task_ran(&self, of: &mut JobEvents, partition: PartitionIndex, report: &Report) {
-        let Some((stage, task)) = self.task(of, report.store, partition, report.attempt) else { return };
+    /// Tells of a task that has succeeded. Returns its number, if the job has such a stage.
+    pub(crate) fn task_ran(&self, of: &mut JobEvents, partition: PartitionIndex, report: &Report) -> Option<TaskId> {
+        let (stage, task) = self.task(of, report.store, partition, report.attempt)?;
         let worker = {
             let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
             let next = workers.len();
@@ -99,11 +102,16 @@ impl Events {
         self.bus.publish(&Event::TaskRan { task, ran });
         let (rows, bytes, duration) = (done.rows, *bytes, *duration);
         self.bus.publish(&Event::TaskFinished { task, stage, partition, rows, bytes, duration, worker });
-        let Some(told) = of.stages.get_mut(&report.store) else { return };
+        let told = of.stages.get_mut(&report.store)?;
+        if told.stores {
+            let (store, rdd) = (report.store, told.rdd);
+            self.bus.publish(&Event::PartitionStored { store, rdd, partition, task, rows, bytes });
+        }
         told.done.insert(partition);
         if told.done.len() >= told.wanted {
             self.stage_ended(told);
         }
+        Some(task)
     }
 
     /// Tells of an attempt at a task that has failed.
@@ -117,6 +125,11 @@ impl Events {
     ) {
         let Some((stage, task)) = self.task(of, store, partition, attempt) else { return };
         self.bus.publish(&Event::TaskFailed { task, stage, partition, attempt, error, retried });
+    }
+
+    /// Tells that a store was released.
+    pub(crate) fn store_dropped(&self, store: StoreId, rdd: RddId, partitions: usize) {
+        self.bus.publish(&Event::StoreDropped { store, rdd, partitions });
     }
 
     /// Tells how a job has ended.

@@ -25,6 +25,9 @@ final class Worker {
     private static final int LAST_LINES = 50;
     private static final int BUFFER = 1 << 16;
 
+    /** By this variable Spark gives executors the secret of the cluster, which is not the Rust program's business. */
+    private static final String SECRET = "_SPARK_AUTH_SECRET";
+
     /** Workers of this process that wait for a task. They end with it, where their input does. */
     private static final Deque<Worker> IDLE = new ConcurrentLinkedDeque<>();
 
@@ -41,6 +44,7 @@ final class Worker {
         this.program = program;
         ProcessBuilder builder = new ProcessBuilder(SparkFiles.get(program));
         builder.environment().put("EMBERFLOW_WORKER", "pipes");
+        builder.environment().remove(SECRET);
         SparkConf conf = SparkEnv.get().conf();
         if (conf.contains(Driver.WORKERS_BUDGET)) {
             int cores = conf.getInt("spark.executor.cores", Runtime.getRuntime().availableProcessors());
