@@ -35,6 +35,7 @@ const CHECKS: &[Check] = &[
         what_is_sorted_numbered_and_grouped_is_in_the_same_order,
     ),
     ("what is cached is computed once", what_is_cached_is_computed_once),
+    ("a cache that is released while jobs read it is computed again", a_cache_that_is_released_while_jobs_read_it),
     ("tasks that read several reducers get all of them in order", tasks_that_read_several_reducers_get_all_in_order),
     ("an error names operator, partition, attempt and rows", an_error_names_operator_partition_and_rows),
     ("a worker that is killed is replaced", a_worker_that_is_killed_is_replaced),
@@ -148,6 +149,19 @@ fn what_is_cached_is_computed_once(spark: &Context, here: &Context) {
     cached.unpersist();
     assert_eq!(cached.count().unwrap(), 100);
     assert_eq!(file.as_file().metadata().unwrap().len(), 300, "and once more, since it is not kept any more");
+}
+
+fn a_cache_that_is_released_while_jobs_read_it(spark: &Context, _: &Context) {
+    let cached = spark.range_into(0..100_u64, 2).map(|n| n % 10).cache();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| (0..20).all(|_| cached.distinct_into(2).count().unwrap() == 10));
+        while !reader.is_finished() {
+            cached.unpersist();
+            cached.cache();
+            thread::yield_now();
+        }
+        assert!(reader.join().unwrap());
+    });
 }
 
 fn tasks_that_read_several_reducers_get_all_in_order(spark: &Context, here: &Context) {

@@ -57,7 +57,7 @@ pub struct SparkBackend {
 struct Link {
     driver: SparkDriver,
     events: Events,
-    /// Held while stages are defined.
+    /// Held while stages are defined, and while a store is released.
     defining: Mutex<()>,
     /// Stores that the driver knows.
     stores: Mutex<HashMap<StoreId, Store>>,
@@ -252,6 +252,8 @@ impl Backend for SparkBackend {
         let mut jobs = self.link.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.unclaimed.retain(|(unclaimed, _), _| *unclaimed != store);
         drop(jobs);
+        // A stage that is defined meanwhile may read it: the driver hears of that stage before it lets go of the store.
+        let _defining = self.link.defining.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.link.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(&store);
         let Some(known) = known else { return };
         if let Err(error) = self.link.driver.tell(&protocol::release(store)) {

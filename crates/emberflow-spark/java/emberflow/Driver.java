@@ -79,7 +79,8 @@ public final class Driver {
                 return;
             }
         }
-        if (!conf.get("spark.master").matches("local(\\[.*)?")) {
+        // Where it is not set, workers belong to executors, which are not on this machine or not alone on it.
+        if (System.getenv("EMBERFLOW_MEMORY_BUDGET") == null) {
             giveMemory(conf);
         }
         try (JavaSparkContext spark = new JavaSparkContext(conf)) {
